@@ -1,0 +1,84 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// One list of settings for every Swift target. Modules carry the prefix `Espalier`, folders do not.
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+/// A library room: module `Espalier<Name>` in `Sources/<Name>`, importing the rooms above it.
+func room(_ name: String, imports: [String], c: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
+  .target(
+    name: "Espalier\(name)", dependencies: imports.map { .byName(name: "Espalier\($0)") } + c,
+    path: "Sources/\(name)", resources: resources, swiftSettings: settings)
+}
+
+/// The tests of one room: `Tests/<Name>Tests`.
+func tests(_ name: String, imports: [String], resources: [Resource]? = nil) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: imports.map { .byName(name: "Espalier\($0)") },
+    path: "Tests/\(name)Tests", resources: resources, swiftSettings: settings)
+}
+
+let package = Package(
+  name: "espalier",
+  platforms: [.macOS(.v15)],
+  products: [
+    .executable(name: "espalier", targets: ["espalier"]),
+    .library(
+      name: "Espalier",
+      targets: [
+        "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
+        "EspalierTokenizers", "EspalierMerging", "EspalierRecipes",
+      ]),
+  ],
+  traits: [
+    .trait(name: "OpenBLAS", description: "LAPACK for spectra and ranks on Linux (macOS uses Accelerate)."),
+    .trait(name: "SHA256", description: "`--sha256`: digests of whole files, by swift-crypto."),
+    .default(enabledTraits: ["OpenBLAS", "SHA256"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+  ],
+  targets: [
+    .target(name: "CKernels", path: "Sources/CKernels"),
+    .systemLibrary(
+      name: "COpenBLAS", path: "Sources/COpenBLAS", pkgConfig: "openblas",
+      providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(
+      name: "CXXHash", path: "Sources/CXXHash", pkgConfig: "libxxhash",
+      providers: [.apt(["libxxhash-dev"]), .brew(["xxhash"])]),
+    room(
+      "Basics", imports: [],
+      c: [
+        "CXXHash",
+        .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["SHA256"])),
+      ]),
+    room(
+      "Numerics", imports: ["Basics"],
+      c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
+    room("Checkpoints", imports: ["Basics", "Numerics"]),
+    room(
+      "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
+      resources: [.copy("Families")]),
+    room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
+    room("Tokenizers", imports: ["Basics"]),
+    room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
+    room(
+      "Recipes",
+      imports: ["Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging"],
+      c: [.product(name: "Yams", package: "Yams")]),
+    .executableTarget(
+      name: "espalier",
+      dependencies: [
+        "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
+        "EspalierMerging", "EspalierRecipes", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Sources/espalier", swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)
