@@ -15,11 +15,11 @@ func room(_ name: String, imports: [String], c: [Target.Dependency] = [], resour
     path: "Sources/\(name)", resources: resources, swiftSettings: settings)
 }
 
-/// The tests of one room: `Tests/<Name>Tests`.
-func tests(_ name: String, imports: [String], resources: [Resource]? = nil) -> Target {
+/// The tests of one room: `Tests/<Name>Tests`. Fixtures are found beside the sources, not bundled.
+func tests(_ name: String, imports: [String]) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: imports.map { .byName(name: "Espalier\($0)") },
-    path: "Tests/\(name)Tests", resources: resources, swiftSettings: settings)
+    path: "Tests/\(name)Tests", exclude: [], swiftSettings: settings)
 }
 
 let package = Package(
@@ -79,6 +79,21 @@ let package = Package(
         "EspalierMerging", "EspalierRecipes", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
+    tests("Basics", imports: ["Basics"]),
+    tests("Numerics", imports: ["Basics", "Numerics"]),
+    tests("Checkpoints", imports: ["Basics", "Numerics", "Checkpoints"]),
+    tests("Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"]),
+    tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
+    tests("Tokenizers", imports: ["Basics", "Tokenizers"]),
+    tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
+    tests(
+      "Recipes",
+      imports: [
+        "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging", "Recipes",
+      ]),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics"], path: "Tests/CommandLineTests",
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
