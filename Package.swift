@@ -46,6 +46,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CKernels", path: "Sources/CKernels"),
+    .target(name: "CPlatform", path: "Sources/CPlatform"),
     .systemLibrary(
       name: "COpenBLAS", path: "Sources/COpenBLAS", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
@@ -55,7 +56,7 @@ let package = Package(
     room(
       "Basics", imports: [],
       c: [
-        "CXXHash",
+        "CPlatform", "CXXHash",
         .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["SHA256"])),
       ]),
     room(

@@ -1,0 +1,94 @@
+internal import CPlatform
+
+#if canImport(Darwin)
+  internal import Darwin
+#elseif canImport(Musl)
+  internal import Musl
+#else
+  internal import Glibc
+#endif
+
+/// What this process may use, and what it has used.
+public enum Machine {
+  /// Processors this process may run on.
+  public static var processorCount: Int {
+    let allowed = Int(es_allowed_processors())
+    return allowed > 0 ? allowed : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+  }
+
+  /// Memory in bytes: the machine's, or the control group's limit where that is lower.
+  public static var memoryBytes: Int {
+    let physical = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+      .compactMap { readNumber($0) }
+    return limits.reduce(physical, min)
+  }
+
+  /// Peak resident memory of this process in bytes (VmHWM on Linux), or nil where it is not known.
+  public static var peakResidentBytes: Int? {
+    #if canImport(Darwin)
+      var usage = rusage()
+      return getrusage(RUSAGE_SELF, &usage) == 0 ? Int(usage.ru_maxrss) : nil
+    #else
+      guard let text = readText("/proc/self/status"), let range = text.split(separator: "\n").first(where: {
+        $0.hasPrefix("VmHWM:")
+      }) else { return nil }
+      return Int(range.filter(\.isNumber)).map { $0 * 1024 }
+    #endif
+  }
+
+  /// Seconds of a clock that never goes back.
+  public static var monotonicSeconds: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+  }
+
+  /// The date and time, UTC, as `2026-11-21T20:32:05Z`.
+  public static func timestamp() -> String {
+    var now = time(nil)
+    var parts = tm()
+    gmtime_r(&now, &parts)
+    func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    let date = "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
+    return "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+  }
+
+  /// Whether standard error is a terminal, and its width in columns.
+  public static var terminalColumns: Int? {
+    guard isatty(STDERR_FILENO) == 1 else { return nil }
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+    return Int(size.ws_col)
+  }
+
+  public static func writeToStandardError(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes in
+      var done = 0
+      while done < bytes.count {
+        let count = write(STDERR_FILENO, bytes.baseAddress! + done, bytes.count - done)
+        if count <= 0 { return }
+        done += count
+      }
+    }
+  }
+
+  /// Turns the signals for a broken pipe and an exceeded file size into errors of the calls that caused them.
+  public static func turnSignalsIntoErrors() {
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+  }
+
+  private static func readText(_ path: String) -> String? {
+    guard let stream = fopen(path, "r") else { return nil }
+    defer { fclose(stream) }
+    var bytes = [UInt8](repeating: 0, count: 16384)
+    let count = fread(&bytes, 1, bytes.count, stream)
+    return String(decoding: bytes[..<count], as: UTF8.self)
+  }
+
+  private static func readNumber(_ path: String) -> Int? {
+    readText(path).flatMap { Int($0.split(whereSeparator: \.isWhitespace).first ?? "") }
+  }
+}

@@ -1,0 +1,9 @@
+#pragma once
+
+// The few system calls that the C library shows to C only.
+
+/// Exchanges two names of one file system in one step; 0, or -1 with errno.
+int es_exchange_names(const char *a, const char *b);
+
+/// Processors this process may run on, or 0 if the system does not tell.
+int es_allowed_processors(void);

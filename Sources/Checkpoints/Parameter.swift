@@ -1,0 +1,80 @@
+internal import EspalierBasics
+public import EspalierNumerics
+
+/// What the network means: one named array in canonical layout and value, and how to get it from what is stored.
+public struct Parameter: Sendable, Hashable, Codable {
+  public var name: String
+  /// Sizes of the dimensions, slowest first; empty for a scalar.
+  public var shape: [Int]
+  /// The type that holds the value without loss of what was stored: the stored type, or float32 after an update.
+  public var elementType: ElementType
+  public var recipe: StorageRecipe
+
+  public init(name: String, shape: [Int], elementType: ElementType, recipe: StorageRecipe) {
+    self.name = name
+    self.shape = shape
+    self.elementType = elementType
+    self.recipe = recipe
+  }
+
+  public init(_ stored: StoredTensor) {
+    self.init(name: stored.name, shape: stored.shape, elementType: stored.elementType, recipe: .stored(stored))
+  }
+
+  public var elementCount: Int { shape.reduce(1, *) }
+  /// Length of a row: the last dimension, or all of a vector; 1 for a scalar.
+  public var rowLength: Int { shape.last ?? 1 }
+}
+
+/// How a parameter comes from stored tensors. A value, so that a plan can be saved, compared and sent elsewhere.
+public indirect enum StorageRecipe: Sendable, Hashable, Codable {
+  /// The tensor as it is stored.
+  case stored(StoredTensor)
+  /// A parameter changed by what an adapter learned.
+  case updated(StorageRecipe, shape: [Int], by: Update)
+  /// Rows taken from parameters along the first dimension, e.g. an embedding in another vocabulary's order.
+  case gathered([RowRun], sources: [StorageRecipe], shape: [Int])
+
+  /// Every stored tensor the parameter depends on, each once, in a fixed order.
+  public var storedTensors: [StoredTensor] {
+    var seen = Set<StoredTensor>()
+    return allStored.filter { seen.insert($0).inserted }
+  }
+
+  private var allStored: [StoredTensor] {
+    switch self {
+    case .stored(let tensor): [tensor]
+    case .updated(let base, _, let update): base.allStored + update.storedTensors
+    case .gathered(_, let sources, _): sources.flatMap(\.allStored)
+    }
+  }
+}
+
+/// A run of rows of a gathered parameter.
+public enum RowRun: Sendable, Hashable, Codable {
+  /// `count` consecutive rows of source `source`, beginning with row `first`.
+  case rows(source: Int, first: Int, count: Int)
+  /// One row: the mean of rows of sources, accumulated in float64.
+  case mean([RowReference])
+  /// One row: the mean of all rows of a source.
+  case meanOfAll(source: Int)
+  /// `count` rows of zeros.
+  case zeros(count: Int)
+
+  public var count: Int {
+    switch self {
+    case .rows(_, _, let count), .zeros(let count): count
+    case .mean, .meanOfAll: 1
+    }
+  }
+}
+
+public struct RowReference: Sendable, Hashable, Codable {
+  public var source: Int
+  public var row: Int
+
+  public init(source: Int, row: Int) {
+    self.source = source
+    self.row = row
+  }
+}
