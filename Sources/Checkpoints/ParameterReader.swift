@@ -1,0 +1,79 @@
+public import EspalierBasics
+internal import EspalierNumerics
+internal import Synchronization
+
+/// Gives ranges of a parameter's elements as float32. One reader serves several threads.
+public protocol ParameterReader: Sendable {
+  var elementCount: Int { get }
+  /// Bytes the reader keeps in memory for as long as it lives.
+  var residentBytes: Int { get }
+  /// Bytes of scratch that ``read(_:into:scratch:)`` needs for a range of `count` elements.
+  func scratchBytes(for count: Int) -> Int
+  /// Reads elements `range` (row-major, flattened) into `destination`.
+  ///
+  /// - Parameter scratch: room of ``scratchBytes(for:)``, 64-byte aligned.
+  /// - Throws: what reading the files throws, with the tensor named.
+  func read(
+    _ range: Range<Int>, into destination: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer
+  ) throws(Problem)
+}
+
+/// Opened files by path, so that a file shared by many parameters is opened once.
+public final class FilePool: Sendable {
+  private let files = Mutex<[String: File]>([:])
+
+  public init() {}
+
+  public func file(_ path: String) throws(Problem) -> File {
+    if let file = files.withLock({ $0[path] }) { return file }
+    let opened = try File.reading(path)
+    return files.withLock { files in
+      if let other = files[path] { return other }
+      files[path] = opened
+      return opened
+    }
+  }
+}
+
+/// Reads a tensor as it is stored.
+public final class StoredReader: ParameterReader {
+  public let tensor: StoredTensor
+  private let file: File
+
+  public init(_ tensor: StoredTensor, files: FilePool) throws(Problem) {
+    self.tensor = tensor
+    file = try files.file(tensor.file)
+  }
+
+  public var elementCount: Int { tensor.elementCount }
+  public var residentBytes: Int { 0 }
+  public func scratchBytes(for count: Int) -> Int { count * tensor.elementType.byteWidth }
+
+  /// The stored bytes of the range are left at the beginning of `scratch`.
+  public func read(
+    _ range: Range<Int>, into destination: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer
+  ) throws(Problem) {
+    let width = tensor.elementType.byteWidth
+    let bytes = UnsafeMutableRawBufferPointer(start: scratch, count: range.count * width)
+    try readBytes(at: range.lowerBound * width, into: bytes)
+    tensor.elementType.decode(scratch, into: destination, count: range.count)
+  }
+
+  /// Reads stored bytes, beginning `offset` bytes into the tensor.
+  public func readBytes(at offset: Int, into bytes: UnsafeMutableRawBufferPointer) throws(Problem) {
+    do { try file.read(into: bytes, at: tensor.offset + offset) } catch { throw error.at(tensor: tensor.name) }
+  }
+}
+
+extension StorageRecipe {
+  /// A reader of the parameter; small factors of an adapter are read into memory now.
+  public func reader(files: FilePool) throws(Problem) -> any ParameterReader {
+    switch self {
+    case .stored(let tensor): try StoredReader(tensor, files: files)
+    case .updated(let base, let shape, let update):
+      try UpdatedReader(base: base.reader(files: files), shape: shape, update: update, files: files)
+    case .gathered(let runs, let sources, let shape):
+      try GatheredReader(runs: runs, sources: sources, shape: shape, files: files)
+    }
+  }
+}
