@@ -27,7 +27,7 @@ public struct SafetensorsHeader: Sendable {
   public static let maximumBytes = 100_000_000
 
   public init(reading file: File) throws(Problem) {
-    do { self = try Self(validating: file, size: file.size()) } catch { throw error.at(file: file.path) }
+    do throws(Problem) { self = try Self(validating: file, size: file.size()) } catch { throw error.at(file: file.path) }
   }
 
   private init(validating file: File, size: Int) throws(Problem) {
@@ -52,7 +52,7 @@ public struct SafetensorsHeader: Sendable {
       throw Problem(.safetensorsHeader, "the header does not begin with '{'", byteOffset: 8)
     }
     let json: JSON
-    do { json = try JSON(parsing: bytes) } catch {
+    do throws(Problem) { json = try JSON(parsing: bytes) } catch {
       throw Problem(.safetensorsHeader, "the header is \(error.message)", byteOffset: 8 + (error.context.byteOffset ?? 0))
     }
     let members = json.members ?? JSON.Members()
@@ -62,7 +62,7 @@ public struct SafetensorsHeader: Sendable {
     var tensors: [StoredTensor] = []
     tensors.reserveCapacity(members.count)
     for (name, entry) in members.pairs where name != "__metadata__" {
-      do { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file.path)) } catch {
+      do throws(Problem) { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file.path)) } catch {
         throw error.at(tensor: name)
       }
     }

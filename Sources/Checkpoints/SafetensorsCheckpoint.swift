@@ -84,7 +84,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
   private static func readConfig(in folder: String) throws(Problem) -> JSON? {
     let path = "\(folder)/config.json"
     guard FileSystem.isFile(path) else { return nil }
-    do {
+    do throws(Problem) {
       let json = try JSON(parsing: try FileSystem.read(path, limit: 64 << 20))
       guard json.members != nil else { throw Problem(.checkpointConfig, "config.json is not an object") }
       return json
@@ -139,7 +139,7 @@ struct ShardIndex {
 
   init(in folder: String) throws(Problem) {
     let path = "\(folder)/\(SafetensorsCheckpoint.indexName)"
-    do { self = try ShardIndex(parsing: try FileSystem.read(path, limit: 256 << 20)) } catch {
+    do throws(Problem) { self = try ShardIndex(parsing: try FileSystem.read(path, limit: 256 << 20)) } catch {
       throw error.at(file: path)
     }
   }
