@@ -22,9 +22,15 @@ final class GatheredReader: ParameterReader {
   var residentBytes: Int { sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes } }
 
   func scratchBytes(for count: Int) -> Int {
-    let rows = max(count, rowLength)
-    let floats = rowLength * MemoryLayout<Float>.stride
-    return (floats + 63) / 64 * 64 + (sources.map { $0.scratchBytes(for: rows) }.max() ?? 0)
+    Self.scratchBytes(for: count, shape: [0, rowLength]) { count in
+      sources.map { $0.scratchBytes(for: count) }.max() ?? 0
+    }
+  }
+
+  /// Room for one row and for the sources' own scratch.
+  static func scratchBytes(for count: Int, shape: [Int], sources: (Int) -> Int) -> Int {
+    let rowLength = shape.dropFirst().reduce(1, *)
+    return (rowLength * MemoryLayout<Float>.stride + 63) / 64 * 64 + sources(max(count, rowLength))
   }
 
   func read(

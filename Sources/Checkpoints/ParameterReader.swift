@@ -66,6 +66,29 @@ public final class StoredReader: ParameterReader {
 }
 
 extension StorageRecipe {
+  /// What ``ParameterReader/residentBytes`` of its reader will be, known before anything is opened.
+  public var residentBytes: Int {
+    switch self {
+    case .stored: 0
+    case .updated(let base, _, let update): base.residentBytes + UpdatedReader.residentBytes(of: update)
+    case .gathered(let runs, let sources, _):
+      sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
+    }
+  }
+
+  /// What ``ParameterReader/scratchBytes(for:)`` of its reader will be, known before anything is opened.
+  public func scratchBytes(for count: Int) -> Int {
+    switch self {
+    case .stored(let tensor): count * tensor.elementType.byteWidth
+    case .updated(let base, let shape, _):
+      UpdatedReader.scratchBytes(for: count, shape: shape) { base.scratchBytes(for: $0) }
+    case .gathered(_, let sources, let shape):
+      GatheredReader.scratchBytes(for: count, shape: shape) { count in
+        sources.map { $0.scratchBytes(for: count) }.max() ?? 0
+      }
+    }
+  }
+
   /// A reader of the parameter; small factors of an adapter are read into memory now.
   public func reader(files: FilePool) throws(Problem) -> any ParameterReader {
     switch self {

@@ -1,5 +1,4 @@
 public import EspalierBasics
-public import EspalierCheckpoints
 internal import Synchronization
 
 extension Problem.Code {

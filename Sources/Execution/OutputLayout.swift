@@ -1,5 +1,5 @@
 public import EspalierBasics
-public import EspalierCheckpoints
+internal import EspalierCheckpoints
 public import EspalierNumerics
 
 /// A tensor that will be written: what it is and where its bytes go.

@@ -4,7 +4,7 @@ internal import EspalierNumerics
 
 /// Turns consecutive results of one thread into stored bytes: rounds, hashes, and writes them in large pieces.
 final class SpanWriter {
-  private static let bufferBytes = 256 << 10
+  static let bufferBytes = 256 << 10
 
   private let context: JobContext
   private let type: ElementType

@@ -25,6 +25,18 @@ public struct Block {
   public let scratch: UnsafeBufferPointer<UnsafeMutablePointer<Float>>
 }
 
+extension Block {
+  /// The inputs from `first` on, as C functions take them.
+  public func withReadableInputs<T>(
+    from first: Int = 0, _ body: (UnsafePointer<UnsafePointer<Float>?>) -> T
+  ) -> T {
+    withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: max(1, inputs.count - first)) { pointers in
+      for index in first..<inputs.count { pointers.initializeElement(at: index - first, to: UnsafePointer(inputs[index])) }
+      return body(UnsafePointer(pointers.baseAddress!))
+    }
+  }
+}
+
 /// Passes over the inputs of one output tensor, tile by tile, in parallel.
 ///
 /// Inputs are read anew in every pass: from the page cache that costs no more than reading a copy of our own, and
@@ -85,7 +97,7 @@ public final class TensorPasses {
       }
     }
     return (0..<count).map { quantity in
-      CanonicalSum.combine(UnsafeBufferPointer(start: partials + quantity * blocks, count: blocks))
+      CanonicalSum.combine(Array(UnsafeBufferPointer(start: partials + quantity * blocks, count: blocks)))
     }
   }
 
@@ -194,11 +206,37 @@ public final class TensorPasses {
 
   /// Bytes that each thread needs during a pass.
   var workingBytes: Int {
-    let tile = min(tiling.tileLength, elementCount)
+    Self.threadBytes(inputs: readers.count, tiling: tiling, scratchCount: scratchCount) { readBytes($0) }
+  }
+
+  /// What a pass over these parameters would take in each thread, known before anything is opened.
+  public static func threadBytes(recipes: [Parameter], tiling: Tiling, scratchCount: Int) -> Int {
+    let pieces = SpanWriter.bufferBytes
+    return pieces
+      + threadBytes(inputs: recipes.count, tiling: tiling, scratchCount: scratchCount) { count in
+        recipes.map { $0.recipe.scratchBytes(for: count) }.max() ?? 0
+      }
+  }
+
+  private static func threadBytes(
+    inputs: Int, tiling: Tiling, scratchCount: Int, readBytes: (Int) -> Int
+  ) -> Int {
+    let tile = min(tiling.tileLength, tiling.elementCount)
     return ScratchArena.size(
-      floats: Array(repeating: tile, count: readers.count + 1)
+      floats: Array(repeating: tile, count: inputs + 1)
         + Array(repeating: min(tiling.blockLength, tile), count: scratchCount),
       bytes: readBytes(tile))
+  }
+
+  /// Hashes stored tensors that are not read in order by the passes: adapters' factors, gathered rows.
+  public func hashIndirectInputs(_ recipes: [StorageRecipe]) throws(Problem) {
+    for recipe in recipes {
+      if case .stored = recipe { continue }
+      for tensor in recipe.storedTensors {
+        let file = try context.files.file(tensor.file)
+        context.read(tensor, try OutputFolder.digest(of: file, at: tensor.offset, byteCount: tensor.byteCount))
+      }
+    }
   }
 
   private func requireFinite(

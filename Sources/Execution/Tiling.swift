@@ -1,4 +1,4 @@
-public import EspalierBasics
+internal import EspalierBasics
 
 /// How a tensor is cut, by its shape alone: never by thread count, memory or file layout.
 ///
