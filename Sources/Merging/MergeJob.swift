@@ -88,3 +88,21 @@ public struct MergeJob: TensorJob, Codable {
     }
   }
 }
+
+extension MergeJob {
+  /// The operation with its parameters in a fixed order, as plans print it and fingerprints compare it.
+  public var operationText: String {
+    switch operation {
+    case .copy: return "copy"
+    case .copyIdentical: return "copy identical"
+    case .method(let name, let parameters):
+      let shared = Self.text(parameters.shared)
+      let inputs = parameters.inputs.map { "(\(Self.text($0)))" }.joined(separator: " ")
+      return "\(name) \(shared) \(inputs)"
+    }
+  }
+
+  private static func text(_ values: [String: ParameterValue]) -> String {
+    values.keys.sorted().map { "\($0)=\(values[$0]?.description ?? "")" }.joined(separator: " ")
+  }
+}

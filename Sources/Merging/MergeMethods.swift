@@ -1,4 +1,4 @@
-public import EspalierBasics
+internal import EspalierBasics
 
 /// The registry: every merge method, one line each.
 public enum MergeMethods {
