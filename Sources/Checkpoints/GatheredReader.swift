@@ -23,8 +23,7 @@ final class GatheredReader: ParameterReader {
 
   func scratchBytes(for count: Int) -> Int {
     let rows = max(count, rowLength)
-    let floats = rowLength * MemoryLayout<Float>.stride
-    return (floats + 63) / 64 * 64 + (sources.map { $0.scratchBytes(for: rows) }.max() ?? 0)
+    return alignedFloatBytes(rowLength) + (sources.map { $0.scratchBytes(for: rows) }.max() ?? 0)
   }
 
   func read(
@@ -32,7 +31,7 @@ final class GatheredReader: ParameterReader {
   ) throws(Problem) {
     guard rowLength > 0, !range.isEmpty else { return }
     let row = scratch.assumingMemoryBound(to: Float.self)
-    let inner = scratch + (rowLength * MemoryLayout<Float>.stride + 63) / 64 * 64
+    let inner = scratch + alignedFloatBytes(rowLength)
     var element = range.lowerBound
     var run = runIndex(of: element / rowLength)
     while element < range.upperBound {

@@ -18,6 +18,9 @@ public protocol ParameterReader: Sendable {
   ) throws(Problem)
 }
 
+/// Bytes of a row of `count` floats in scratch: a multiple of 64, so that what follows stays aligned.
+func alignedFloatBytes(_ count: Int) -> Int { (count * MemoryLayout<Float>.stride + 63) / 64 * 64 }
+
 /// Opened files by path, so that a file shared by many parameters is opened once.
 public final class FilePool: Sendable {
   private let files = Mutex<[String: File]>([:])

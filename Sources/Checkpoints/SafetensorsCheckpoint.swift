@@ -84,7 +84,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
   private static func readConfig(in folder: String) throws(Problem) -> JSON? {
     let path = "\(folder)/config.json"
     guard FileSystem.isFile(path) else { return nil }
-    do {
+    do throws(Problem) {
       let json = try JSON(parsing: try FileSystem.read(path, limit: 64 << 20))
       guard json.members != nil else { throw Problem(.checkpointConfig, "config.json is not an object") }
       return json
