@@ -82,7 +82,7 @@ struct ParameterTemplate: Sendable {
   var dimensions: [DimensionTemplate]
   var role: Role
   var site: String?
-  var recipe: StorageRecipe
+  var recipe: StoredForm
   var tie: (target: String, condition: Expression)?
   var replaces: [String]
 }

@@ -112,13 +112,13 @@ struct DescriptionReader {
     let tie = named(members["tied"], at: path + ".tied") { reader, key, json, path in
       reader.formula(json, at: path).map { (target: key, condition: $0) }
     }
-    let value = members["value"].flatMap { choice($0, at: path + ".value", StorageRecipe.ValueTransform.self) }
+    let value = members["value"].flatMap { choice($0, at: path + ".value", StoredForm.ValueTransform.self) }
     guard let role else { return nil }
     return ParameterTemplate(
       name: name, condition: members["when"].flatMap { formula($0, at: path + ".when") },
       isOptional: flag(members["optional"], at: path + ".optional"), dimensions: shape, role: role,
       site: members["site"].flatMap { text($0, at: path + ".site") },
-      recipe: StorageRecipe(
+      recipe: StoredForm(
         isTransposed: flag(members["transposed"], at: path + ".transposed"), value: value ?? .identity),
       tie: tie.first, replaces: members["replaces"].map { texts($0, at: path + ".replaces") } ?? [])
   }

@@ -1,5 +1,5 @@
 /// How a stored tensor differs from the parameter the network means.
-public struct StorageRecipe: Sendable, Hashable {
+public struct StoredForm: Sendable, Hashable {
   /// From the stored to the canonical value, element by element.
   public enum ValueTransform: String, Sendable, Hashable, CaseIterable {
     case identity
@@ -18,7 +18,7 @@ public struct StorageRecipe: Sendable, Hashable {
     self.value = value
   }
 
-  public static let direct = StorageRecipe()
+  public static let direct = StoredForm()
 }
 
 /// One tensor of a model: how it is named and shaped in a checkpoint, and what it means.
@@ -39,7 +39,7 @@ public struct ParameterDescription: Sendable, Hashable {
   public let dimensions: [Dimension]
   /// The sizes of ``dimensions``: the stored shape.
   public let shape: [Int]
-  public let recipe: StorageRecipe
+  public let recipe: StoredForm
   /// The checkpoint is complete without it (tied, a buffer, or another layout of the same parameters).
   public let isOptional: Bool
   /// The name of the parameter it shares its value with when the config ties the two.
@@ -77,6 +77,9 @@ public struct ParameterDescription: Sendable, Hashable {
     let chosen = spelling.flatMap { names.firstIndex(of: $0) } ?? 0
     return templates[chosen].replacingLayer(with: layer)
   }
+
+  /// The template of one of its spellings; the canonical one if the name is none of them.
+  public func template(spelling: String) -> String { names.firstIndex(of: spelling).map { templates[$0] } ?? template }
 
   var names: [String] { templates.map { $0.replacingLayer(with: layer) } }
 }

@@ -44,7 +44,7 @@ public final class MemoryLedger: @unchecked Sendable {
         remedy: "Raise --memory.")
     }
     pthread_mutex_lock(mutex)
-    while used + bytes > capacity { pthread_cond_wait(released, mutex) }
+    while bytes > capacity - used { pthread_cond_wait(released, mutex) }
     used += bytes
     pthread_mutex_unlock(mutex)
     defer {

@@ -87,7 +87,8 @@ public final class WorkerPool: @unchecked Sendable {
 
   private final class Loop: @unchecked Sendable {
     let count: Int
-    let body: (Int) throws(Problem) -> Void
+    // Read only by who has taken an index, so not after the last one finished.
+    private var body: ((Int) throws(Problem) -> Void)?
     let next = Atomic<Int>(0)
     let finished = Atomic<Int>(0)
     private let firstFailure = Mutex<(index: Int, problem: Problem)?>(nil)
@@ -102,8 +103,10 @@ public final class WorkerPool: @unchecked Sendable {
     var isFinished: Bool { finished.load(ordering: .acquiring) == count }
     var hasMore: Bool { next.load(ordering: .relaxed) < count }
 
+    /// Not inlined, so that its hold on `body` ends before the index counts as finished.
+    @inline(never)
     func run(_ index: Int) {
-      guard !failed.load(ordering: .relaxed) else { return }
+      guard let body, !failed.load(ordering: .relaxed) else { return }
       do { try body(index) } catch {
         failed.store(true, ordering: .relaxed)
         firstFailure.withLock { current in
@@ -111,6 +114,10 @@ public final class WorkerPool: @unchecked Sendable {
         }
       }
     }
+
+    /// Lets go of the body once all have finished: a thread that came too late may hold the loop a while longer, and
+    /// the body must not outlive `forEach`.
+    func releaseBody() { body = nil }
   }
 
   private func open(_ loop: Loop) {
@@ -143,6 +150,7 @@ public final class WorkerPool: @unchecked Sendable {
     openLoops.removeAll { $0 === loop }
     while !loop.isFinished { pthread_cond_wait(loopFinished, mutex) }
     pthread_mutex_unlock(mutex)
+    loop.releaseBody()
   }
 
   // MARK: - Threads

@@ -24,15 +24,14 @@ final class GatheredReader: ParameterReader {
   var residentBytes: Int { sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes } }
 
   func scratchBytes(for count: Int) -> Int {
-    Self.scratchBytes(for: count, shape: [0, rowLength]) { count in
+    Self.scratchBytes(for: count, rowLength: rowLength) { count in
       sources.map { $0.scratchBytes(for: count) }.max() ?? 0
     }
   }
 
   /// Room for one row and for the sources' own scratch.
-  static func scratchBytes(for count: Int, shape: [Int], sources: (Int) -> Int) -> Int {
-    let rowLength = shape.dropFirst().reduce(1, *)
-    return (rowLength * MemoryLayout<Float>.stride + 63) / 64 * 64 + sources(max(count, rowLength))
+  static func scratchBytes(for count: Int, rowLength: Int, sources: (Int) -> Int) -> Int {
+    alignedFloatBytes(rowLength) + sources(max(count, rowLength))
   }
 
   func read(
@@ -40,7 +39,7 @@ final class GatheredReader: ParameterReader {
   ) throws(Problem) {
     guard rowLength > 0, !range.isEmpty else { return }
     let row = scratch.assumingMemoryBound(to: Float.self)
-    let inner = scratch + (rowLength * MemoryLayout<Float>.stride + 63) / 64 * 64
+    let inner = scratch + alignedFloatBytes(rowLength)
     var element = range.lowerBound
     var run = runIndex(of: element / rowLength)
     while element < range.upperBound {

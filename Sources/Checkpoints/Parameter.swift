@@ -6,7 +6,8 @@ public struct Parameter: Sendable, Hashable, Codable {
   public var name: String
   /// Sizes of the dimensions, slowest first; empty for a scalar.
   public var shape: [Int]
-  /// The type that holds the value without loss of what was stored: the stored type, or float32 after an update.
+  /// The type the model stores the parameter in, and outputs default to. A value changed by an adapter is read as
+  /// float32 and rounded to it when it is written.
   public var elementType: ElementType
   public var recipe: StorageRecipe
 

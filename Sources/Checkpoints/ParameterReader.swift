@@ -18,6 +18,9 @@ public protocol ParameterReader: Sendable {
   ) throws(Problem)
 }
 
+/// Bytes of a row of `count` floats in scratch: a multiple of 64, so that what follows stays aligned.
+func alignedFloatBytes(_ count: Int) -> Int { (count * MemoryLayout<Float>.stride + 63) / 64 * 64 }
+
 /// Opened files by path, so that a file shared by many parameters is opened once.
 public final class FilePool: Sendable {
   private let files = Mutex<[String: File]>([:])
@@ -81,9 +84,9 @@ extension StorageRecipe {
     switch self {
     case .stored(let tensor): count * tensor.elementType.byteWidth
     case .updated(let base, let shape, _):
-      UpdatedReader.scratchBytes(for: count, shape: shape) { base.scratchBytes(for: $0) }
+      UpdatedReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { base.scratchBytes(for: $0) }
     case .gathered(_, let sources, let shape):
-      GatheredReader.scratchBytes(for: count, shape: shape) { count in
+      GatheredReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { count in
         sources.map { $0.scratchBytes(for: count) }.max() ?? 0
       }
     }

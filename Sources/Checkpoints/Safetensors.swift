@@ -27,47 +27,53 @@ public struct SafetensorsHeader: Sendable {
   public static let maximumBytes = 100_000_000
 
   public init(reading file: File) throws(Problem) {
-    do throws(Problem) { self = try Self(validating: file, size: file.size()) } catch { throw error.at(file: file.path) }
+    do throws(Problem) {
+      let size = try file.size()
+      let length = try Self.length(try file.read(min(8, size), at: 0), fileSize: size)
+      try self.init(parsing: try file.read(length, at: 8), file: file.path, fileSize: size)
+    } catch { throw error.at(file: file.path) }
   }
 
-  private init(validating file: File, size: Int) throws(Problem) {
-    guard size >= 8 else {
-      throw Problem(.safetensorsHeader, "the file has \(size) bytes; a safetensors file has at least 8")
+  /// The length of the JSON, from the file's first 8 bytes.
+  static func length(_ bytes: [UInt8], fileSize: Int) throws(Problem) -> Int {
+    guard bytes.count >= 8 else {
+      throw Problem(.safetensorsHeader, "the file has \(fileSize) bytes; a safetensors file has at least 8")
     }
-    let lengthBytes = try file.read(8, at: 0)
-    let length = lengthBytes.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-    guard length <= Self.maximumBytes else {
+    let length = bytes.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    guard length <= maximumBytes else {
       throw Problem(
-        .safetensorsHeader, "the header claims \(length) bytes; at most \(Self.maximumBytes) are allowed",
-        byteOffset: 0)
+        .safetensorsHeader, "the header claims \(length) bytes; at most \(maximumBytes) are allowed", byteOffset: 0)
     }
-    let headerBytes = Int(length)
-    guard headerBytes <= size - 8 else {
+    guard length <= fileSize - 8 else {
       throw Problem(
-        .safetensorsHeader, "the header claims \(headerBytes) bytes but the file has only \(size - 8) after its length",
+        .safetensorsHeader, "the header claims \(length) bytes but the file has only \(fileSize - 8) after its length",
         remedy: "The file is cut short or is not safetensors.", byteOffset: 0)
     }
-    let bytes = try file.read(headerBytes, at: 8)
-    guard bytes.first == UInt8(ascii: "{") else {
-      throw Problem(.safetensorsHeader, "the header does not begin with '{'", byteOffset: 8)
-    }
+    return Int(length)
+  }
+
+  /// - Parameters:
+  ///   - bytes: the JSON, without the length before it.
+  ///   - file: the path that the tensors will name.
+  init(parsing bytes: [UInt8], file: String, fileSize: Int) throws(Problem) {
     let json: JSON
     do throws(Problem) { json = try JSON(parsing: bytes) } catch {
-      throw Problem(.safetensorsHeader, "the header is \(error.message)", byteOffset: 8 + (error.context.byteOffset ?? 0))
+      throw Problem(
+        .safetensorsHeader, "the header is \(error.message)", byteOffset: 8 + (error.context.byteOffset ?? 0))
     }
-    let members = json.members ?? JSON.Members()
+    guard let members = json.members else { throw Problem(.safetensorsHeader, "the header is not an object") }
     metadata = try Self.metadata(members["__metadata__"])
     digest = bytes.withUnsafeBytes { Digest(of: $0) }
-    let dataStart = 8 + headerBytes
+    let dataStart = 8 + bytes.count
     var tensors: [StoredTensor] = []
     tensors.reserveCapacity(members.count)
     for (name, entry) in members.pairs where name != "__metadata__" {
-      do throws(Problem) { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file.path)) } catch {
+      do throws(Problem) { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file)) } catch {
         throw error.at(tensor: name)
       }
     }
     tensors.sort { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }
-    try Self.requireContiguous(tensors, from: dataStart, to: size)
+    try Self.requireContiguous(tensors, from: dataStart, to: fileSize)
     self.tensors = tensors
   }
 

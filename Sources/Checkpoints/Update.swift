@@ -1,20 +1,23 @@
-/// What turns a base parameter into a fine-tuned one (Hu et al. 2021; Liu et al. 2022 and 2024).
+/// What turns a base parameter into a fine-tuned one (Hu et al. 2021, arXiv:2106.09685; Liu et al. 2022,
+/// arXiv:2205.05638; Liu et al. 2024, arXiv:2402.09353).
 ///
-/// Shapes are those of a linear map `[out, in]`; `transposed` says that the parameter is stored `[in, out]`.
+/// A linear map has shape `[out, in]`; `transposed` says that the parameter is stored `[in, out]`, as GPT-2's Conv1D
+/// and embeddings (`[vocabulary, width]`, in = vocabulary) are. Dimensions behind the second, of a convolution, count
+/// as inputs.
 public enum Update: Sendable, Hashable, Codable {
-  /// `W + scale * B A` with A `[rank, in]` and B `[out, rank]` (LoRA; for an embedding the transposed product).
+  /// `W + scale * B A` with A `[rank, in]` and B `[out, rank]` (LoRA).
   case lowRank(a: StoredTensor, b: StoredTensor, scale: Float, transposed: Bool)
-  /// `m * V / |V|` row by row with `V = W + scale * B A`, m `[out]` (DoRA); norms over `in`.
+  /// `m * V / |V|` output by output with `V = W + scale * B A`, m `[out]` (DoRA); norms over `in`.
   case weightDecomposed(
     a: StoredTensor, b: StoredTensor, scale: Float, magnitude: StoredTensor, transposed: Bool)
-  /// Multiplies output rows (`alongInput` false) or input columns (true) by a vector (IA3).
-  case scaled(by: StoredTensor, alongInput: Bool, transposed: Bool)
+  /// Multiplies by a vector that runs along the first stored dimension (0) or the last (1) (IA3).
+  case scaled(by: StoredTensor, dimension: Int)
 
   public var storedTensors: [StoredTensor] {
     switch self {
     case .lowRank(let a, let b, _, _): [a, b]
     case .weightDecomposed(let a, let b, _, let magnitude, _): [a, b, magnitude]
-    case .scaled(let vector, _, _): [vector]
+    case .scaled(let vector, _): [vector]
     }
   }
 }
