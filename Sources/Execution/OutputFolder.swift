@@ -14,6 +14,8 @@ extension Problem.Code {
 public final class OutputFolder: Sendable {
   public let path: String
   public let layout: OutputLayout
+  /// What the run was begun with.
+  public let fingerprint: JSON
   private let partial: String
   private let files: [File]
   private let journal: Journal
@@ -70,6 +72,7 @@ public final class OutputFolder: Sendable {
   ) throws(Problem) {
     self.path = path
     self.layout = layout
+    self.fingerprint = fingerprint
     partial = Self.partialPath(for: path)
     replacing = FileSystem.kind(path) != nil
     if replacing && !policy.force {

@@ -45,6 +45,8 @@ struct MergePlanner {
   let vocabulary: VocabularyAdapter?
   var problems = Problems()
   var drafts: [Draft] = []
+  /// Names of drafted tensors that the family's description does not name.
+  private(set) var unknownOutputs: [String] = []
   private var names: Set<ExactString> = []
 
   init(recipe: Recipe, models: [OpenModel], method: any MergeMethod.Type, vocabulary: VocabularyAdapter?) {
@@ -376,11 +378,13 @@ struct MergePlanner {
     name: String, entries: [(source: Source, tensor: ModelStructure.Tensor)], operation: MergeJob.Operation?,
     line: Int
   ) {
+    let peers = Dictionary(
+      entries.map { ($0.source.model, $0.tensor.parameter) }, uniquingKeysWith: { first, _ in first })
     let inputs = entries.map { entry -> MergeJob.Input in
       let model = models[entry.source.model]
       var parameter = entry.tensor.parameter
       if let dimension = entry.tensor.vocabularyDimension, let vocabulary {
-        parameter = vocabulary.adapt(parameter, dimension: dimension, model: entry.source.model)
+        parameter = vocabulary.adapt(parameter, dimension: dimension, model: entry.source.model, peers: peers)
       }
       return MergeJob.Input(model: model.reference.key, parameter: parameter)
     }
@@ -399,6 +403,7 @@ struct MergePlanner {
           : "Only models of one shape can be merged.", tensor: name, line: line)
       return
     }
+    if entries[0].tensor.isUnknown { unknownOutputs.append(name) }
     let common = Self.commonType(inputs.map(\.parameter.elementType))
     guard let common else {
       complain(

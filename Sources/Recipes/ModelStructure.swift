@@ -27,6 +27,8 @@ struct ModelStructure {
     /// The name as this model spells it, with `{layer}` for the number.
     var spelling: String
     var isOptional: Bool
+    /// Whether the family is known but its description does not name the tensor.
+    var isUnknown = false
     var vocabularyDimension: Int?
     /// The slot whose value it shares when the model does not store it.
     var tiedTo: String?
@@ -55,16 +57,19 @@ struct ModelStructure {
     do throws(Problem) { description = try known.describe(config: config) } catch {
       throw error.at(file: checkpoint.folder.map { "\($0)/config.json" })
     }
-    var tensors: [Tensor] = []
-    var unknown: [String] = []
-    for parameter in checkpoint.parameters {
-      guard let meaning = description.parameter(named: parameter.name) else {
-        unknown.append(parameter.name)
-        tensors.append(Self.inferred(parameter))
-        continue
-      }
-      tensors.append(Self.described(parameter, by: meaning))
+    let meanings = checkpoint.parameters.map { description.parameter(named: $0.name) }
+    let described = zip(checkpoint.parameters, meanings).map { parameter, meaning in
+      meaning.map { Self.described(parameter, by: $0) }
     }
+    // What stands before a layer's number tells which module a tensor of an unknown name goes with.
+    let modules = Dictionary(
+      described.compactMap { $0 }.filter { $0.spelling.contains("{layer}") }.map {
+        (Self.layerPrefix($0.spelling), $0.slot.module)
+      }, uniquingKeysWith: { first, _ in first })
+    let tensors = zip(checkpoint.parameters, described).map { parameter, tensor in
+      tensor ?? Self.unknown(parameter, modules: modules)
+    }
+    let unknown = tensors.filter(\.isUnknown).map(\.parameter.name)
     let layered = description.towers.filter { $0.layerCount > 0 }
     self.init(
       family: description.architecture, modules: layered.map { ($0.name, $0.layerCount) },
@@ -109,6 +114,23 @@ struct ModelStructure {
       slot: Slot(module: meaning.tower, template: ExactString(meaning.template), part: part), parameter: parameter,
       spelling: meaning.template(spelling: parameter.name), isOptional: meaning.isOptional,
       vocabularyDimension: meaning.vocabularyDimension, tiedTo: meaning.tiedTo)
+  }
+
+  private static func layerPrefix(_ template: String) -> String {
+    String(template.prefix { $0 != "{" })
+  }
+
+  /// A tensor that a known family's description does not name: in a layer if it lies beside the layer's others.
+  private static func unknown(_ parameter: Parameter, modules: [String: String]) -> Tensor {
+    var tensor = inferred(parameter)
+    if case .layer = tensor.slot.part, let module = modules[layerPrefix(tensor.spelling)] {
+      tensor.slot.module = module
+    } else {
+      tensor.slot = Slot(module: wholeModel, template: ExactString(parameter.name), part: .before)
+      tensor.spelling = parameter.name
+    }
+    tensor.isUnknown = true
+    return tensor
   }
 
   /// The first number between dots counts layers: `blocks.7.attention.weight`.
