@@ -1,6 +1,7 @@
 public import EspalierBasics
 public import EspalierExecution
 internal import EspalierCheckpoints
+internal import EspalierMerging
 
 /// Carries a plan out.
 public struct MergeRun: Sendable {
