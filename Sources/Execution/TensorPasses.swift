@@ -13,6 +13,8 @@ extension Problem.Code {
 public struct Block {
   /// Position among the blocks of the tensor.
   public let index: Int
+  /// Position of its span: blocks of one span are visited in order, by one thread.
+  public let span: Int
   /// Flat index of the first element.
   public let start: Int
   public let count: Int
@@ -43,8 +45,8 @@ extension Block {
 /// memory stays flat whatever the tensor's size. The first pass also hashes what it reads and refuses values that are
 /// not finite.
 public final class TensorPasses {
-  public let tiling: Tiling
   public let shape: [Int]
+  public let elementCount: Int
   public var inputCount: Int { readers.count }
   private let readers: [any ParameterReader]
   private let names: [String]
@@ -58,38 +60,50 @@ public final class TensorPasses {
   ///   - names: what to call each input in messages (its model).
   ///   - scratchCount: arrays of a block's length that bodies want besides the inputs.
   public init(
-    readers: [any ParameterReader], names: [String], shape: [Int], blocks: Tiling.Blocks, scratchCount: Int,
-    context: JobContext
+    readers: [any ParameterReader], names: [String], shape: [Int], scratchCount: Int, context: JobContext
   ) {
     self.readers = readers
     self.names = names
     self.shape = shape
     self.scratchCount = scratchCount
     self.context = context
-    tiling = Tiling(elementCount: shape.reduce(1, *), blocks: blocks)
+    elementCount = shape.reduce(1, *)
     digests = readers.map { ($0 as? StoredReader).map { ChunkedDigest(byteCount: $0.tensor.byteCount) } }
   }
 
-  public var elementCount: Int { tiling.elementCount }
+  public func tiling(_ blocks: Tiling.Blocks) -> Tiling { Tiling(elementCount: elementCount, blocks: blocks) }
 
   // MARK: - Passes
 
-  /// Visits every block once, several at once, in no particular order.
-  public func forEachBlock(_ body: (Block) throws(Problem) -> Void) throws(Problem) {
-    try pass(output: nil, body)
+  /// Visits every block once, several at once, in no particular order; within a span, in order.
+  public func forEachBlock(
+    _ blocks: Tiling.Blocks = .flat, _ body: (Block) throws(Problem) -> Void
+  ) throws(Problem) {
+    try pass(blocks, output: nil, body)
+  }
+
+  /// Visits some blocks only, before or between the passes: a sample.
+  public func forBlocks(_ indices: [Int], _ body: (Block) throws(Problem) -> Void) throws(Problem) {
+    let tiling = tiling(.flat)
+    try context.pool.forEach(indices.count) { (position) throws(Problem) in
+      let worker = SpanWorker(passes: self, tiling: tiling, hashing: false)
+      let start = indices[position] * tiling.blockLength
+      try worker.run(
+        start..<min(elementCount, start + tiling.blockLength), spanIndex: start / tiling.spanLength, output: nil, body)
+    }
   }
 
   /// Sums `count` quantities over the tensor: `body` gives a block's share of each, in float64, and the shares are
   /// added in a fixed tree.
   public func sums(
-    _ count: Int, _ body: (Block, UnsafeMutablePointer<Double>) -> Void
+    _ count: Int, over layout: Tiling.Blocks = .flat, _ body: (Block, UnsafeMutablePointer<Double>) -> Void
   ) throws(Problem) -> [Double] {
-    let blocks = tiling.blockCount
+    let blocks = tiling(layout).blockCount
     // One row a quantity, so that each is combined where it lies; a block writes one column.
     let partials = UnsafeMutablePointer<Double>.allocate(capacity: max(1, count * blocks))
     partials.initialize(repeating: 0, count: max(1, count * blocks))
     defer { partials.deallocate() }
-    try forEachBlock { (block) throws(Problem) in
+    try forEachBlock(layout) { (block) throws(Problem) in
       withUnsafeTemporaryAllocation(of: Double.self, capacity: count) { shares in
         shares.initialize(repeating: 0)
         if let base = shares.baseAddress { body(block, base) }
@@ -101,20 +115,41 @@ public final class TensorPasses {
     }
   }
 
+  /// Sums `count` quantities for every column of the tensor seen as rows of `length` elements: `body` adds a row's
+  /// values to `count` arrays of `length` sums, one after the other.
+  public func columnSums(
+    _ count: Int, length: Int, _ body: (Block, UnsafeMutablePointer<Double>) -> Void
+  ) throws(Problem) -> [Double] {
+    let size = max(1, count * length)
+    let spans = max(1, tiling(.rows(length: length)).spanCount)
+    let partials = UnsafeMutablePointer<Double>.allocate(capacity: size * spans)
+    partials.initialize(repeating: 0, count: size * spans)
+    defer { partials.deallocate() }
+    try forEachBlock(.rows(length: length)) { (block) throws(Problem) in body(block, partials + size * block.span) }
+    for span in 0..<spans where span > 0 {
+      for index in 0..<size { partials[index] += partials[span * size + index] }
+    }
+    return Array(UnsafeBufferPointer(start: partials, count: count * length))
+  }
+
   /// The last pass: `body` fills `block.output`, which is rounded once to the output's type, hashed and written.
-  public func write(_ body: (Block) throws(Problem) -> Void) throws(Problem) {
+  public func write(
+    _ blocks: Tiling.Blocks = .flat, _ body: (Block) throws(Problem) -> Void
+  ) throws(Problem) {
     let output = context.outputTensor
     let digest = ChunkedDigest(byteCount: output.byteCount)
-    try pass(output: digest, body)
+    try pass(blocks, output: digest, body)
     context.written(digest.value())
   }
 
-  private func pass(output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void) throws(Problem) {
+  private func pass(
+    _ blocks: Tiling.Blocks, output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void
+  ) throws(Problem) {
     let first = !hasRead
-    let tiling = self.tiling
+    let tiling = tiling(blocks)
     try context.pool.forEach(tiling.spanCount) { (index) throws(Problem) in
       let worker = SpanWorker(passes: self, tiling: tiling, hashing: first)
-      try worker.run(tiling.span(index), output: output, body)
+      try worker.run(tiling.span(index), spanIndex: index, output: output, body)
     }
     hasRead = true
     if first { try noteInputs() }
@@ -141,11 +176,11 @@ public final class TensorPasses {
       self.passes = passes
       self.tiling = tiling
       self.hashing = hashing
-      arena = ScratchArena(bytes: passes.workingBytes)
+      arena = ScratchArena(bytes: passes.workingBytes(tiling))
     }
 
     func run(
-      _ span: Range<Int>, output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void
+      _ span: Range<Int>, spanIndex: Int, output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void
     ) throws(Problem) {
       let readers = passes.readers
       let tile = min(tiling.tileLength, span.count)
@@ -168,7 +203,7 @@ public final class TensorPasses {
             try passes.requireFinite(floats[index], range, input: index)
           }
         }
-        try visitBlocks(of: range, floats: floats, out: out, scratch: scratch, body)
+        try visitBlocks(of: range, span: spanIndex, floats: floats, out: out, scratch: scratch, body)
         if let writer { try writer.append(out, count: range.count) }
         position = range.upperBound
       }
@@ -176,7 +211,7 @@ public final class TensorPasses {
     }
 
     private func visitBlocks(
-      of range: Range<Int>, floats: [UnsafeMutablePointer<Float>], out: UnsafeMutablePointer<Float>,
+      of range: Range<Int>, span: Int, floats: [UnsafeMutablePointer<Float>], out: UnsafeMutablePointer<Float>,
       scratch: [UnsafeMutablePointer<Float>], _ body: (Block) throws(Problem) -> Void
     ) throws(Problem) {
       let length = tiling.blockLength
@@ -191,7 +226,7 @@ public final class TensorPasses {
             Result { () throws(Problem) in
               try body(
                 Block(
-                  index: start / length, start: start, count: count, inputs: inputs, output: out + offset,
+                  index: start / length, span: span, start: start, count: count, inputs: inputs, output: out + offset,
                   scratch: scratch))
             }
           }
@@ -205,7 +240,7 @@ public final class TensorPasses {
   private func readBytes(_ count: Int) -> Int { readers.map { $0.scratchBytes(for: count) }.max() ?? 0 }
 
   /// Bytes that each thread needs during a pass.
-  var workingBytes: Int {
+  func workingBytes(_ tiling: Tiling) -> Int {
     Self.threadBytes(inputs: readers.count, tiling: tiling, scratchCount: scratchCount) { readBytes($0) }
   }
 

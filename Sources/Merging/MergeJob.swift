@@ -55,14 +55,18 @@ public struct MergeJob: TensorJob, Codable {
       threadBytes = inputs.count * (256 << 10)
     case .method(let name, let parameters):
       let method = try MergeMethods.make(name, parameters)
-      let tiling = Tiling(elementCount: output.elementCount, blocks: method.blocks(shape: output.shape))
+      let tilings = method.layouts(shape: output.shape).map {
+        Tiling(elementCount: output.elementCount, blocks: $0)
+      }
       movedBytes = method.passCount * stored + output.byteCount
       let factors = inputs.reduce(0) { $0 + $1.parameter.recipe.residentBytes }
       residentBytes =
-        factors
-        + method.residentBytes(elements: output.elementCount, blocks: tiling.blockCount, inputs: inputs.count)
-      threadBytes = TensorPasses.threadBytes(
-        recipes: inputs.map(\.parameter), tiling: tiling, scratchCount: method.scratchCount)
+        factors + method.residentBytes(shape: output.shape, inputs: inputs.count)
+      threadBytes =
+        tilings.map {
+          TensorPasses.threadBytes(
+            recipes: inputs.map(\.parameter), tiling: $0, scratchCount: method.scratchCount)
+        }.max() ?? 0
     }
   }
 
@@ -81,10 +85,10 @@ public struct MergeJob: TensorJob, Codable {
       var readers: [any ParameterReader] = []
       for input in inputs { readers.append(try input.parameter.recipe.reader(files: context.files)) }
       let passes = TensorPasses(
-        readers: readers, names: inputs.map(\.model), shape: shape, blocks: method.blocks(shape: shape),
-        scratchCount: method.scratchCount, context: context)
+        readers: readers, names: inputs.map(\.model), shape: shape, scratchCount: method.scratchCount,
+        context: context)
       try passes.hashIndirectInputs(inputs.map(\.parameter.recipe))
-      try method.merge(MergePasses(passes, tensorName: name, seed: seed))
+      try method.merge(MergePasses(tensor: passes, name: name, seed: seed))
     }
   }
 }

@@ -10,23 +10,23 @@ public protocol MergeMethod: Sendable {
   static var card: MethodCard { get }
   static var inputs: MergeInputRule { get }
   init(_ parameters: MergeParameters) throws(Problem)
-  /// What a block is for a tensor of this shape.
-  func blocks(shape: [Int]) -> Tiling.Blocks
+  /// What blocks are in the passes over a tensor of this shape.
+  func layouts(shape: [Int]) -> [Tiling.Blocks]
   /// How many block-long arrays of floats the method wants besides its inputs.
   var scratchCount: Int { get }
   /// How often the inputs are read.
   var passCount: Int { get }
-  /// Bytes kept for the whole tensor, for a tensor of `elements` elements in `blocks` blocks with `inputs` inputs.
-  func residentBytes(elements: Int, blocks: Int, inputs: Int) -> Int
-  /// Computes the output; calls ``MergePasses/write(_:)`` exactly once, last.
+  /// Bytes kept while a tensor of this shape is merged, beside the working arrays of the passes.
+  func residentBytes(shape: [Int], inputs: Int) -> Int
+  /// Computes the output; calls ``TensorPasses.write(_:_:)`` exactly once, last.
   func merge(_ passes: MergePasses) throws(Problem)
 }
 
 extension MergeMethod {
-  public func blocks(shape: [Int]) -> Tiling.Blocks { .flat }
+  public func layouts(shape: [Int]) -> [Tiling.Blocks] { [.flat] }
   public var scratchCount: Int { 0 }
   public var passCount: Int { 1 }
-  public func residentBytes(elements: Int, blocks: Int, inputs: Int) -> Int { 0 }
+  public func residentBytes(shape: [Int], inputs: Int) -> Int { 0 }
 }
 
 /// Which inputs a method takes, and what it does when a model lacks an optional tensor.
@@ -111,32 +111,10 @@ extension Problem.Code {
 }
 
 /// The inputs of one tensor's merge, in passes. If there is a base, it is the first input.
-public final class MergePasses {
-  private let passes: TensorPasses
+public struct MergePasses {
+  /// The passes themselves.
+  public let tensor: TensorPasses
   /// Name of the tensor and seed of the run: what random choices are keyed by.
-  public let tensorName: String
+  public let name: String
   public let seed: UInt64
-
-  init(_ passes: TensorPasses, tensorName: String, seed: UInt64) {
-    self.passes = passes
-    self.tensorName = tensorName
-    self.seed = seed
-  }
-
-  public var shape: [Int] { passes.shape }
-  public var elementCount: Int { passes.elementCount }
-  public var inputCount: Int { passes.inputCount }
-  public var tiling: Tiling { passes.tiling }
-
-  public func forEachBlock(_ body: (Block) throws(Problem) -> Void) throws(Problem) {
-    try passes.forEachBlock(body)
-  }
-
-  public func sums(
-    _ count: Int, _ body: (Block, UnsafeMutablePointer<Double>) -> Void
-  ) throws(Problem) -> [Double] {
-    try passes.sums(count, body)
-  }
-
-  public func write(_ body: (Block) throws(Problem) -> Void) throws(Problem) { try passes.write(body) }
 }

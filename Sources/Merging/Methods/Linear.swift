@@ -30,7 +30,7 @@ public struct Linear: MergeMethod {
   }
 
   public func merge(_ passes: MergePasses) throws(Problem) {
-    try passes.write { block in
+    try passes.tensor.write { block in
       block.withReadableInputs { inputs in
         es_weighted_sum(inputs, weights, Int64(weights.count), block.output, Int64(block.count))
       }

@@ -23,7 +23,7 @@ public struct Passthrough: MergeMethod {
   }
 
   public func merge(_ passes: MergePasses) throws(Problem) {
-    try passes.write { block in
+    try passes.tensor.write { block in
       block.withReadableInputs { inputs in
         es_weighted_sum(inputs, [scale], 1, block.output, Int64(block.count))
       }
