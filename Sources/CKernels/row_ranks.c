@@ -46,9 +46,9 @@ static void place(uint32_t counts[bins]) {
   }
 }
 
-/// Sorts nearly sorted indices by magnitude, equal ones staying in order; gives up after `4 n` moves.
+/// Sorts nearly sorted indices by magnitude, equal ones staying in order; gives up after `n` moves.
 static bool insertion_sort(struct row row, uint32_t *indices) {
-  int64_t moves = 4 * row.n;
+  int64_t moves = row.n;
   uint32_t previous = 0;
   for (int64_t i = 0; i < row.n; i++) {
     const uint32_t moving = indices[i], key = magnitude(row.values[moving]);

@@ -5,7 +5,7 @@ import CKernels
 ///
 /// The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011, doi:10.1145/2063384.2063405) with counter
 /// `(i / 4 low, i / 4 high, stream, 0)`; its key is a fixed hash of seed and name (FNV-1a, finished by SplitMix64).
-/// The same bits on every machine.
+/// The same bits on every machine. Element numbers are not negative.
 public struct KeyedRandom: Sendable {
   private let stream: es_random_stream
 
@@ -37,7 +37,7 @@ public struct KeyedRandom: Sendable {
   /// Keeps each value with one probability, else sets it to 0: kept iff word < ceil(probability * 2^32).
   ///
   /// - Parameters:
-  ///   - index: the element number of `values[0]`, not negative.
+  ///   - index: the element number of `values[0]`.
   ///   - probability: from 0 (keeps nothing) to 1 (keeps all); what lies outside is taken as the nearer end, NaN as 0.
   public func keep(_ values: UnsafeMutablePointer<Float>, startingAt index: Int, count: Int, probability: Double) {
     es_random_keep(stream, UInt64(index), values, Int64(count), Self.threshold(probability))

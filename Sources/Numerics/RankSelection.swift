@@ -70,11 +70,11 @@ public final class RankSelector: Sendable {
     sampleBlocks = count > Self.collectedWhole ? Self.spread(over: CanonicalSum.blocks(of: count).count) : []
   }
 
-  /// The bytes that are resident at most: per request the keys of max(2^18, count / 32) elements, 32 bytes a block
-  /// and 64 KiB; per request and channel the sample. Typically a quarter of it.
+  /// The bytes that are resident at most: per request the keys of max(2^18, count / 32) elements, 64 bytes a block,
+  /// a histogram and a sample. Independent of the threads.
   public static func memoryBound(count: Int, requests: Int) -> Int {
     let blocks = (count + blockLength - 1) / blockLength
-    return requests * (4 * capacity(count) + 32 * blocks + 65536 + 16 * sampleSize)
+    return requests * (4 * capacity(count) + 64 * blocks + 65536 + 16 * sampleSize)
   }
 
   private static func capacity(_ count: Int) -> Int { max(collectedWhole, count / 32) }

@@ -1,6 +1,5 @@
-public import EspalierBasics
-
 import CKernels
+public import EspalierBasics
 
 /// Ranks of the magnitudes of rows, with the scratch memory for one row at a time (one for each thread).
 public struct RowRanks {
