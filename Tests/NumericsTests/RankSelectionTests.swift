@@ -122,17 +122,17 @@ private let small: [Tensor] = [
   /// Tensors that are sampled: the outcome equals that of one sort, in few passes, with and without the sample.
   @Test(arguments: [
     Tensor(name: "normal", values: normals(600_001, seed: 3)),
-    Tensor(name: "bf16", values: asBFloat16(normals(600_000, seed: 4))),
-    Tensor(name: "coarse grid", values: normals(600_000, seed: 5).map { ($0 * 4).rounded() }),
+    Tensor(name: "bf16", values: asBFloat16(normals(280_000, seed: 4))),
+    Tensor(name: "coarse grid", values: normals(280_000, seed: 5).map { ($0 * 4).rounded() }),
     Tensor(name: "all equal", values: [Float](repeating: 2, count: 300_000)),
-    Tensor(name: "mostly zero", values: normals(400_000, seed: 6).map { $0 > 2 ? $0 : 0 }),
-    Tensor(name: "ascending", values: (0..<500_000).map { Float($0) }),
+    Tensor(name: "mostly zero", values: normals(270_000, seed: 6).map { $0 > 2 ? $0 : 0 }),
+    Tensor(name: "ascending", values: (0..<270_000).map { Float($0) }),
     Tensor(
       name: "rows of different scale",
-      values: normals(524_288, seed: 7).enumerated().map {
+      values: normals(294_912, seed: 7).enumerated().map {
         $1 * Float(1 + $0 / 8192 * 37 % 64)
       }),
-    Tensor(name: "one dense binade", values: normals(400_000, seed: 8).map { 1 + abs($0) * 1e-5 }),
+    Tensor(name: "one dense binade", values: normals(270_000, seed: 8).map { 1 + abs($0) * 1e-5 }),
   ])
   private func largeTensors(_ tensor: Tensor) throws {
     let n = tensor.values.count
@@ -150,14 +150,14 @@ private let small: [Tensor] = [
 
   /// A sample that says nothing about the rest of the data costs passes, not the result.
   @Test func misleadingSample() throws {
-    var tensor = Tensor(name: "", values: normals(1_000_000, seed: 9))
-    let sampled = Set(RankSelector(count: 1_000_000, requests: []).sampleBlocks)
+    var tensor = Tensor(name: "", values: normals(500_000, seed: 9))
+    let sampled = Set(RankSelector(count: 500_000, requests: []).sampleBlocks)
     #expect(sampled.count == 16)
     for scale: Float in [1e-6, 1e6] {
       for index in tensor.blocks.indices where !sampled.contains(index) {
         for element in tensor.blocks[index] { tensor.values[element] *= scale }
       }
-      let count = 300_000
+      let count = 150_000
       let (cuts, passes) = try select([tensor], [RankRequest(count: count)])
       #expect(tensor.apply(cuts[0]) == tensor.sortedAndCut(count, .largestMagnitude))
       #expect(passes <= 6)
@@ -182,8 +182,8 @@ private let small: [Tensor] = [
   }
 
   @Test func threadsDoNotMatter() async throws {
-    let tensor = Tensor(name: "", values: asBFloat16(normals(700_000, seed: 12)))
-    let requests = [RankRequest(count: 140_000), RankRequest(count: 7_000, order: .smallestValue)]
+    let tensor = Tensor(name: "", values: asBFloat16(normals(350_000, seed: 12)))
+    let requests = [RankRequest(count: 70_000), RankRequest(count: 7_000, order: .smallestValue)]
     let expected = try select([tensor], requests).cuts
     let selector = RankSelector(count: tensor.values.count, requests: requests)
     while !selector.isFinished {
