@@ -55,8 +55,12 @@ struct TowerTemplate: Sendable {
   var name: String
   /// A tower a value: the variable that counts them and their number (the stages of ResNet).
   var repetition: (variable: String, count: Expression)?
+  /// Whether models of this config have the tower at all.
+  var condition: Expression?
   var layerCount: Expression?
   var kinds: Kinds
+  /// Config keys of lists with an entry a layer.
+  var lists: [String]
   var before: [ParameterTemplate]
   var layer: [ParameterTemplate]
   var after: [ParameterTemplate]

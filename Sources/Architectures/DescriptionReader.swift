@@ -63,7 +63,7 @@ struct DescriptionReader {
   }
 
   private mutating func tower(_ name: String, _ json: JSON, _ path: String) -> TowerTemplate? {
-    let keys = ["repeat", "layers", "kinds", "writes", "before", "layer", "after"]
+    let keys = ["when", "repeat", "layers", "kinds", "lists", "writes", "before", "layer", "after"]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     let repetition = named(members["repeat"], at: path + ".repeat") { reader, key, json, path in
       reader.formula(json, at: path).map { (variable: key, count: $0) }
@@ -78,7 +78,8 @@ struct DescriptionReader {
         reader.kindsForm(json, path).map { (key: key, form: $0) }
       })
     return TowerTemplate(
-      name: name, repetition: repetition.first, layerCount: layerCount, kinds: kinds,
+      name: name, repetition: repetition.first, condition: members["when"].flatMap { formula($0, at: path + ".when") },
+      layerCount: layerCount, kinds: kinds, lists: members["lists"].map { texts($0, at: path + ".lists") } ?? [],
       before: parameters(members["before"], at: path + ".before"),
       layer: parameters(members["layer"], at: path + ".layer"),
       after: parameters(members["after"], at: path + ".after"))
@@ -97,7 +98,12 @@ struct DescriptionReader {
   }
 
   private mutating func parameters(_ json: JSON?, at path: String) -> [ParameterTemplate] {
-    named(json, at: path) { reader, name, json, path in reader.parameter(name, json, path) }
+    // A list holds variants of one name for different configs.
+    let variants: [[ParameterTemplate]] = named(json, at: path) { reader, name, json, path in
+      guard let variants = json.array else { return [reader.parameter(name, json, path)].compactMap(\.self) }
+      return variants.enumerated().compactMap { reader.parameter(name, $1, "\(path)[\($0)]") }
+    }
+    return variants.flatMap(\.self)
   }
 
   private mutating func parameter(_ name: String, _ json: JSON, _ path: String) -> ParameterTemplate? {

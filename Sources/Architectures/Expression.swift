@@ -10,7 +10,8 @@ import EspalierBasics
 /// From weakest to strongest: `a ? b : c`, `or`, `and`, `== != < <= > >= in`, `??`, `+ -`, `* / // %`, `! -`, `a[i]`.
 /// `/` must divide without remainder, `//` rounds down, `%` has the sign of the divisor (as in Python); `??` takes its
 /// right side where the left is a key the config lacks or has as null. Functions: `length(list)`,
-/// `startsWith(text, text)`, `endsWith(text, text)`. Arithmetic is checked: an overflow is an error.
+/// `startsWith(text, text)`, `endsWith(text, text)`, `portion(size, fraction)` (their product, rounded down).
+/// A name may lead into nested objects by dots. Arithmetic is on whole numbers and checked: an overflow is an error.
 indirect enum Expression: Sendable {
   case value(Value)
   case name(String)
@@ -40,7 +41,7 @@ indirect enum Expression: Sendable {
   }
 
   enum Function: String, Sendable {
-    case length, startsWith, endsWith
+    case length, startsWith, endsWith, portion
     var arity: Int { self == .length ? 1 : 2 }
   }
 
@@ -71,7 +72,7 @@ struct Scope {
 
   func lookUp(_ name: String) throws(Problem) -> Value {
     if let variable = variables[name] { return variable }
-    let value = Value(config[name], name: name)
+    let value = Value(config.value(at: name), name: name)
     guard case .absent = value, let formula = defaults[name] else { return value }
     guard depth < 16 else {
       throw Problem(.architectureDescription, "the default of `\(name)` refers to itself in a circle")
@@ -152,7 +153,20 @@ extension Expression {
       let text = try value.text(of: first.description)
       let part = try arguments[1].evaluate(in: scope).text(of: arguments[1].description)
       return .truth(function == .startsWith ? text.hasPrefix(part) : text.hasSuffix(part))
+    case .portion: return try portion(value.integer(of: first.description), of: arguments[1], in: scope)
     }
+  }
+
+  private static func portion(_ size: Int, of fraction: Expression, in scope: Scope) throws(Problem) -> Value {
+    let part =
+      switch try fraction.evaluate(in: scope) {
+      case .fraction(let value): value
+      case let value: Double(try value.integer(of: fraction.description))
+      }
+    guard let portion = Int(exactly: (Double(size) * part).rounded(.down)) else {
+      throw Problem(.architectureConfig, "`\(fraction)` is no fraction of \(size)")
+    }
+    return .integer(portion)
   }
 
   private static func arithmetic(_ symbol: Operator, _ left: Int, _ right: Int) throws(Problem) -> Value {
@@ -190,6 +204,16 @@ extension Expression {
   private static func impossible(_ symbol: Operator, _ left: Int, _ right: Int) -> Problem {
     let what = right == 0 || symbol != .divided ? "cannot be computed" : "leaves a remainder"
     return Problem(.architectureConfig, "\(left) \(symbol.rawValue) \(right) \(what)")
+  }
+}
+
+extension JSON {
+  /// The member under a key, or, failing that, the member that a path of keys joined by dots leads to.
+  func value(at path: String) -> JSON? {
+    if let value = self[path] { return value }
+    var found: JSON? = self
+    for key in path.split(separator: ".") { found = found?[String(key)] }
+    return found
   }
 }
 

@@ -22,7 +22,7 @@ struct Instantiation {
   let architecture: Architecture
   let include: Include?
   let configPath: [String]
-  let scope: Scope
+  private(set) var scope: Scope
   private(set) var towers: [ModelDescription.Tower] = []
   private(set) var parameters: [ParameterDescription] = []
   /// The axes of included towers, by prefixed name.
@@ -40,6 +40,7 @@ struct Instantiation {
     guard scope.config.members != nil else { throw Problem(.architectureConfig, "the config is not a JSON object") }
     for include in architecture.includes { try add(include) }
     for tower in architecture.towers {
+      if let condition = tower.condition, try !condition.truth(in: scope) { continue }
       guard let (variable, formula) = tower.repetition else {
         try add(tower, named: tower.name, in: scope)
         continue
@@ -59,6 +60,7 @@ struct Instantiation {
     parameters += inner.parameters
     for axis in inner.parameters.flatMap({ $0.dimensions.flatMap(\.axes) }) where axis.scope == .model {
       includedAxes[axis.name] = axis
+      scope.variables[axis.name] = .integer(axis.size)
     }
   }
 

@@ -8,8 +8,7 @@ enum Value: Hashable, Sendable {
   case integer(Int)
   case text(String)
   case list([Value])
-  /// Something no expression computes with (an object, a fraction), as text for messages.
-  case other(String)
+  case fraction(Double)
 
   /// The value of a config entry called `name`. A number without fraction is an integer even if written `2.0`.
   init(_ json: JSON?, name: String) {
@@ -22,7 +21,7 @@ enum Value: Hashable, Sendable {
       if let value = json?.integer ?? json?.number.flatMap({ Int(exactly: $0) }) {
         self = .integer(value)
       } else {
-        self = .other(text)
+        self = Double(text).map { .fraction($0) } ?? .absent(name)
       }
     // A dictionary such as `id2label` is only ever counted.
     case .object(let members): self = .list(members.keys.map { .text($0) })
@@ -37,7 +36,7 @@ enum Value: Hashable, Sendable {
     case .integer(let value): .number(value)
     case .text(let value): .string(value)
     case .list(let values): .array(values.map(\.json))
-    case .other(let text): .literal(text)
+    case .fraction(let value): .number(value)
     }
   }
 
