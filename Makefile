@@ -38,4 +38,4 @@ lint: ## Check the house style
 	swift format lint --strict -r $(SWIFT_FILES)
 
 clean: ## Remove everything that was built
-	rm -rf .build dist
+	rm -rf .build .build-dist dist

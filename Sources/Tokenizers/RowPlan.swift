@@ -7,6 +7,11 @@ public struct RowPlan: Sendable, Hashable {
     /// Rows of the output.
     public var output: Range<Int>
     public var source: Source
+
+    public init(output: Range<Int>, source: Source) {
+      self.output = output
+      self.source = source
+    }
   }
 
   public enum Source: Sendable, Hashable {
