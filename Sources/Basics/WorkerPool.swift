@@ -66,7 +66,8 @@ public final class WorkerPool: @unchecked Sendable {
 
   /// Runs `body(0)`, ... `body(count - 1)`, several at once, and returns when all are done.
   ///
-  /// - Throws: the error of the lowest index that threw; once an index has thrown, indices not yet begun are skipped.
+  /// - Throws: the error of the lowest index that throws, whatever the threads do: indices are begun in order, and once
+  ///   one has thrown only higher ones are skipped.
   public func forEach(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
     if count == 1 || threadCount == 1 {
       for index in 0..<max(0, count) { try body(index) }
@@ -92,7 +93,7 @@ public final class WorkerPool: @unchecked Sendable {
     let next = Atomic<Int>(0)
     let finished = Atomic<Int>(0)
     private let firstFailure = Mutex<(index: Int, problem: Problem)?>(nil)
-    private let failed = Atomic<Bool>(false)
+    private let lowestFailure = Atomic<Int>(.max)
 
     init(count: Int, body: @escaping (Int) throws(Problem) -> Void) {
       self.count = count
@@ -106,9 +107,9 @@ public final class WorkerPool: @unchecked Sendable {
     /// Not inlined, so that its hold on `body` ends before the index counts as finished.
     @inline(never)
     func run(_ index: Int) {
-      guard let body, !failed.load(ordering: .relaxed) else { return }
+      guard let body, index < lowestFailure.load(ordering: .relaxed) else { return }
       do { try body(index) } catch {
-        failed.store(true, ordering: .relaxed)
+        lowestFailure.min(index, ordering: .relaxed)
         firstFailure.withLock { current in
           if index < current?.index ?? .max { current = (index, error) }
         }

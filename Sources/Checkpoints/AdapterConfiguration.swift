@@ -12,7 +12,10 @@ extension Problem.Code {
 /// Options that change the merged weights in ways this version does not compute are errors that name them, and so are
 /// options that are not known, unless they are off (null, false or empty).
 public struct AdapterConfiguration: Sendable {
-  public enum Method: String, Sendable { case lora = "LORA", ia3 = "IA3" }
+  public enum Method: String, Sendable {
+    case lora = "LORA"
+    case ia3 = "IA3"
+  }
 
   public let method: Method
   /// Things that hold only under a condition this program cannot check.
@@ -53,8 +56,12 @@ public struct AdapterConfiguration: Sendable {
     modulesToSave = collect([]) { () throws(Problem) in try reader.names("modules_to_save") }
     rank = collect(1) { () throws(Problem) in method == .lora ? try reader.rank() : 1 }
     alpha = collect(1) { () throws(Problem) in method == .lora ? try reader.alpha() : 1 }
-    rankPattern = collect([]) { () throws(Problem) in try reader.patterns("rank_pattern", OptionReader.positiveInteger) }
-    alphaPattern = collect([]) { () throws(Problem) in try reader.patterns("alpha_pattern", OptionReader.finiteNumber) }
+    rankPattern = collect([]) { () throws(Problem) in
+      try reader.patterns("rank_pattern", OptionReader.positiveInteger)
+    }
+    alphaPattern = collect([]) { () throws(Problem) in
+      try reader.patterns("alpha_pattern", OptionReader.finiteNumber)
+    }
     target = collect(.all) { () throws(Problem) in try reader.target() }
     excluded = collect(.none) { () throws(Problem) in try reader.selection("exclude_modules") ?? .none }
     feedforward = collect(.none) { () throws(Problem) in try reader.selection("feedforward_modules") ?? .none }
@@ -105,7 +112,10 @@ private struct OptionReader {
   }
 
   /// The option, unless it is missing or null.
-  private func value(_ name: String) -> JSON? { json[name].flatMap { $0.isNull ? nil : $0 } }
+  private func value(_ name: String) -> JSON? {
+    guard let value = json[name], !value.isNull else { return nil }
+    return value
+  }
 
   func flag(_ name: String) throws(Problem) -> Bool {
     guard let value = value(name) else { return false }
@@ -218,7 +228,8 @@ private struct OptionReader {
 
   /// Some initializations replace the base's weights by what the factors leave of them.
   func initializationWarning() -> Problem? {
-    guard let name = value("init_lora_weights")?.string?.lowercased(), !["gaussian", "orthogonal", "eva"].contains(name)
+    guard let name = value("init_lora_weights")?.string?.lowercased(),
+      !["gaussian", "orthogonal", "eva"].contains(name)
     else { return nil }
     return Problem(
       .adapterBase, "the factors were initialized by \(name), which may change the base's weights too",

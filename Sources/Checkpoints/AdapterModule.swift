@@ -26,7 +26,9 @@ struct AdapterModule {
     for tensor in tensors {
       guard tensor.elementType.isFloat else {
         problems.add(
-          Problem(.adapterTensor, "an adapter's tensor of type \(tensor.elementType.safetensorsName)", tensor: tensor.name))
+          Problem(
+            .adapterTensor, "the adapter stores the tensor as \(tensor.elementType.safetensorsName)",
+            tensor: tensor.name))
         continue
       }
       guard let (path, place) = parse(tensor.name) else {

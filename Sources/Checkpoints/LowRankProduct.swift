@@ -53,7 +53,8 @@ extension StoredTensor {
   /// The whole tensor as float32; for what is small.
   func floats(files: FilePool) throws(Problem) -> [Float] {
     let reader = try StoredReader(self, files: files)
-    let bytes = UnsafeMutableRawPointer.allocate(byteCount: max(1, reader.scratchBytes(for: elementCount)), alignment: 64)
+    let bytes = UnsafeMutableRawPointer.allocate(
+      byteCount: max(1, reader.scratchBytes(for: elementCount)), alignment: 64)
     defer { bytes.deallocate() }
     var values = [Float](repeating: 0, count: elementCount)
     let result: Result<Void, Problem> = values.withUnsafeMutableBufferPointer { values in

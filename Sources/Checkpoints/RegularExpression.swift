@@ -284,7 +284,7 @@ extension RegularExpression {
 
     private mutating func group() throws(Problem) -> Node {
       if take("?"), !take(":") {
-        throw failure("uses (?\(next.map(String.init) ?? ""), which is not supported: only plain groups and (?:...) are")
+        throw failure("uses (?\(next.map(String.init) ?? ""), which is not supported; groups and (?:...) are")
       }
       let node = try alternatives()
       guard take(")") else { throw failure("has a '(' without its ')'") }
@@ -310,7 +310,8 @@ extension RegularExpression {
       case "D": return ScalarSet(ranges: ScalarSet.digits.ranges, negated: true)
       case "W": return ScalarSet(ranges: ScalarSet.word.ranges, negated: true)
       case "S": return ScalarSet(ranges: ScalarSet.space.ranges, negated: true)
-      case _ where ScalarSet.word.contains(scalar) && scalar != "_": throw failure("uses \\\(scalar), which is not supported")
+      case _ where ScalarSet.word.contains(scalar) && scalar != "_":
+        throw failure("uses \\\(scalar), which is not supported")
       default: return .only(scalar)
       }
     }

@@ -115,7 +115,7 @@ public struct SafetensorsHeader: Sendable {
       throw Problem(.safetensorsLayout, "data_offsets run backwards: \(begin) to \(end)")
     }
     guard let elements = shape.checkedProduct,
-      case let (bytes, overflow) = elements.multipliedReportingOverflow(by: type.byteWidth), !overflow
+      case (let bytes, let overflow) = elements.multipliedReportingOverflow(by: type.byteWidth), !overflow
     else { throw Problem(.safetensorsSize, "the shape \(shape) overflows") }
     guard bytes == end - begin else {
       throw Problem(

@@ -155,7 +155,8 @@ struct ShardIndex {
       }
       // A name with a path could reach outside the folder.
       guard file.hasSuffix(".safetensors"), !file.contains("/"), !file.contains("\\"), !file.contains("\0") else {
-        throw Problem(.checkpointIndex, "the index names \"\(file)\", which is no plain safetensors file name", tensor: tensor)
+        throw Problem(
+          .checkpointIndex, "the index names \"\(file)\", which is no plain safetensors file name", tensor: tensor)
       }
       entries.append((tensor, file))
     }
