@@ -125,3 +125,107 @@ ES_CLONES void es_elect_sign_and_add(const float *base, const float *const *delt
     elect_chunk(base, deltas, weights, count, lambda, normalize, out, start, CHUNK);
   if (start < n) elect_chunk(base, deltas, weights, count, lambda, normalize, out, start, n - start);
 }
+
+ES_CLONES void es_near_swap(const float *base, const float *x, float t, float *out, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    const float distance = fabsf(base[i] - x[i]);
+    float weight = t / (distance > 1e-6f ? distance : 1e-6f);
+    weight = weight > 1 ? 1 : weight;
+    out[i] = weight * x[i] + (1 - weight) * base[i];
+  }
+}
+
+ES_INLINE void overlap_chunk(const float *base, const float *const *deltas, const float *factors, int64_t count,
+                             float epsilon, float *out, int64_t start, int64_t length) {
+  float sum[CHUNK], enlarged[CHUNK];
+  float changes[CHUNK];
+  for (int64_t j = 0; j < length; j++) sum[j] = enlarged[j] = changes[j] = 0;
+  for (int64_t k = 0; k < count; k++) {
+    const float *delta = deltas[k] + start;
+    const float factor = factors[k];
+    for (int64_t j = 0; j < length; j++) {
+      const int changed = fabsf(delta[j]) > epsilon;
+      sum[j] += changed ? delta[j] : 0;
+      enlarged[j] += changed ? factor * delta[j] : 0;
+      changes[j] += changed ? 1 : 0;
+    }
+  }
+  for (int64_t j = 0; j < length; j++) {
+    const float mean = changes[j] == 1 ? enlarged[j] : sum[j] / (changes[j] > 1 ? changes[j] : 1);
+    out[start + j] = base[start + j] + mean;
+  }
+}
+
+ES_CLONES void es_add_by_overlap(const float *base, const float *const *deltas, const float *factors, int64_t count,
+                                 float epsilon, float *out, int64_t n) {
+  int64_t start = 0;
+  for (; start + CHUNK <= n; start += CHUNK)
+    overlap_chunk(base, deltas, factors, count, epsilon, out, start, CHUNK);
+  if (start < n) overlap_chunk(base, deltas, factors, count, epsilon, out, start, n - start);
+}
+
+ES_CLONES void es_count_overlap(const float *const *deltas, int64_t count, float epsilon, double *unique,
+                                double *shared, int64_t n) {
+  for (int64_t start = 0; start < n; start += CHUNK) {
+    const int64_t length = n - start < CHUNK ? n - start : CHUNK;
+    int32_t changes[CHUNK] = {0};
+    for (int64_t k = 0; k < count; k++)
+      for (int64_t j = 0; j < length; j++) changes[j] += fabsf(deltas[k][start + j]) > epsilon;
+    for (int64_t k = 0; k < count; k++) {
+      int32_t alone = 0, together = 0;
+      for (int64_t j = 0; j < length; j++) {
+        const int changed = fabsf(deltas[k][start + j]) > epsilon;
+        alone += changed & (changes[j] == 1);
+        together += changed & (changes[j] > 1);
+      }
+      unique[k] += alone;
+      shared[k] += together;
+    }
+  }
+}
+
+ES_CLONES void es_variance(const float *const *deltas, int64_t count, float *out, int64_t n) {
+  for (int64_t start = 0; start < n; start += CHUNK) {
+    const int64_t length = n - start < CHUNK ? n - start : CHUNK;
+    double mean[CHUNK] = {0}, squares[CHUNK] = {0};
+    for (int64_t k = 0; k < count; k++)
+      for (int64_t j = 0; j < length; j++) mean[j] += deltas[k][start + j];
+    for (int64_t j = 0; j < length; j++) mean[j] /= (double)count;
+    for (int64_t k = 0; k < count; k++)
+      for (int64_t j = 0; j < length; j++) {
+        const double deviation = deltas[k][start + j] - mean[j];
+        squares[j] += deviation * deviation;
+      }
+    for (int64_t j = 0; j < length; j++) out[start + j] = (float)(squares[j] / (double)count);
+  }
+}
+
+ES_CLONES int64_t es_count_nonzero(const float *values, int64_t n) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i++) count += values[i] != 0;
+  return count;
+}
+
+ES_CLONES void es_zero_where(float *values, const float *mask, int64_t n) {
+  for (int64_t i = 0; i < n; i++) values[i] = mask[i] != 0 ? values[i] : 0;
+}
+
+ES_CLONES void es_elect_sign_and_average(const float *base, const float *const *deltas, const double *weights,
+                                         int64_t count, float *out, int64_t n) {
+  for (int64_t start = 0; start < n; start += CHUNK) {
+    const int64_t length = n - start < CHUNK ? n - start : CHUNK;
+    double total[CHUNK] = {0}, mix[CHUNK] = {0}, weight[CHUNK] = {0};
+    for (int64_t k = 0; k < count; k++)
+      for (int64_t j = 0; j < length; j++) total[j] += deltas[k][start + j];
+    for (int64_t k = 0; k < count; k++) {
+      const float *delta = deltas[k] + start;
+      for (int64_t j = 0; j < length; j++) {
+        const int agrees = (total[j] >= 0) ? (delta[j] > 0) : (delta[j] < 0);
+        mix[j] += agrees ? weights[k] * delta[j] : 0;
+        weight[j] += agrees ? weights[k] : 0;
+      }
+    }
+    for (int64_t j = 0; j < length; j++)
+      out[start + j] = (float)(base[start + j] + mix[j] / (weight[j] > 1e-6 ? weight[j] : 1e-6));
+  }
+}

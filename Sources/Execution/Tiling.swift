@@ -43,7 +43,7 @@ public struct Tiling: Sendable, Hashable {
   }
 
   public var blockCount: Int { elementCount / blockLength + (elementCount % blockLength == 0 ? 0 : 1) }
-  var spanCount: Int { elementCount / spanLength + (elementCount % spanLength == 0 ? 0 : 1) }
+  public var spanCount: Int { elementCount / spanLength + (elementCount % spanLength == 0 ? 0 : 1) }
 
   func span(_ index: Int) -> Range<Int> {
     let start = index * spanLength
