@@ -6,7 +6,7 @@ import Testing
 @Suite("Linear algebra")
 struct LinearAlgebraTests {
   func product(_ a: Matrix<Double>, _ b: Matrix<Double>) throws -> Matrix<Double> {
-    try a.withView { a throws(Problem) in try b.withView { try MatrixProduct.product(a, $0) } }
+    try MatrixProduct.product(a, b)
   }
 
   func largestDifference(_ a: Matrix<Double>, _ b: Matrix<Double>) -> Double {
@@ -213,7 +213,7 @@ struct LinearAlgebraTests {
 
   @Test("Cholesky by hand, reading the lower triangle alone; plain and LAPACK")
   func cholesky() throws {
-    let a = try Matrix(rows: 3, columns: 3, elements: [4, 99, 99, 12, 37, 99, -16, -43, 98])
+    let a = try Matrix(rows: 3, columns: 3, elements: [4.0, 99, 99, 12, 37, 99, -16, -43, 98])
     let expected = try Matrix(rows: 3, columns: 3, elements: [2.0, 0, 0, 6, 1, 0, -8, 5, 3])
     #expect(try LinearAlgebra.cholesky(a) == expected)
     var plain = a
