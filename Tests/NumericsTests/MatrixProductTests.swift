@@ -1,3 +1,4 @@
+import Dispatch
 import EspalierBasics
 import Testing
 
@@ -129,12 +130,23 @@ struct MatrixProductTests {
         for index in (0..<count).reversed() { try body(index) }
       }
       #expect(bits(backwards) == bits(whole), "seed \(seed) \(m) \(n) \(k) tile \(tile)")
+      let atOnce = try multiply(a, b, tile: tile, parallel: concurrently)
+      #expect(bits(atOnce) == bits(whole), "seed \(seed) \(m) \(n) \(k) tile \(tile), by several threads")
     }
     for i in 0..<m {
       let row = Matrix(unchecked: Array(a.elements[i * k..<(i + 1) * k]), rows: 1, columns: k)
       #expect(
         try bits(multiply(row, b, storedTransposed: (false, true))) == Array(bits(whole)[i * n..<(i + 1) * n]),
         "seed \(seed) row \(i) alone")
+    }
+  }
+
+  func concurrently(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
+    withoutActuallyEscaping(body) { body in
+      nonisolated(unsafe) let body = body
+      DispatchQueue.concurrentPerform(iterations: count) { index in
+        do { try body(index) } catch { Issue.record(error) }
+      }
     }
   }
 
