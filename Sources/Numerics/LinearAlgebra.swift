@@ -148,16 +148,12 @@ public enum LinearAlgebra {
     let decomposition = try svd(matrix)
     let tolerance = tolerance ?? Double(max(matrix.rows, matrix.columns)) * Double.ulpOfOne
     let rank = numericalRank(of: decomposition.values, relativeTolerance: tolerance)
-    var coordinates = try decomposition.u.withView { (u) throws(Problem) in
-      try rightSide.withView { (b) throws(Problem) in try MatrixProduct.product(u.transposed, b) }
-    }
+    var coordinates = try MatrixProduct.product(decomposition.u, rightSide, transposingFirst: true)
     for i in 0..<coordinates.rows {
       let value = decomposition.values[i]
       for j in 0..<coordinates.columns { coordinates[i, j] = i < rank ? coordinates[i, j] / value : 0 }
     }
-    return try decomposition.vTransposed.withView { (v) throws(Problem) in
-      try coordinates.withView { (c) throws(Problem) in try MatrixProduct.product(v.transposed, c) }
-    }
+    return try MatrixProduct.product(decomposition.vTransposed, coordinates, transposingFirst: true)
   }
 
   // MARK: - Checks

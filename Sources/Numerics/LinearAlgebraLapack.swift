@@ -146,8 +146,7 @@ enum Lapack {
       var wanted = 0.0
       var query: Int32 = -1
       routine(&wanted, &query)
-      guard wanted < Double(Int32.max) else { _ = try lapackSize(.max, of: matrix); return }
-      var length = Int32(max(1, wanted))
+      var length = try lapackSize(Int(min(max(1, wanted), 1e15)), of: matrix)
       var work = [Double](repeating: 0, count: Int(length))
       routine(&work, &length)
     }

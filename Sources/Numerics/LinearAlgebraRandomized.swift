@@ -29,26 +29,16 @@ extension LinearAlgebra {
     let test = Matrix(
       unchecked: (0..<matrix.columns * width).map(gaussian), rows: matrix.columns, columns: width)
 
-    return try matrix.withView { (a) throws(Problem) in
-      var basis = try qr(product(a, test, parallel)).q
-      for _ in 0..<max(0, powerIterations) {
-        let coBasis = try qr(product(a.transposed, basis, parallel)).q
-        basis = try qr(product(a, coBasis, parallel)).q
-      }
-      let small = try basis.withView { (q) throws(Problem) in
-        try svd(MatrixProduct.product(q.transposed, a, parallel: parallel))
-      }
-      let u = try basis.withView { (q) throws(Problem) in try product(q, small.u, parallel) }
-      return SingularValueDecomposition(
-        u: firstColumns(kept, of: u), values: Array(small.values.prefix(kept)),
-        vTransposed: firstColumns(kept, of: small.vTransposed.transposed).transposed)
+    var basis = try qr(MatrixProduct.product(matrix, test, parallel: parallel)).q
+    for _ in 0..<max(0, powerIterations) {
+      let coBasis = try qr(MatrixProduct.product(matrix, basis, transposingFirst: true, parallel: parallel)).q
+      basis = try qr(MatrixProduct.product(matrix, coBasis, parallel: parallel)).q
     }
-  }
-
-  private static func product(
-    _ a: MatrixView<Double>, _ b: Matrix<Double>, _ parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> Matrix<Double> {
-    try b.withView { (b) throws(Problem) in try MatrixProduct.product(a, b, parallel: parallel) }
+    let small = try svd(MatrixProduct.product(basis, matrix, transposingFirst: true, parallel: parallel))
+    let u = try MatrixProduct.product(basis, small.u, parallel: parallel)
+    return SingularValueDecomposition(
+      u: firstColumns(kept, of: u), values: Array(small.values.prefix(kept)),
+      vTransposed: firstColumns(kept, of: small.vTransposed.transposed).transposed)
   }
 
   private static func firstColumns(_ count: Int, of matrix: Matrix<Double>) -> Matrix<Double> {

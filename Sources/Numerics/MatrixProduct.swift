@@ -47,17 +47,24 @@ public enum MatrixProduct {
     try multiply(a, b, into: c, accumulate: accumulate, kernel: .fastest, parallel: parallel)
   }
 
-  /// `a b` as a new matrix.
+  /// `a b` as a new matrix, with either operand transposed first (by reading it so, not by copying).
   ///
   /// - Throws: as ``multiply(_:_:into:accumulate:parallel:)``.
   public static func product(
-    _ a: MatrixView<Double>, _ b: MatrixView<Double>, parallel: ParallelLoop = serially
+    _ a: Matrix<Double>, _ b: Matrix<Double>, transposingFirst: Bool = false, transposingSecond: Bool = false,
+    parallel: ParallelLoop = serially
   ) throws(Problem) -> Matrix<Double> {
-    var c = Matrix(repeating: 0.0, rows: a.rows, columns: b.columns)
-    try c.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
-      try multiply(a, b, into: MutableMatrixView(buffer, rows: a.rows, columns: b.columns), parallel: parallel)
+    try a.withView { (a) throws(Problem) in
+      try b.withView { (b) throws(Problem) in
+        let (left, right) = (transposingFirst ? a.transposed : a, transposingSecond ? b.transposed : b)
+        var c = Matrix(repeating: 0.0, rows: left.rows, columns: right.columns)
+        try c.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+          let target = try MutableMatrixView(buffer, rows: left.rows, columns: right.columns)
+          try multiply(left, right, into: target, parallel: parallel)
+        }
+        return c
+      }
     }
-    return c
   }
 
   // MARK: - Kernels and tiles; internal, so that tests can hold them against each other

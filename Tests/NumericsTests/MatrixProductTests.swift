@@ -1,3 +1,4 @@
+import Dispatch
 import EspalierBasics
 import Testing
 
@@ -129,12 +130,23 @@ struct MatrixProductTests {
         for index in (0..<count).reversed() { try body(index) }
       }
       #expect(bits(backwards) == bits(whole), "seed \(seed) \(m) \(n) \(k) tile \(tile)")
+      let atOnce = try multiply(a, b, tile: tile, parallel: concurrently)
+      #expect(bits(atOnce) == bits(whole), "seed \(seed) \(m) \(n) \(k) tile \(tile), by several threads")
     }
     for i in 0..<m {
       let row = Matrix(unchecked: Array(a.elements[i * k..<(i + 1) * k]), rows: 1, columns: k)
       #expect(
         try bits(multiply(row, b, storedTransposed: (false, true))) == Array(bits(whole)[i * n..<(i + 1) * n]),
         "seed \(seed) row \(i) alone")
+    }
+  }
+
+  func concurrently(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
+    withoutActuallyEscaping(body) { body in
+      nonisolated(unsafe) let body = body
+      DispatchQueue.concurrentPerform(iterations: count) { index in
+        do { try body(index) } catch { Issue.record(error) }
+      }
     }
   }
 
@@ -157,21 +169,24 @@ struct MatrixProductTests {
     }
   }
 
-  @Test("Double precision: bound, kernels and tiles", arguments: [(3, 5, 7), (9, 13, 255), (31, 100, 257), (70, 9, 600)])
+  @Test(
+    "Double precision: exact on integers, the same bits from every kernel and tile",
+    arguments: [(3, 5, 7), (9, 13, 255), (31, 100, 257), (70, 9, 600)]
+  )
   func doublePrecision(m: Int, n: Int, k: Int) throws {
     var generator = TestGenerator(seed: UInt64(k))
-    // Multiples of 2^-10 and few of them: every partial sum is exact, so the products must be too.
+    // Small integers: every partial sum is exact, so the products must be too.
     let a = Matrix(unchecked: generator.matrix(m, k).elements.map { ($0 * 1024).rounded() }, rows: m, columns: k)
     let b = Matrix(unchecked: generator.matrix(k, n).elements.map { ($0 * 1024).rounded() }, rows: k, columns: n)
     var exact = Matrix(repeating: 0.0, rows: m, columns: n)
     for i in 0..<m {
       for j in 0..<n { exact[i, j] = (0..<k).reduce(0) { $0 + a[i, $1] * b[$1, j] } }
     }
-    #expect(try a.withView { a throws(Problem) in try b.withView { try MatrixProduct.product(a, $0) } } == exact)
+    #expect(try MatrixProduct.product(a, b) == exact)
 
     let x = generator.matrix(m, k)
     let y = generator.matrix(k, n)
-    let expected = try x.withView { x throws(Problem) in try y.withView { try MatrixProduct.product(x, $0) } }
+    let expected = try MatrixProduct.product(x, y)
     for kernel in MatrixProduct.Kernel.available {
       var c = Matrix(repeating: 0.0, rows: m, columns: n)
       try c.elements.withUnsafeMutableBufferPointer { buffer throws(Problem) in
@@ -241,7 +256,7 @@ struct MatrixProductTests {
     }
     let a = Matrix(repeating: 0.0, rows: 2, columns: 3)
     #expect(throws: Problem(.matrixShape, "2 x 3 times 2 x 3 does not make 2 x 3")) {
-      try a.withView { a throws(Problem) in try MatrixProduct.product(a, a) }
+      try MatrixProduct.product(a, a)
     }
   }
 
