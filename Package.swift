@@ -15,11 +15,11 @@ func room(_ name: String, imports: [String], c: [Target.Dependency] = [], resour
     path: "Sources/\(name)", resources: resources, swiftSettings: settings)
 }
 
-/// The tests of one room: `Tests/<Name>Tests`. Fixtures are found beside the sources, not bundled.
-func tests(_ name: String, imports: [String]) -> Target {
+/// The tests of one room: `Tests/<Name>Tests`. Other files than sources are found beside them, not bundled.
+func tests(_ name: String, imports: [String], excluding others: [String] = []) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: imports.map { .byName(name: "Espalier\($0)") },
-    path: "Tests/\(name)Tests", exclude: [], swiftSettings: settings)
+    path: "Tests/\(name)Tests", exclude: others, swiftSettings: settings)
 }
 
 let package = Package(

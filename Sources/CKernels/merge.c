@@ -93,20 +93,20 @@ ES_CLONES void es_scale(float *values, float factor, int64_t n) {
   for (int64_t i = 0; i < n; i++) values[i] *= factor;
 }
 
-ES_INLINE void elect_chunk(const float *base, const float *const *deltas, const float *weights, int64_t count,
-                           float lambda, int normalize, float *out, int64_t start, int64_t length) {
+ES_INLINE void elect_chunk(const float *base, const float *const *deltas, const float *factors, const float *weights,
+                           int64_t count, float lambda, int normalize, float *out, int64_t start, int64_t length) {
   float sum[CHUNK], mix[CHUNK], divisor[CHUNK];
   for (int64_t j = 0; j < length; j++) sum[j] = mix[j] = divisor[j] = 0;
   for (int64_t k = 0; k < count; k++) {
     const float *delta = deltas[k] + start;
-    const float weight = weights[k];
-    for (int64_t j = 0; j < length; j++) sum[j] += weight * delta[j];
+    const float factor = factors[k];
+    for (int64_t j = 0; j < length; j++) sum[j] += factor * delta[j];
   }
   for (int64_t k = 0; k < count; k++) {
     const float *delta = deltas[k] + start;
-    const float weight = weights[k];
+    const float factor = factors[k], weight = weights[k];
     for (int64_t j = 0; j < length; j++) {
-      const float share = weight * delta[j];
+      const float share = factor * delta[j];
       const int agrees = (sum[j] >= 0) ? (share > 0) : (share < 0);
       mix[j] += agrees ? share : 0;
       divisor[j] += agrees ? weight : 0;
@@ -118,12 +118,13 @@ ES_INLINE void elect_chunk(const float *base, const float *const *deltas, const 
   }
 }
 
-ES_CLONES void es_elect_sign_and_add(const float *base, const float *const *deltas, const float *weights,
-                                     int64_t count, float lambda, int normalize, float *out, int64_t n) {
+ES_CLONES void es_elect_sign_and_add(const float *base, const float *const *deltas, const float *factors,
+                                     const float *weights, int64_t count, float lambda, int normalize, float *out,
+                                     int64_t n) {
   int64_t start = 0;
   for (; start + CHUNK <= n; start += CHUNK)
-    elect_chunk(base, deltas, weights, count, lambda, normalize, out, start, CHUNK);
-  if (start < n) elect_chunk(base, deltas, weights, count, lambda, normalize, out, start, n - start);
+    elect_chunk(base, deltas, factors, weights, count, lambda, normalize, out, start, CHUNK);
+  if (start < n) elect_chunk(base, deltas, factors, weights, count, lambda, normalize, out, start, n - start);
 }
 
 ES_CLONES void es_near_swap(const float *base, const float *x, float t, float *out, int64_t n) {
@@ -228,4 +229,35 @@ ES_CLONES void es_elect_sign_and_average(const float *base, const float *const *
     for (int64_t j = 0; j < length; j++)
       out[start + j] = (float)(base[start + j] + mix[j] / (weight[j] > 1e-6 ? weight[j] : 1e-6));
   }
+}
+
+ES_CLONES void es_ranks_to_probabilities(float *ranks, int64_t n, float lowest, float slope) {
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t rank;
+    memcpy(&rank, ranks + i, sizeof rank);
+    ranks[i] = lowest + slope * (float)rank;
+  }
+}
+
+static double largest(const float *values, int64_t n) {
+  double most = -INFINITY;
+  for (int64_t i = 0; i < n; i++) most = values[i] > most ? values[i] : most;
+  return most;
+}
+
+static double exponential_sum(const float *values, int64_t n, double most) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += exp(values[i] - most);
+  return sum;
+}
+
+double es_softmax_divergence(const float *x, const float *base, int64_t n) {
+  const double most_x = largest(x, n), most_base = largest(base, n);
+  const double sum_x = exponential_sum(x, n, most_x), sum_base = exponential_sum(base, n, most_base);
+  double divergence = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const double p = exp(x[i] - most_x) / sum_x + 1e-8, q = exp(base[i] - most_base) / sum_base + 1e-8;
+    divergence += p * log(p / q);
+  }
+  return divergence;
 }

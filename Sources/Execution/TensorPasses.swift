@@ -22,8 +22,8 @@ public struct Block {
   public let inputs: UnsafeBufferPointer<UnsafeMutablePointer<Float>>
   /// Where the result goes; only in a writing pass.
   public let output: UnsafeMutablePointer<Float>
-  /// Room for ``TensorPasses/init(readers:names:shape:blocks:scratchCount:context:)``'s `scratchCount` more arrays of
-  /// `count` floats.
+  /// Room for ``TensorPasses/init(readers:names:shape:scratchCount:context:)``'s `scratchCount` more arrays of
+  /// `count` floats, one after the other.
   public let scratch: UnsafeBufferPointer<UnsafeMutablePointer<Float>>
 }
 

@@ -4,7 +4,25 @@ internal import EspalierBasics
 public enum MergeMethods {
   public static let all: [any MergeMethod.Type] = [
     Linear.self,
+    Slerp.self,
+    NuSlerp.self,
+    MultiSlerp.self,
+    Karcher.self,
     Passthrough.self,
+    TaskArithmetic.self,
+    Ties.self,
+    DareLinear.self,
+    DareTies.self,
+    Breadcrumbs.self,
+    BreadcrumbsTies.self,
+    Della.self,
+    DellaLinear.self,
+    ModelStock.self,
+    Sce.self,
+    NearSwap.self,
+    ArceeFusion.self,
+    Ram.self,
+    RamPlus.self,
   ]
 
   public static func named(_ name: String) -> (any MergeMethod.Type)? { all.first { $0.card.name == name } }

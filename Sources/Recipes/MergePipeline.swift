@@ -1,5 +1,5 @@
 public import EspalierBasics
-public import EspalierExecution
+internal import EspalierExecution
 
 /// A recipe file from text to output: its documents in the order in which they need each other.
 ///

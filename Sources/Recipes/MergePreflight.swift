@@ -1,7 +1,7 @@
-public import EspalierArchitectures
+internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
-public import EspalierExecution
+internal import EspalierExecution
 internal import EspalierMerging
 
 extension MergePlan {

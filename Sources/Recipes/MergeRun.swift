@@ -1,5 +1,5 @@
 public import EspalierBasics
-public import EspalierExecution
+internal import EspalierExecution
 internal import EspalierCheckpoints
 internal import EspalierMerging
 

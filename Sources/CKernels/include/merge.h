@@ -24,11 +24,11 @@ void es_subtract(float *values, const float *base, int64_t n);
 /// values[i] *= factor.
 void es_scale(float *values, float factor, int64_t n);
 
-/// TIES consensus (Yadav et al. 2023): with e_k = weights[k] * deltas[k][i], the sign of sum e_k (0 counts as +) is
+/// TIES consensus (Yadav et al. 2023): with e_k = factors[k] * deltas[k][i], the sign of sum e_k (0 counts as +) is
 /// elected, and out[i] = base[i] + lambda * m with m the sum of the e_k of that sign, divided by the sum of their
 /// weights if `normalize` (a sum of 0 counts as 1).
-void es_elect_sign_and_add(const float *base, const float *const *deltas, const float *weights, int64_t count,
-                           float lambda, int normalize, float *out, int64_t n);
+void es_elect_sign_and_add(const float *base, const float *const *deltas, const float *factors, const float *weights,
+                           int64_t count, float lambda, int normalize, float *out, int64_t n);
 
 /// out[i] = w x[i] + (1 - w) base[i] with w = clamp(t / max(|base[i] - x[i]|, 1e-6), 0, 1).
 void es_near_swap(const float *base, const float *x, float t, float *out, int64_t n);
@@ -55,3 +55,9 @@ void es_zero_where(float *values, const float *mask, int64_t n);
 /// out[i] = base[i] + sum e_k deltas[k][i] / max(sum e_k, 1e-6), e_k = weights[k] where the delta has that sign, else 0.
 void es_elect_sign_and_average(const float *base, const float *const *deltas, const double *weights, int64_t count,
                                float *out, int64_t n);
+
+/// Turns ranks (uint32 in the place of the floats) into probabilities: out[i] = lowest + slope * rank[i].
+void es_ranks_to_probabilities(float *ranks, int64_t n, float lowest, float slope);
+
+/// sum p ln(p / q) with p = softmax(x) + 1e-8 and q = softmax(base) + 1e-8 of one row, in float64 by the C library.
+double es_softmax_divergence(const float *x, const float *base, int64_t n);
