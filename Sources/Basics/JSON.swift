@@ -131,17 +131,20 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, Express
 
 extension JSON {
   /// The value as text: on one line, or indented by two spaces a level when `pretty`.
-  public func text(pretty: Bool = false) -> String {
-    var out = ""
+  public func text(pretty: Bool = false) -> String { String(decoding: bytes(pretty: pretty), as: UTF8.self) }
+
+  /// The value as UTF-8, laid out like ``text(pretty:)``.
+  public func bytes(pretty: Bool = false) -> [UInt8] {
+    var out: [UInt8] = []
     write(to: &out, indent: pretty ? 0 : nil)
     return out
   }
 
-  private func write(to out: inout String, indent: Int?) {
+  private func write(to out: inout [UInt8], indent: Int?) {
     switch self {
-    case .null: out += "null"
-    case .bool(let value): out += value ? "true" : "false"
-    case .literal(let text): out += text
+    case .null: out += "null".utf8
+    case .bool(let value): out += (value ? "true" : "false").utf8
+    case .literal(let text): out += text.utf8
     case .string(let value): JSON.quote(value, to: &out)
     case .array(let elements):
       JSON.writeList(elements, open: "[", close: "]", to: &out, indent: indent) { element, out, indent in
@@ -150,41 +153,44 @@ extension JSON {
     case .object(let members):
       JSON.writeList(members.pairs, open: "{", close: "}", to: &out, indent: indent) { member, out, indent in
         JSON.quote(member.key, to: &out)
-        out += indent == nil ? ":" : ": "
+        out += (indent == nil ? ":" : ": ").utf8
         member.value.write(to: &out, indent: indent)
       }
     }
   }
 
   private static func writeList<T>(
-    _ items: [T], open: String, close: String, to out: inout String, indent: Int?,
-    item: (T, inout String, Int?) -> Void
+    _ items: [T], open: Unicode.Scalar, close: Unicode.Scalar, to out: inout [UInt8], indent: Int?,
+    item: (T, inout [UInt8], Int?) -> Void
   ) {
-    out += open
+    out.append(UInt8(ascii: open))
     for (index, element) in items.enumerated() {
-      if index > 0 { out += "," }
-      if let indent { out += "\n" + String(repeating: "  ", count: indent + 1) }
+      if index > 0 { out.append(UInt8(ascii: ",")) }
+      if let indent { breakLine(in: &out, indent: indent + 1) }
       item(element, &out, indent.map { $0 + 1 })
     }
-    if let indent, !items.isEmpty { out += "\n" + String(repeating: "  ", count: indent) }
-    out += close
+    if let indent, !items.isEmpty { breakLine(in: &out, indent: indent) }
+    out.append(UInt8(ascii: close))
   }
 
-  private static func quote(_ value: String, to out: inout String) {
-    out += "\""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": out += "\\\""
-      case "\\": out += "\\\\"
-      case "\n": out += "\\n"
-      case "\r": out += "\\r"
-      case "\t": out += "\\t"
-      case "\u{0}"..<"\u{20}":
-        let hex = String(scalar.value, radix: 16)
-        out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-      default: out.unicodeScalars.append(scalar)
+  private static func breakLine(in out: inout [UInt8], indent: Int) {
+    out.append(UInt8(ascii: "\n"))
+    out.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * indent))
+  }
+
+  private static func quote(_ value: String, to out: inout [UInt8]) {
+    out.append(UInt8(ascii: "\""))
+    for byte in value.utf8 {
+      switch byte {
+      case UInt8(ascii: "\""): out += #"\""#.utf8
+      case UInt8(ascii: "\\"): out += #"\\"#.utf8
+      case UInt8(ascii: "\n"): out += #"\n"#.utf8
+      case UInt8(ascii: "\r"): out += #"\r"#.utf8
+      case UInt8(ascii: "\t"): out += #"\t"#.utf8
+      case 0..<0x20: out += ((byte < 0x10 ? #"\u000"# : #"\u00"#) + String(byte, radix: 16)).utf8
+      default: out.append(byte)
       }
     }
-    out += "\""
+    out.append(UInt8(ascii: "\""))
   }
 }

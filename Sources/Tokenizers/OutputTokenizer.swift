@@ -37,6 +37,11 @@ struct OutputTokenizer {
     guard rows < vocabulary.size else { return }
     files.removeTokens(from: rows)
     vocabulary = try Vocabulary(files)
+    guard vocabulary.size <= rows else {
+      throw Problem(
+        .tokenizerUnsupported, "vocab.json has ids up to \(vocabulary.size - 1), the embedding \(rows) rows",
+        remedy: "save the tokenizer once with transformers, which writes tokenizer.json")
+    }
   }
 
   /// Adds what only other models have: first the tokens of their tokenizers' models, which become added tokens since

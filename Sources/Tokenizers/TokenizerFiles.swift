@@ -11,15 +11,15 @@ public struct TokenizerFiles: Sendable {
     "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json",
   ]
 
-  /// The files with their bytes, as they are to be written.
-  public private(set) var contents: [String: [UInt8]]
+  /// The bytes of all files but the JSON that was changed since it was read.
+  private var stored: [String: [UInt8]]
 
   /// `tokenizer.json`: the whole tokenizer, as the tokenizers library keeps it.
-  public var tokenizer: JSON? { didSet { replace("tokenizer.json", with: tokenizer) } }
+  public var tokenizer: JSON? { didSet { stored["tokenizer.json"] = nil } }
   /// `tokenizer_config.json`: special tokens, chat template, class.
-  public var configuration: JSON? { didSet { replace("tokenizer_config.json", with: configuration) } }
+  public var configuration: JSON? { didSet { stored["tokenizer_config.json"] = nil } }
   /// `added_tokens.json`: token to id.
-  public var addedTokens: JSON? { didSet { replace("added_tokens.json", with: addedTokens) } }
+  public var addedTokens: JSON? { didSet { stored["added_tokens.json"] = nil } }
   /// `special_tokens_map.json`: role to token.
   public let specialTokensMap: JSON?
   /// `vocab.json`: token to id, of a BPE tokenizer without `tokenizer.json`.
@@ -29,7 +29,7 @@ public struct TokenizerFiles: Sendable {
   ///
   /// - Throws: the JSON reader's ``Problem``, naming the file.
   public init(files: [String: [UInt8]]) throws(Problem) {
-    contents = files
+    stored = files
     tokenizer = try Self.json("tokenizer.json", in: files)
     configuration = try Self.json("tokenizer_config.json", in: files)
     addedTokens = try Self.json("added_tokens.json", in: files)
@@ -37,21 +37,29 @@ public struct TokenizerFiles: Sendable {
     vocabularyFile = try Self.json("vocab.json", in: files)
   }
 
+  /// The files with their bytes, as they are to be written.
+  public var contents: [String: [UInt8]] {
+    let editable = [
+      "tokenizer.json": tokenizer, "tokenizer_config.json": configuration, "added_tokens.json": addedTokens,
+    ]
+    let changed = editable.compactMapValues { $0 }.filter { stored[$0.key] == nil }
+    return stored.merging(changed.mapValues { $0.bytes(pretty: true) + [UInt8(ascii: "\n")] }) { old, _ in old }
+  }
+
+  /// Whether the folder has this file, whatever is in it.
+  func has(_ name: String) -> Bool { stored[name] != nil }
+
   /// True if there is nothing that could be a tokenizer: its settings alone are none.
   public var isEmpty: Bool {
     tokenizer == nil && vocabularyFile == nil && otherForm == nil
   }
 
   /// A vocabulary in a form that is not read, if the folder has one of these and no other.
-  var otherForm: String? { ["tokenizer.model", "spiece.model", "vocab.txt"].first { contents[$0] != nil } }
+  var otherForm: String? { ["tokenizer.model", "spiece.model", "vocab.txt"].first(where: has) }
 
   private static func json(_ name: String, in files: [String: [UInt8]]) throws(Problem) -> JSON? {
     guard let bytes = files[name] else { return nil }
     do { return try JSON(parsing: bytes) } catch { throw error.at(file: name) }
-  }
-
-  private mutating func replace(_ name: String, with value: JSON?) {
-    contents[name] = value.map { Array(($0.text(pretty: true) + "\n").utf8) }
   }
 }
 
@@ -67,13 +75,13 @@ extension TokenizerFiles {
   /// `tokenizer_config.json`.
   public var chatTemplate: String? {
     get {
-      if let bytes = contents[Self.templateFile] { return String(decoding: bytes, as: UTF8.self) }
+      if let bytes = stored[Self.templateFile] { return String(decoding: bytes, as: UTF8.self) }
       let setting = configuration?["chat_template"]
       return setting?.string ?? setting?.array?.first(where: Self.isDefault)?["template"]?.string
     }
     set {
-      guard contents[Self.templateFile] == nil, case .object? = configuration else {
-        contents[Self.templateFile] = newValue.map { Array($0.utf8) }
+      guard stored[Self.templateFile] == nil, case .object? = configuration else {
+        stored[Self.templateFile] = newValue.map { Array($0.utf8) }
         return
       }
       let setting = templateSetting(newValue)

@@ -23,7 +23,7 @@ extension TokenizerFiles {
 
   /// Without `tokenizer.json`, and for the tokenizers in Python that read SentencePiece's file instead of it, what is
   /// added is found in `added_tokens.json` alone.
-  private var needsAddedTokensFile: Bool { tokenizer == nil || contents["tokenizer.model"] != nil }
+  private var needsAddedTokensFile: Bool { tokenizer == nil || has("tokenizer.model") }
 
   /// Takes out every token whose id is `limit` or more, and every merge that uses or makes one.
   mutating func removeTokens(from limit: Int) {

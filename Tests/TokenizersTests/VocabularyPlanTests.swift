@@ -156,7 +156,7 @@ import Testing
         "tokenizer_config.json": Array(#"{"added_tokens_decoder":{"1":{"content":"<s>"}}}"#.utf8),
       ]), embeddingRows: 2)
     let plan = try plan([base, model("n", ["a"], added: [special("<x>", 1)])])
-    #expect(plan.files.addedTokens == ["<x>": 2])
+    #expect(plan.files.contents["added_tokens.json"] == Array("{\n  \"<x>\": 2\n}\n".utf8))
     #expect(plan.files.configuration?["added_tokens_decoder"]?["2"]?["special"] == true)
     #expect(plan.files.contents["tokenizer.model"] == [9])
   }
@@ -175,6 +175,11 @@ import Testing
     #expect(plan.files.tokenizer?["added_tokens"] == [])
     #expect(plan.rowPlans[0]?.isIdentity(model: 0, embeddingRows: 3) == true)
     #expect(plan.warnings.map(\.code) == [.tokenizerBeyondEmbedding])
+  }
+
+  @Test func aVocabularyFileAloneCannotBeShortened() throws {
+    let model = try TokenizedModel(name: "m", files: files(["vocab.json": ["a": 0, "b": 1]]), embeddingRows: 1)
+    #expect(problems { try plan([model]) }.map(\.code) == [.tokenizerUnsupported])
   }
 
   @Test func tokensOfOthersWithoutRowsCountAsNotThere() throws {
