@@ -82,16 +82,18 @@ let package = Package(
       path: "Sources/espalier", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
-    tests("Checkpoints", imports: ["Basics", "Numerics", "Checkpoints"]),
-    tests("Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"]),
+    tests("Checkpoints", imports: ["Basics", "Numerics", "Checkpoints"], excluding: ["Fixtures"]),
+    tests(
+      "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
+      excluding: ["Fixtures", "make_fixtures.py"]),
     tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
-    tests("Tokenizers", imports: ["Basics", "Tokenizers"]),
+    tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
     tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
     tests(
       "Recipes",
       imports: [
         "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging", "Recipes",
-      ]),
+      ], excluding: ["Fixtures"]),
     .testTarget(
       name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics"], path: "Tests/CommandLineTests",
       swiftSettings: settings),
