@@ -25,7 +25,11 @@ public struct StorageRecipe: Sendable, Hashable {
 public struct ParameterDescription: Sendable, Hashable {
   /// Where in its tower a parameter stands. When layers are rearranged, what stands before them goes with the first
   /// layer, what stands after them with the last.
-  public enum Position: Sendable, Hashable { case beforeLayers, inLayer(Int), afterLayers }
+  public enum Position: Sendable, Hashable {
+    case beforeLayers
+    case inLayer(Int)
+    case afterLayers
+  }
 
   /// The tower, as in ``ModelDescription/towers``.
   public let tower: String
