@@ -105,10 +105,15 @@ extension ConfigChange {
 // MARK: - Sizes
 
 extension ConfigWriter {
-  /// The sizes that can be read without knowing a layer; what the config does not have, it cannot change.
+  /// The sizes that can be read without knowing a layer; what the config does not have, it cannot change. An axis
+  /// that only buffers have follows from the others.
   private func currentSizes() -> [String: Value] {
+    let templates = architecture.towers.flatMap { $0.before + $0.layer + $0.after }
+    let learnt = Set(templates.filter { $0.role.part != .buffer }.flatMap { $0.dimensions.flatMap(\.axisNames) })
     var sizes: [String: Value] = [:]
-    for axis in architecture.axes { sizes[axis.name] = try? axis.size.evaluate(in: scope) }
+    for axis in architecture.axes where learnt.contains(axis.name) {
+      sizes[axis.name] = try? axis.size.evaluate(in: scope)
+    }
     return sizes
   }
 

@@ -124,7 +124,8 @@ struct DescriptionReader {
     let value = members["value"].flatMap { choice($0, at: path + ".value", StorageRecipe.ValueTransform.self) }
     guard let role else { return nil }
     return ParameterTemplate(
-      name: name, condition: members["when"].flatMap { formula($0, at: path + ".when") },
+      name: name, placeholders: name.placeholders,
+      condition: members["when"].flatMap { formula($0, at: path + ".when") },
       isOptional: flag(members["optional"], at: path + ".optional"), dimensions: shape, role: role,
       site: members["site"].flatMap { text($0, at: path + ".site") },
       recipe: StorageRecipe(

@@ -187,6 +187,7 @@ extension FormulaParser {
     switch name {
     case "true": return .value(.truth(true))
     case "false": return .value(.truth(false))
+    case "and", "or", "in": throw unexpected("a value before `\(name)`")
     default: break
     }
     guard accept("(") else { return .name(name) }

@@ -58,7 +58,7 @@ public struct ParameterDescription: Sendable, Hashable {
   let templates: [String]
 
   /// The canonical name, e.g. `model.layers.3.self_attn.q_proj.weight`.
-  public var name: String { names[0] }
+  public var name: String { name(inLayer: layer ?? 0) }
   /// Other names under which checkpoints store the same tensor.
   public var aliases: [String] { Array(names.dropFirst()) }
   /// The canonical name with `{layer}` in place of the layer's number.
@@ -79,19 +79,16 @@ public struct ParameterDescription: Sendable, Hashable {
   /// - Parameter spelling: one of its names; the answer follows the same spelling. Nil means the canonical one.
   public func name(inLayer layer: Int, spelling: String? = nil) -> String {
     let chosen = spelling.flatMap { names.firstIndex(of: $0) } ?? 0
-    return templates[chosen].replacingLayer(with: layer)
+    return templates[chosen].filling("layer", with: layer)
   }
 
-  var names: [String] { templates.map { $0.replacingLayer(with: layer) } }
+  var names: [String] {
+    guard let layer else { return templates }
+    return templates.map { $0.filling("layer", with: layer) }
+  }
 }
 
 extension Axis {
   /// The axis of tokens is called `vocabulary` in every description.
   public var isVocabulary: Bool { name == "vocabulary" || name.hasSuffix(".vocabulary") }
-}
-
-extension String {
-  func replacingLayer(with layer: Int?) -> String {
-    layer.map { replacing("{layer}", with: "\($0)") } ?? self
-  }
 }
