@@ -54,10 +54,10 @@ private struct ConfigWriter {
   mutating func apply(_ changes: [ConfigChange]) throws(Problem) -> JSON {
     var own = changes
     for include in architecture.includes {
-      let inner = own.compactMap { $0.inside(include) }
-      own.removeAll { $0.inside(include) != nil }
-      guard !inner.isEmpty else { continue }
       let (family, nested) = try architecture.included(include, config: scope.config)
+      let inner = own.compactMap { $0.inside(include, family) }
+      own.removeAll { $0.inside(include, family) != nil }
+      guard !inner.isEmpty else { continue }
       var writer = ConfigWriter(family, config: nested, include: include)
       scope.config[include.configKey] = try writer.apply(inner)
     }
@@ -79,7 +79,7 @@ private struct ConfigWriter {
       }
       sizes[axis] = .integer(size)
     case .layers(let tower, let sources):
-      guard let index = towers.firstIndex(where: { $0.template.name == tower || towers.count == 1 }) else {
+      guard let index = towers.firstIndex(where: { $0.template.name == tower }) else {
         throw Problem(.architectureInverse, "\(architecture.name) has no tower `\(tower)` with a number of layers")
       }
       try towers[index].take(sources)
@@ -89,15 +89,15 @@ private struct ConfigWriter {
 
 extension ConfigChange {
   /// The change as the included family sees it; nil if it concerns another part of the model.
-  fileprivate func inside(_ include: Include) -> ConfigChange? {
+  fileprivate func inside(_ include: Include, _ family: Architecture) -> ConfigChange? {
+    let prefix = include.tower + "."
     switch self {
     case .size(let axis, let size):
-      guard axis.hasPrefix(include.tower + ".") else { return nil }
-      return .size(axis: String(axis.dropFirst(include.tower.count + 1)), size)
+      return axis.hasPrefix(prefix) ? .size(axis: String(axis.dropFirst(prefix.count)), size) : nil
     case .layers(let tower, let sources):
-      if tower == include.tower { return self }
-      guard tower.hasPrefix(include.tower + ".") else { return nil }
-      return .layers(tower: String(tower.dropFirst(include.tower.count + 1)), sources: sources)
+      // An included family of one tower gave it the name of the inclusion.
+      if tower == include.tower { return family.towers.first.map { .layers(tower: $0.name, sources: sources) } }
+      return tower.hasPrefix(prefix) ? .layers(tower: String(tower.dropFirst(prefix.count)), sources: sources) : nil
     }
   }
 }

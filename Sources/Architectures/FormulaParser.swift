@@ -18,6 +18,8 @@ struct FormulaParser {
   init(_ source: String) throws(Problem) {
     self.source = source
     tokens = try FormulaParser.tokens(of: source)
+    // A formula is evaluated recursively: its depth must not depend on a stranger's patience.
+    guard tokens.count <= 500 else { throw Problem(.architectureDescription, "a formula of \(tokens.count) words") }
   }
 
   var next: Token { position < tokens.count ? tokens[position] : .end }

@@ -48,6 +48,7 @@ import Testing
     let shorter = try family("llama").config(llama, with: [.layers(tower: "text", sources: [2])])
     #expect(shorter["num_hidden_layers"] == 1)
     #expect(throws: Problem.self) { try family("llama").config(llama, with: [.layers(tower: "text", sources: [3])]) }
+    #expect(throws: Problem.self) { try family("llama").config(llama, with: [.layers(tower: "vision", sources: [0])]) }
   }
 
   @Test func listsOfLayersAreTakenAlong() throws {

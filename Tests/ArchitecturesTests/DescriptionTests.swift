@@ -85,6 +85,16 @@ import Testing
     #expect(problems.all.allSatisfy { $0.code == .architectureDescription && $0.context.file == "mine.json" })
   }
 
+  @Test func oneNameTwiceIsRefused() throws {
+    let text = small.replacing(
+      "\"layers\": \"depth\",",
+      with: "\"layers\": \"depth\", \"after\": {\"layers.1.weight\": {\"role\": \"norm\", \"shape\": [\"hidden\"]}},")
+    let family = try load(text)
+    #expect(throws: Problem(.architectureDescription, "the family small describes `layers.1.weight` twice")) {
+      try family.describe(config: ["width": 5, "depth": 2])
+    }
+  }
+
   @Test func allMistakesAreReportedAtOnce() throws {
     let text = small.replacing("\"norm\"", with: "\"nrom\"").replacing("\"width\"", with: "\"width +\"")
     let problems = try #require(throws: Problems.self) { try load(text) }

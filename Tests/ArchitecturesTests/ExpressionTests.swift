@@ -59,6 +59,7 @@ import Testing
     "", "1 +", "a b", "(a", "a ? b", "a ? b :", "f(a)", "length()", "length(a, b)", "'open", "a[1", "#", "1.5",
     "99999999999999999999", "a ==", "and", "a | b", String(repeating: "(", count: 1000),
     String(repeating: "-", count: 999),
+    "1" + String(repeating: " + 1", count: 100_000),
   ])
   func malformedExpressionsAreRefused(_ source: String) {
     let problem = #expect(throws: Problem.self) { try Expression(parsing: source) }

@@ -3,7 +3,7 @@ import Testing
 
 @testable import EspalierArchitectures
 
-/// The largest published models are described at once.
+/// The largest published models are described.
 @Suite struct ScaleTests {
   /// DeepSeek V3's own sizes: 58 layers of 256 experts.
   @Test func deepseek() throws {
@@ -13,11 +13,7 @@ import Testing
       "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 256,
       "n_shared_experts": 1, "first_k_dense_replace": 3, "vocab_size": 129280,
     ]
-    let clock = ContinuousClock()
-    var model: ModelDescription?
-    let time = try clock.measure { model = try family("deepseek_v3").describe(config: config) }
-    print("deepseek:", time)
-    let parameters = try #require(model).parameters.filter { !$0.isOptional }
+    let parameters = try family("deepseek_v3").describe(config: config).parameters.filter { !$0.isOptional }
     // 671 billion, as published, without the layer for multi-token prediction.
     #expect(parameters.count == 45_395)
     #expect(parameters.map { $0.shape.reduce(1, *) }.reduce(0, +) == 671_026_419_200)
