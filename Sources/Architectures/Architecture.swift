@@ -81,6 +81,8 @@ enum KindsForm: Sendable {
 /// A parameter of every layer, or expert, before they are counted.
 struct ParameterTemplate: Sendable {
   var name: String
+  /// What is left open in the name: `layer`, `expert`, the variable of a repeated tower.
+  var placeholders: [String]
   var condition: Expression?
   var isOptional: Bool
   var dimensions: [DimensionTemplate]

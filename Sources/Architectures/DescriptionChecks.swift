@@ -32,7 +32,7 @@ extension DescriptionReader {
       if !isIncluded { complain(path + ".shape", "unknown axis `\(name)`") }
     }
     let known = ["layer", "expert"] + [tower.repetition?.variable].compactMap(\.self)
-    let placeholders = parameter.name.placeholders
+    let placeholders = parameter.placeholders
     for placeholder in placeholders where !known.contains(placeholder) {
       complain(path, "unknown placeholder `{\(placeholder)}`")
     }
@@ -59,13 +59,5 @@ extension DescriptionReader {
     if case .each = form {
       for kind in kinds where !mentioned.contains(kind) { complain(path, "no value for the kind `\(kind)`") }
     }
-  }
-}
-
-extension String {
-  /// The names between braces: `layer` and `expert` in `layers.{layer}.experts.{expert}.w1`.
-  var placeholders: [String] {
-    split(separator: "{", omittingEmptySubsequences: false).dropFirst()
-      .compactMap { part in part.firstIndex(of: "}").map { String(part[..<$0]) } }
   }
 }

@@ -21,7 +21,9 @@ struct DescriptionReader {
   init(file: String) { self.file = file }
 
   mutating func architecture(_ json: JSON) -> Architecture? {
-    let keys = ["about", "name", "modelTypes", "classes", "defaults", "axes", "include", "towers", "beginnings", "endings"]
+    let keys = [
+      "about", "name", "modelTypes", "classes", "defaults", "axes", "include", "towers", "beginnings", "endings",
+    ]
     guard let members = object(json, at: "", keys: keys) else { return nil }
     let name = text(members["name"], at: "name")
     let axes = named(members["axes"], at: "axes") { reader, key, json, path in reader.axis(key, json, path) }
@@ -39,7 +41,8 @@ struct DescriptionReader {
   }
 
   private mutating func axis(_ name: String, _ json: JSON, _ path: String) -> AxisTemplate? {
-    guard let members = object(json, at: path, keys: ["scope", "size", "writes", "permute", "select"]) else { return nil }
+    let keys = ["scope", "size", "writes", "permute", "select"]
+    guard let members = object(json, at: path, keys: keys) else { return nil }
     let scope = choice(members["scope"], at: path + ".scope", Axis.Scope.self)
     let size = formula(members["size"], at: path + ".size")
     guard let scope, let size else { return nil }
@@ -121,7 +124,8 @@ struct DescriptionReader {
     let value = members["value"].flatMap { choice($0, at: path + ".value", StoredForm.ValueTransform.self) }
     guard let role else { return nil }
     return ParameterTemplate(
-      name: name, condition: members["when"].flatMap { formula($0, at: path + ".when") },
+      name: name, placeholders: name.placeholders,
+      condition: members["when"].flatMap { formula($0, at: path + ".when") },
       isOptional: flag(members["optional"], at: path + ".optional"), dimensions: shape, role: role,
       site: members["site"].flatMap { text($0, at: path + ".site") },
       recipe: StoredForm(

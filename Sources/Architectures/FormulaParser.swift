@@ -18,6 +18,8 @@ struct FormulaParser {
   init(_ source: String) throws(Problem) {
     self.source = source
     tokens = try FormulaParser.tokens(of: source)
+    // A formula is evaluated recursively: its depth must not depend on a stranger's patience.
+    guard tokens.count <= 500 else { throw Problem(.architectureDescription, "a formula of \(tokens.count) words") }
   }
 
   var next: Token { position < tokens.count ? tokens[position] : .end }
@@ -187,6 +189,7 @@ extension FormulaParser {
     switch name {
     case "true": return .value(.truth(true))
     case "false": return .value(.truth(false))
+    case "and", "or", "in": throw unexpected("a value before `\(name)`")
     default: break
     }
     guard accept("(") else { return .name(name) }

@@ -17,7 +17,7 @@ extension Architecture {
 struct Instantiation {
   /// Beyond any model there is; a config that asks for more is damaged, and must not exhaust memory.
   static let mostLayers = 10_000
-  static let mostParameters = 1_000_000
+  static let mostParameters = 250_000
 
   let architecture: Architecture
   let include: Include?
@@ -46,7 +46,7 @@ struct Instantiation {
         continue
       }
       for value in 0..<(try limited(formula, in: scope, Instantiation.mostLayers)) {
-        let name = tower.name.replacing("{\(variable)}", with: "\(value)")
+        let name = tower.name.filling(variable, with: value)
         try add(tower, named: name, in: scope.with(variable, .integer(value)))
       }
     }
@@ -135,6 +135,11 @@ extension Instantiation {
     var expert: Int?
     var scope: Scope
 
+    func value(of placeholder: String) throws(Problem) -> Int {
+      if placeholder == "expert", let expert { return expert }
+      return try scope.lookUp(placeholder).integer(of: placeholder)
+    }
+
     /// `text/3/5`: tower, layer, expert, as far as they are given.
     var path: String {
       var path = tower
@@ -145,7 +150,7 @@ extension Instantiation {
 
   private mutating func add(_ template: ParameterTemplate, at place: Place) throws(Problem) {
     if let condition = template.condition, try !condition.truth(in: place.scope) { return }
-    guard template.name.placeholders.contains("expert") else { return try append(template, at: place) }
+    guard template.placeholders.contains("expert") else { return try append(template, at: place) }
     for expert in 0..<(try experts(in: place.scope)) {
       var inner = place
       inner.expert = expert
@@ -155,14 +160,14 @@ extension Instantiation {
 
   private func experts(in scope: Scope) throws(Problem) -> Int {
     guard let axis = architecture.axes.first(where: { $0.name == "experts" }) else { return 0 }
-    return try limited(axis.size, in: scope, Instantiation.mostParameters)
+    return try limited(axis.size, in: scope, Instantiation.mostParameters - parameters.count)
   }
 
   private mutating func append(_ template: ParameterTemplate, at place: Place) throws(Problem) {
     guard parameters.count < Instantiation.mostParameters else {
       throw Problem(.architectureConfig, "the config asks for more than \(Instantiation.mostParameters) parameters")
     }
-    let names = try filled(spellings(of: template.name), at: place)
+    let names = try filled(template, at: place)
     var dimensions: [Dimension] = []
     var shape: [Int] = []
     do {
@@ -176,7 +181,7 @@ extension Instantiation {
     } catch { throw error.at(tensor: names[0]) }
     var tiedTo: String?
     if let (target, condition) = template.tie, try condition.truth(in: place.scope) {
-      tiedTo = try filled([spellings(of: target)[0]], at: place)[0]
+      tiedTo = try filled(spellings(of: target)[0], at: place)
     }
     parameters.append(
       ParameterDescription(
@@ -194,31 +199,35 @@ extension Instantiation {
     return rules.all(of: name)
   }
 
-  /// The names with everything but `{layer}` filled in.
-  private func filled(_ names: [String], at place: Place) throws(Problem) -> [String] {
-    var names = names
-    if let expert = place.expert { names = names.map { $0.replacing("{expert}", with: "\(expert)") } }
-    for placeholder in names[0].placeholders where placeholder != "layer" {
-      let value = try place.scope.lookUp(placeholder).integer(of: placeholder)
-      names = names.map { $0.replacing("{\(placeholder)}", with: "\(value)") }
+  /// All spellings of the name with everything but `{layer}` filled in.
+  private func filled(_ template: ParameterTemplate, at place: Place) throws(Problem) -> [String] {
+    var names = spellings(of: template.name)
+    for placeholder in template.placeholders where placeholder != "layer" {
+      let value = try place.value(of: placeholder)
+      names = names.map { $0.filling(placeholder, with: value) }
     }
     return names
+  }
+
+  /// The name of another parameter at the same place.
+  private func filled(_ name: String, at place: Place) throws(Problem) -> String {
+    var name = name
+    for placeholder in name.placeholders { name = name.filling(placeholder, with: try place.value(of: placeholder)) }
+    return name
   }
 
   private func replaced(by template: ParameterTemplate, at place: Place) throws(Problem) -> [String] {
     var names: [String] = []
     for target in template.replaces {
-      let count = target.placeholders.contains("expert") ? try experts(in: place.scope) : 1
-      guard count + parameters.count <= Instantiation.mostParameters else { continue }
-      for expert in 0..<count {
+      let name = spellings(of: target)[0]
+      guard name.placeholders.contains("expert") else {
+        names.append(try filled(name, at: place))
+        continue
+      }
+      for expert in 0..<(try experts(in: place.scope)) {
         var inner = place
         inner.expert = expert
-        let name = try filled([spellings(of: target)[0]], at: inner)[0]
-        if case .inLayer(let layer) = place.position {
-          names.append(name.replacingLayer(with: layer))
-        } else {
-          names.append(name)
-        }
+        names.append(try filled(name, at: inner))
       }
     }
     return names

@@ -25,7 +25,11 @@ public struct StoredForm: Sendable, Hashable {
 public struct ParameterDescription: Sendable, Hashable {
   /// Where in its tower a parameter stands. When layers are rearranged, what stands before them goes with the first
   /// layer, what stands after them with the last.
-  public enum Position: Sendable, Hashable { case beforeLayers, inLayer(Int), afterLayers }
+  public enum Position: Sendable, Hashable {
+    case beforeLayers
+    case inLayer(Int)
+    case afterLayers
+  }
 
   /// The tower, as in ``ModelDescription/towers``.
   public let tower: String
@@ -54,7 +58,7 @@ public struct ParameterDescription: Sendable, Hashable {
   let templates: [String]
 
   /// The canonical name, e.g. `model.layers.3.self_attn.q_proj.weight`.
-  public var name: String { names[0] }
+  public var name: String { name(inLayer: layer ?? 0) }
   /// Other names under which checkpoints store the same tensor.
   public var aliases: [String] { Array(names.dropFirst()) }
   /// The canonical name with `{layer}` in place of the layer's number.
@@ -75,22 +79,19 @@ public struct ParameterDescription: Sendable, Hashable {
   /// - Parameter spelling: one of its names; the answer follows the same spelling. Nil means the canonical one.
   public func name(inLayer layer: Int, spelling: String? = nil) -> String {
     let chosen = spelling.flatMap { names.firstIndex(of: $0) } ?? 0
-    return templates[chosen].replacingLayer(with: layer)
+    return templates[chosen].filling("layer", with: layer)
   }
 
   /// The template of one of its spellings; the canonical one if the name is none of them.
   public func template(spelling: String) -> String { names.firstIndex(of: spelling).map { templates[$0] } ?? template }
 
-  var names: [String] { templates.map { $0.replacingLayer(with: layer) } }
+  var names: [String] {
+    guard let layer else { return templates }
+    return templates.map { $0.filling("layer", with: layer) }
+  }
 }
 
 extension Axis {
   /// The axis of tokens is called `vocabulary` in every description.
   public var isVocabulary: Bool { name == "vocabulary" || name.hasSuffix(".vocabulary") }
-}
-
-extension String {
-  func replacingLayer(with layer: Int?) -> String {
-    layer.map { replacing("{layer}", with: "\($0)") } ?? self
-  }
 }

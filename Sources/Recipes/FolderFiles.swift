@@ -48,7 +48,7 @@ enum FolderFiles {
     var config = donor
     setType(&config, layout: layout)
     setTies(&config, layout: layout)
-    if let size = tokenizer?.vocabularySize { set(&config, "vocab_size", .number(size)) }
+    if let size = tokenizer?.vocabularySize { setVocabulary(&config, size, families: families, problems: &problems) }
     for (role, id) in tokenizer?.specialTokenIDs ?? [:] where config[role.idKey]?.integer != nil {
       config[role.idKey] = .number(id)
     }
@@ -56,13 +56,13 @@ enum FolderFiles {
       config, recipe: recipe, models: models, families: families, problems: &problems)
   }
 
-  /// Sets a key where the config has it: at the top, or in the text part of a multimodal config.
-  private static func set(_ config: inout JSON, _ key: String, _ value: JSON) {
-    if config[key] == nil, var text = config["text_config"], text[key] != nil {
-      text[key] = value
-      config["text_config"] = text
-    } else {
-      config[key] = value
+  private static func setVocabulary(
+    _ config: inout JSON, _ size: Int, families: [Architecture], problems: inout Problems
+  ) {
+    if let family = Architecture.recognise(config: config, among: families) {
+      config = problems.collect { () throws(Problem) in try family.config(config, vocabularySize: size) } ?? config
+    } else if config["vocab_size"] != nil {
+      config["vocab_size"] = .number(size)
     }
   }
 
@@ -117,7 +117,10 @@ enum LayerCounts {
       return config
     }
     return problems.collect { () throws(Problem) in
-      try family.configuration(config, keepingLayers: sources, of: tower)
+      let towers = try family.describe(config: config).towers.filter { $0.layerCount > 0 }
+      guard let tower = towers.first(where: { tower == nil || MergePlanner.names($0.name).contains(tower ?? "") })
+      else { return config }
+      return try family.config(config, with: [.layers(tower: tower.name, sources: sources)])
     } ?? config
   }
 }

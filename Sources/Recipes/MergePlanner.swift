@@ -105,7 +105,7 @@ struct MergePlanner {
   }
 
   /// The names by which recipes know a module.
-  private static func names(_ module: String) -> [String] {
+  static func names(_ module: String) -> [String] {
     switch module {
     case "text": ["text", "text_decoder", "language_model", "decoder", "default", "architecture"]
     case "vision": ["vision", "vision_tower", "vision_model", "visual"]

@@ -1,5 +1,7 @@
 """Makes the fixtures of families that have no golden: what transformers itself names and shapes its tensors.
 
+The other fixtures were read in the same way from tiny models saved for testing the networks.
+
 Each case is a tiny random model, saved by `save_pretrained`; kept are its config.json and `tensors.json`, the names
 and shapes in the safetensors header. Sizes are odd and distinct, so that a wrong axis cannot fit by coincidence.
 
