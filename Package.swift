@@ -65,7 +65,7 @@ let package = Package(
     room("Checkpoints", imports: ["Basics", "Numerics"]),
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
-      resources: [.copy("Families")]),
+      resources: [.embedInCode("Families")]),
     room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
     room("Tokenizers", imports: ["Basics"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),

@@ -44,7 +44,35 @@ public indirect enum JSON: Sendable, Hashable {
     public var count: Int { keys.count }
     public var isEmpty: Bool { keys.isEmpty }
     /// Keys with their values, in order.
-    public var pairs: [(key: String, value: JSON)] { keys.compactMap { key in values[ExactString(key)].map { (key, $0) } } }
+    public var pairs: [(key: String, value: JSON)] {
+      keys.compactMap { key in values[ExactString(key)].map { (key, $0) } }
+    }
+  }
+}
+
+extension JSON {
+  /// Exact equality: strings are compared by their bytes, and numbers by their digits, so that `1` is not `1.0`.
+  public static func == (a: JSON, b: JSON) -> Bool {
+    switch (a, b) {
+    case (.null, .null): true
+    case (.bool(let a), .bool(let b)): a == b
+    case (.literal(let a), .literal(let b)): a == b
+    case (.string(let a), .string(let b)): ExactString(a) == ExactString(b)
+    case (.array(let a), .array(let b)): a == b
+    case (.object(let a), .object(let b)): a == b
+    default: false
+    }
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .null: hasher.combine(0)
+    case .bool(let value): hasher.combine(value)
+    case .literal(let text): hasher.combine(text)
+    case .string(let value): hasher.combine(ExactString(value))
+    case .array(let elements): hasher.combine(elements)
+    case .object(let members): hasher.combine(members)
+    }
   }
 }
 

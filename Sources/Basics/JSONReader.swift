@@ -172,10 +172,10 @@ private struct JSONReader {
       switch byte {
       case UInt8(ascii: "\""):
         let run = bytes[runStart..<position]
-        let text = collected.isEmpty ? String(validating: run, as: UTF8.self) : {
-          collected.append(contentsOf: run)
-          return String(validating: collected, as: UTF8.self)
-        }()
+        // Most strings have no escapes, and are taken as they lie there.
+        let text =
+          collected.isEmpty
+          ? String(validating: run, as: UTF8.self) : String(validating: collected + run, as: UTF8.self)
         guard let text else { throw failure("a string is not valid UTF-8") }
         position += 1
         return text

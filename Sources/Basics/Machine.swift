@@ -74,6 +74,18 @@ public enum Machine {
     }
   }
 
+  /// Ends the process with what was printed written out.
+  public static func exit(_ code: Int32) -> Never {
+    fflush(nil)
+    #if canImport(Darwin)
+      Darwin.exit(code)
+    #elseif canImport(Musl)
+      Musl.exit(code)
+    #else
+      Glibc.exit(code)
+    #endif
+  }
+
   /// Turns the signals for a broken pipe and an exceeded file size into errors of the calls that caused them.
   public static func turnSignalsIntoErrors() {
     signal(SIGPIPE, SIG_IGN)

@@ -1,4 +1,5 @@
 internal import EspalierBasics
+internal import Synchronization
 
 /// Reads a parameter whose rows come from rows of others.
 final class GatheredReader: ParameterReader {
@@ -8,6 +9,7 @@ final class GatheredReader: ParameterReader {
   private let runs: [RowRun]
   /// The first row of each run, and the number of rows behind the last.
   private let starts: [Int]
+  private let averageRow = Mutex<[Float]?>(nil)
 
   init(runs: [RowRun], sources: [StorageRecipe], shape: [Int], files: FilePool) throws(Problem) {
     self.runs = runs
@@ -22,8 +24,14 @@ final class GatheredReader: ParameterReader {
   var residentBytes: Int { sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes } }
 
   func scratchBytes(for count: Int) -> Int {
-    let rows = max(count, rowLength)
-    return alignedFloatBytes(rowLength) + (sources.map { $0.scratchBytes(for: rows) }.max() ?? 0)
+    Self.scratchBytes(for: count, rowLength: rowLength) { count in
+      sources.map { $0.scratchBytes(for: count) }.max() ?? 0
+    }
+  }
+
+  /// Room for one row and for the sources' own scratch.
+  static func scratchBytes(for count: Int, rowLength: Int, sources: (Int) -> Int) -> Int {
+    alignedFloatBytes(rowLength) + sources(max(count, rowLength))
   }
 
   func read(
@@ -46,10 +54,9 @@ final class GatheredReader: ParameterReader {
       case .zeros: into.update(repeating: 0, count: end - element)
       case .mean(let references):
         try mean(references, elements: offset..<(offset + end - element), into: into, row: row, scratch: inner)
-      case .meanOfAll(let source):
-        let rows = sources[source].elementCount / rowLength
-        let all = (0..<rows).map { RowReference(source: source, row: $0) }
-        try mean(all, elements: offset..<(offset + end - element), into: into, row: row, scratch: inner)
+      case .averages:
+        let average = try average(row: row, scratch: inner)
+        for index in 0..<(end - element) { into[index] = average[(offset + index) % rowLength] }
       }
       element = end
     }
@@ -68,6 +75,30 @@ final class GatheredReader: ParameterReader {
     }
     let scale = 1 / Double(max(1, references.count))
     for index in 0..<elements.count { destination[index] = Float(sums[index] * scale) }
+  }
+
+  /// The mean of all rows that are not averages, computed once, in order and in float64.
+  private func average(
+    row: UnsafeMutablePointer<Float>, scratch: UnsafeMutableRawPointer
+  ) throws(Problem) -> [Float] {
+    if let known = averageRow.withLock({ $0 }) { return known }
+    var sums = [Double](repeating: 0, count: rowLength)
+    var rows = 0
+    for (run, start) in zip(runs, starts) {
+      if case .averages = run { continue }
+      for index in start..<(start + run.count) {
+        let elements = (index * rowLength)..<((index + 1) * rowLength)
+        // The row itself is a range without averages, so this does not come back here.
+        let inside = UnsafeMutablePointer<Float>.allocate(capacity: rowLength)
+        defer { inside.deallocate() }
+        try read(elements, into: inside, scratch: UnsafeMutableRawPointer(row))
+        for column in 0..<rowLength { sums[column] += Double(inside[column]) }
+      }
+      rows += run.count
+    }
+    let mean = sums.map { Float($0 / Double(max(1, rows))) }
+    averageRow.withLock { $0 = mean }
+    return mean
   }
 
   /// The run that holds a row, by bisection.

@@ -57,15 +57,15 @@ public enum RowRun: Sendable, Hashable, Codable {
   case rows(source: Int, first: Int, count: Int)
   /// One row: the mean of rows of sources, accumulated in float64.
   case mean([RowReference])
-  /// One row: the mean of all rows of a source.
-  case meanOfAll(source: Int)
   /// `count` rows of zeros.
   case zeros(count: Int)
+  /// `count` rows, each the mean of all rows of the gathered parameter that are not such averages themselves.
+  case averages(count: Int)
 
   public var count: Int {
     switch self {
-    case .rows(_, _, let count), .zeros(let count): count
-    case .mean, .meanOfAll: 1
+    case .rows(_, _, let count), .zeros(let count), .averages(let count): count
+    case .mean: 1
     }
   }
 }

@@ -64,11 +64,34 @@ public final class StoredReader: ParameterReader {
 
   /// Reads stored bytes, beginning `offset` bytes into the tensor.
   public func readBytes(at offset: Int, into bytes: UnsafeMutableRawBufferPointer) throws(Problem) {
-    do { try file.read(into: bytes, at: tensor.offset + offset) } catch { throw error.at(tensor: tensor.name) }
+    do throws(Problem) { try file.read(into: bytes, at: tensor.offset + offset) } catch { throw error.at(tensor: tensor.name) }
   }
 }
 
 extension StorageRecipe {
+  /// What ``ParameterReader/residentBytes`` of its reader will be, known before anything is opened.
+  public var residentBytes: Int {
+    switch self {
+    case .stored: 0
+    case .updated(let base, _, let update): base.residentBytes + UpdatedReader.residentBytes(of: update)
+    case .gathered(let runs, let sources, _):
+      sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
+    }
+  }
+
+  /// What ``ParameterReader/scratchBytes(for:)`` of its reader will be, known before anything is opened.
+  public func scratchBytes(for count: Int) -> Int {
+    switch self {
+    case .stored(let tensor): count * tensor.elementType.byteWidth
+    case .updated(let base, let shape, _):
+      UpdatedReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { base.scratchBytes(for: $0) }
+    case .gathered(_, let sources, let shape):
+      GatheredReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { count in
+        sources.map { $0.scratchBytes(for: count) }.max() ?? 0
+      }
+    }
+  }
+
   /// A reader of the parameter; small factors of an adapter are read into memory now.
   public func reader(files: FilePool) throws(Problem) -> any ParameterReader {
     switch self {

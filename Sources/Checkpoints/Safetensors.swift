@@ -27,7 +27,7 @@ public struct SafetensorsHeader: Sendable {
   public static let maximumBytes = 100_000_000
 
   public init(reading file: File) throws(Problem) {
-    do {
+    do throws(Problem) {
       let size = try file.size()
       let length = try Self.length(try file.read(min(8, size), at: 0), fileSize: size)
       try self.init(parsing: try file.read(length, at: 8), file: file.path, fileSize: size)
@@ -57,7 +57,7 @@ public struct SafetensorsHeader: Sendable {
   ///   - file: the path that the tensors will name.
   init(parsing bytes: [UInt8], file: String, fileSize: Int) throws(Problem) {
     let json: JSON
-    do { json = try JSON(parsing: bytes) } catch {
+    do throws(Problem) { json = try JSON(parsing: bytes) } catch {
       throw Problem(
         .safetensorsHeader, "the header is \(error.message)", byteOffset: 8 + (error.context.byteOffset ?? 0))
     }
@@ -68,7 +68,7 @@ public struct SafetensorsHeader: Sendable {
     var tensors: [StoredTensor] = []
     tensors.reserveCapacity(members.count)
     for (name, entry) in members.pairs where name != "__metadata__" {
-      do { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file)) } catch {
+      do throws(Problem) { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file)) } catch {
         throw error.at(tensor: name)
       }
     }

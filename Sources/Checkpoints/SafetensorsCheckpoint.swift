@@ -139,7 +139,7 @@ struct ShardIndex {
 
   init(in folder: String) throws(Problem) {
     let path = "\(folder)/\(SafetensorsCheckpoint.indexName)"
-    do { self = try ShardIndex(parsing: try FileSystem.read(path, limit: 256 << 20)) } catch {
+    do throws(Problem) { self = try ShardIndex(parsing: try FileSystem.read(path, limit: 256 << 20)) } catch {
       throw error.at(file: path)
     }
   }

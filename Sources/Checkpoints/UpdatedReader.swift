@@ -74,9 +74,18 @@ final class UpdatedReader: ParameterReader {
     return own + base.residentBytes
   }
 
-  /// Two rows of floats, then what the base needs for the range or a row.
+  /// Bytes of an update's factors as float32.
+  static func residentBytes(of update: Update) -> Int {
+    update.storedTensors.reduce(0) { $0 + $1.elementCount * MemoryLayout<Float>.stride }
+  }
+
   func scratchBytes(for count: Int) -> Int {
-    2 * alignedFloatBytes(rowLength) + base.scratchBytes(for: max(count, rowLength))
+    Self.scratchBytes(for: count, rowLength: rowLength) { base.scratchBytes(for: $0) }
+  }
+
+  /// Two rows of floats, then what the base needs for the range or a row.
+  static func scratchBytes(for count: Int, rowLength: Int, base: (Int) -> Int) -> Int {
+    2 * alignedFloatBytes(rowLength) + base(max(count, rowLength))
   }
 
   func read(

@@ -1,0 +1,41 @@
+# Every target is one command away from what it does; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo bench dist fuzz format lint clean
+
+TESTING := -c release -Xswiftc -enable-testing
+SWIFT_FILES := Sources Tests Package.swift
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check the toolchain, install missing system packages
+	@scripts/setup
+
+build: setup ## Build the espalier program, optimized
+	swift build -c release --product espalier
+
+test: setup ## Run all tests, optimized (kernels are many times slower unoptimized)
+	swift build --build-tests $(TESTING)
+	swift test $(TESTING) --skip-build
+
+demo: build ## Merge, inspect and verify small models made on the spot
+	scripts/demo
+
+bench: build ## Time merges beside a plain copy of one model (needs python3 and numpy)
+	python3 Benchmarks/make_checkpoints.py --out $(or $(MODELS),/dev/shm/espalier-bench)
+	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
+
+dist: setup ## Make dist/espalier, one file that needs nothing else
+	scripts/dist
+
+fuzz: ## Feed damaged input to the readers (SECONDS_EACH=60)
+	scripts/fuzz $(SECONDS_EACH)
+
+format: ## Rewrite the sources in the house style
+	swift format --in-place -r $(SWIFT_FILES)
+
+lint: ## Check the house style
+	swift format lint --strict -r $(SWIFT_FILES)
+
+clean: ## Remove everything that was built
+	rm -rf .build .build-dist dist

@@ -1,0 +1,35 @@
+// The families as bytes inside the program: a static binary runs alone, without a resource folder beside it.
+// A new family is one file in `Families/` and one line here; a test compares the two.
+extension Architecture {
+  static let sources: [(name: String, bytes: [UInt8])] = [
+    ("bert", PackageResources.bert_json),
+    ("clip_vision", PackageResources.clip_vision_json),
+    ("deepseek_v3", PackageResources.deepseek_v3_json),
+    ("distilbert", PackageResources.distilbert_json),
+    ("gemma", PackageResources.gemma_json),
+    ("gemma2", PackageResources.gemma2_json),
+    ("gemma3", PackageResources.gemma3_json),
+    ("gemma3_text", PackageResources.gemma3_text_json),
+    ("gpt2", PackageResources.gpt2_json),
+    ("gpt_neox", PackageResources.gpt_neox_json),
+    ("gpt_oss", PackageResources.gpt_oss_json),
+    ("llama", PackageResources.llama_json),
+    ("llava", PackageResources.llava_json),
+    ("mamba", PackageResources.mamba_json),
+    ("mamba2", PackageResources.mamba2_json),
+    ("mistral", PackageResources.mistral_json),
+    ("mixtral", PackageResources.mixtral_json),
+    ("olmo2", PackageResources.olmo2_json),
+    ("phi3", PackageResources.phi3_json),
+    ("qwen2", PackageResources.qwen2_json),
+    ("qwen2_moe", PackageResources.qwen2_moe_json),
+    ("qwen3", PackageResources.qwen3_json),
+    ("qwen3_moe", PackageResources.qwen3_moe_json),
+    ("resnet", PackageResources.resnet_json),
+    ("roberta", PackageResources.roberta_json),
+    ("siglip_vision", PackageResources.siglip_vision_json),
+    ("t5", PackageResources.t5_json),
+    ("vit", PackageResources.vit_json),
+    ("whisper", PackageResources.whisper_json),
+  ]
+}

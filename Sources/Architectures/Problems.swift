@@ -1,0 +1,16 @@
+public import EspalierBasics
+
+extension Problem.Code {
+  /// The config of a model lacks a key, or has one of a wrong type or an impossible value.
+  public static let architectureConfig = Problem.Code("architecture.config")
+  /// A family description is malformed.
+  public static let architectureDescription = Problem.Code("architecture.description")
+  /// A change of sizes or layers cannot be written into the config of this family.
+  public static let architectureInverse = Problem.Code("architecture.inverse")
+}
+
+extension Problem {
+  static func missingKey(_ name: String) -> Problem {
+    Problem(.architectureConfig, "the config lacks `\(name)`", remedy: "add the key to config.json")
+  }
+}

@@ -1,0 +1,44 @@
+#if SHA256
+  internal import Crypto
+#endif
+
+extension Problem.Code {
+  public static let sha256Unavailable = Problem.Code("sha256.unavailable")
+}
+
+/// Digests of whole files, for comparison with other programs.
+public enum FileHash {
+  /// Whether this program was built with the trait `SHA256`.
+  public static var isAvailable: Bool {
+    #if SHA256
+      true
+    #else
+      false
+    #endif
+  }
+
+  /// SHA-256 of a file, in hex.
+  public static func sha256(of file: File) throws(Problem) -> String {
+    #if SHA256
+      var hash = Crypto.SHA256()
+      let size = try file.size()
+      let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
+      defer { buffer.deallocate() }
+      var done = 0
+      while done < size {
+        let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, size - done)])
+        try file.read(into: piece, at: done)
+        hash.update(bufferPointer: UnsafeRawBufferPointer(piece))
+        done += piece.count
+      }
+      return hash.finalize().map { byte in
+        let digits = String(byte, radix: 16)
+        return digits.count == 1 ? "0" + digits : digits
+      }.joined()
+    #else
+      throw Problem(
+        .sha256Unavailable, "this program was built without SHA-256", remedy: "Build it with the trait SHA256.",
+        file: file.path)
+    #endif
+  }
+}

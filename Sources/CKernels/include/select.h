@@ -1,0 +1,42 @@
+#pragma once
+#include <stdint.h>
+
+// Ranking floats by their bits. A key is an unsigned integer that is larger for what comes first:
+//
+//   b = bits & mask;  key = b ^ (b negative ? 0x7fffffff : 0) ^ flip
+//
+//   largest magnitude first   mask 0x7fffffff  flip 0
+//   smallest magnitude first  mask 0x7fffffff  flip 0x7fffffff
+//   largest value first       mask 0xffffffff  flip 0x80000000   (-0 is less than 0)
+//   smallest value first      mask 0xffffffff  flip 0x7fffffff
+//
+// A NaN has a larger magnitude than infinity.
+struct es_key_order {
+  uint32_t mask, flip;
+};
+
+struct es_bracket_count {
+  /// Keys greater than `high`, and keys from `low` to `high`.
+  int64_t above, inside;
+};
+
+enum {
+  /// What `es_collect_in_bracket` may write past the last collected key.
+  ES_COLLECT_SLACK = 16
+};
+
+/// Counts the keys above and inside a bracket.
+struct es_bracket_count es_count_in_bracket(
+    const float *values, int64_t n, struct es_key_order order, uint32_t low, uint32_t high);
+
+/// Counts, and writes the keys inside to `inside` in the order of the values; it has room for
+/// `n + ES_COLLECT_SLACK` keys, and what follows the collected ones is undefined.
+struct es_bracket_count es_collect_in_bracket(
+    const float *values, int64_t n, struct es_key_order order, uint32_t low, uint32_t high, uint32_t *inside);
+
+/// The slow twin of `es_collect_in_bracket`, used where the processor has no compressing store.
+struct es_bracket_count es_collect_in_bracket_portable(
+    const float *values, int64_t n, struct es_key_order order, uint32_t low, uint32_t high, uint32_t *inside);
+
+/// Sets to 0 each value that is not kept: kept is a key above `cut`, and of the keys equal to it the first `quota`.
+void es_apply_cut(float *values, int64_t n, struct es_key_order order, uint32_t cut, int64_t quota);

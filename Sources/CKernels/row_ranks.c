@@ -1,0 +1,113 @@
+#include "row_ranks.h"
+
+#include <stdbool.h>
+
+#include "float_bits.h"
+
+enum {
+  digit_bits = 9,
+  bins = 1 << digit_bits,
+  index_bits = 32 - digit_bits,  // of an index that shares a word with a digit
+};
+
+// Keys are magnitudes less the smallest one of the row.
+struct row {
+  const float *values;
+  int64_t n;
+  uint32_t smallest;
+  int width;  // bits of the largest key
+};
+
+ES_INLINE uint32_t magnitude(float value) { return bits_of(value) & 0x7fffffffu; }
+
+ES_CLONES static void find_range(const float *values, int64_t n, uint32_t *smallest, uint32_t *largest) {
+  uint32_t low = 0x7fffffff, high = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const uint32_t key = magnitude(values[i]);
+    low = key < low ? key : low;
+    high = key > high ? key : high;
+  }
+  *smallest = low;
+  *largest = high;
+}
+
+/// `leading[i]` = the key of element `i`, shifted.
+ES_CLONES static void shift_keys(struct row row, int shift, uint32_t *leading) {
+  for (int64_t i = 0; i < row.n; i++) leading[i] = (magnitude(row.values[i]) - row.smallest) >> shift;
+}
+
+/// Turns counts into the places where their bins start.
+static void place(uint32_t counts[bins]) {
+  uint32_t sum = 0;
+  for (int bin = 0; bin < bins; bin++) {
+    const uint32_t count = counts[bin];
+    counts[bin] = sum;
+    sum += count;
+  }
+}
+
+/// Sorts nearly sorted indices by magnitude, equal ones staying in order; gives up after `n` moves.
+static bool insertion_sort(struct row row, uint32_t *indices) {
+  int64_t moves = row.n;
+  uint32_t previous = 0;
+  for (int64_t i = 0; i < row.n; i++) {
+    const uint32_t moving = indices[i], key = magnitude(row.values[moving]);
+    if (key >= previous) {
+      previous = key;
+      continue;
+    }
+    int64_t j = i;
+    for (; j > 0 && magnitude(row.values[indices[j - 1]]) > key; j--) indices[j] = indices[j - 1];
+    indices[j] = moving;
+    moves -= i - j;
+    if (moves < 0) return false;
+  }
+  return true;
+}
+
+/// False if it gave up.
+static bool rank_by_leading_bits(struct row row, uint32_t *ranks, uint32_t *scratch) {
+  const int64_t n = row.n;
+  if (n > 1 << index_bits) return false;
+  const int shift = row.width > 2 * digit_bits ? row.width - 2 * digit_bits : 0;
+  uint32_t *leading = scratch, *by_low = scratch + n, *indices = leading;
+  uint32_t low[bins] = {0}, high[bins] = {0};
+  shift_keys(row, shift, leading);
+  for (int64_t i = 0; i < n; i++) {
+    low[leading[i] & (bins - 1)]++;
+    high[leading[i] >> digit_bits]++;
+  }
+  place(low);
+  place(high);
+  for (int64_t i = 0; i < n; i++)
+    by_low[low[leading[i] & (bins - 1)]++] = leading[i] >> digit_bits << index_bits | (uint32_t)i;
+  for (int64_t i = 0; i < n; i++) indices[high[by_low[i] >> index_bits]++] = by_low[i] & ((1u << index_bits) - 1);
+  if (shift > 0 && !insertion_sort(row, indices)) return false;
+  for (int64_t i = 0; i < n; i++) ranks[indices[i]] = (uint32_t)i;
+  return true;
+}
+
+/// A radix sort of keys above their indices.
+static void rank_by_all_bits(struct row row, uint32_t *ranks, uint64_t *scratch) {
+  const int64_t n = row.n;
+  uint64_t *from = scratch, *to = scratch + n;
+  for (int64_t i = 0; i < n; i++) from[i] = (uint64_t)(magnitude(row.values[i]) - row.smallest) << 32 | (uint64_t)i;
+  for (int shift = 32; shift < 32 + row.width; shift += digit_bits) {
+    uint32_t places[bins] = {0};
+    for (int64_t i = 0; i < n; i++) places[from[i] >> shift & (bins - 1)]++;
+    place(places);
+    for (int64_t i = 0; i < n; i++) to[places[from[i] >> shift & (bins - 1)]++] = from[i];
+    uint64_t *swap = from;
+    from = to;
+    to = swap;
+  }
+  for (int64_t i = 0; i < n; i++) ranks[(uint32_t)from[i]] = (uint32_t)i;
+}
+
+void es_row_ranks(const float *values, int64_t n, uint32_t *ranks, uint64_t *scratch) {
+  uint32_t smallest, largest;
+  find_range(values, n, &smallest, &largest);
+  const int width = largest > smallest ? 32 - __builtin_clz(largest - smallest) : 0;
+  const struct row row = {values, n, smallest, width};
+  if (!rank_by_leading_bits(row, ranks, (uint32_t *)scratch)) rank_by_all_bits(row, ranks, scratch);
+}

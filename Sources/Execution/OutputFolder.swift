@@ -1,0 +1,197 @@
+public import EspalierBasics
+internal import Synchronization
+
+extension Problem.Code {
+  public static let outputExists = Problem.Code("output.exists")
+  public static let outputPartial = Problem.Code("output.partial")
+  public static let outputSpace = Problem.Code("output.space")
+}
+
+/// An output folder that appears whole or not at all.
+///
+/// Everything is written into `NAME.partial`; a journal there says what is finished. At the end the folder gets its
+/// name in one step. If the run stops, the partial folder stays, and the next run with `resume` continues it.
+public final class OutputFolder: Sendable {
+  public let path: String
+  public let layout: OutputLayout
+  /// What the run was begun with.
+  public let fingerprint: JSON
+  private let partial: String
+  private let files: [File]
+  private let journal: Journal
+  private let replacing: Bool
+  private let records: Mutex<[ExactString: TensorRecord]>
+
+  /// How to treat what is there already.
+  public struct Policy: Sendable {
+    /// Continue a partial folder if there is one.
+    public var resume: Bool
+    /// Replace a finished output, and throw away a partial one.
+    public var force: Bool
+
+    public init(resume: Bool = false, force: Bool = false) {
+      self.resume = resume
+      self.force = force
+    }
+  }
+
+  public static func partialPath(for path: String) -> String { path + ".partial" }
+
+  /// What stands in the way of writing to `path`, found without touching anything.
+  public static func obstacles(at path: String, policy: Policy, bytes: Int) -> [Problem] {
+    var problems: [Problem] = []
+    if FileSystem.kind(path) != nil, !policy.force {
+      problems.append(
+        Problem(
+          .outputExists, "the output exists already",
+          remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
+    }
+    let partial = partialPath(for: path)
+    let partialThere = FileSystem.kind(partial) != nil
+    if partialThere, !policy.resume, !policy.force {
+      problems.append(
+        Problem(
+          .outputPartial, "an unfinished output of an earlier run is there",
+          remedy: "Continue it with --resume, or start over with --force.", file: partial))
+    }
+    if !partialThere, let free = FileSystem.freeBytes(at: path), free < bytes {
+      problems.append(
+        Problem(
+          .outputSpace, "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
+          remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
+    }
+    return problems
+  }
+
+  /// Opens the output for writing.
+  ///
+  /// - Parameter fingerprint: everything the bytes depend on (recipe, seed, inputs, version); a partial folder of
+  ///   another fingerprint is not continued.
+  public init(
+    at path: String, layout: OutputLayout, fingerprint: JSON, policy: Policy
+  ) throws(Problem) {
+    self.path = path
+    self.layout = layout
+    self.fingerprint = fingerprint
+    partial = Self.partialPath(for: path)
+    replacing = FileSystem.kind(path) != nil
+    if replacing && !policy.force {
+      throw Problem(.outputExists, "the output exists already", remedy: "Give --force to replace it.", file: path)
+    }
+    let journalPath = "\(partial)/\(Journal.fileName)"
+    var finished: [TensorRecord] = []
+    if policy.resume, FileSystem.isFile(journalPath) {
+      let opened = try Journal.resume(at: journalPath)
+      try Self.requireSame(opened.fingerprint, fingerprint, at: partial)
+      journal = opened.journal
+      finished = opened.records
+    } else {
+      if FileSystem.kind(partial) != nil {
+        guard policy.force || policy.resume else {
+          throw Problem(
+            .outputPartial, "an unfinished output of an earlier run is there",
+            remedy: "Continue it with --resume, or start over with --force.", file: partial)
+        }
+        try FileSystem.remove(partial)
+      }
+      try FileSystem.createParents(of: partial)
+      try FileSystem.createFolder(partial)
+      journal = try Journal.create(at: journalPath, fingerprint: fingerprint)
+    }
+    var files: [File] = []
+    for file in layout.files {
+      let opened = try File.writing("\(partial)/\(file.name)")
+      try opened.resize(to: file.byteCount)
+      try opened.write(file.header, at: 0)
+      files.append(opened)
+    }
+    self.files = files
+    records = Mutex(
+      Dictionary(finished.map { (ExactString($0.tensor), $0) }, uniquingKeysWith: { _, last in last }))
+  }
+
+  private static func requireSame(_ found: JSON, _ expected: JSON, at path: String) throws(Problem) {
+    let (old, new) = (found.members ?? .init(), expected.members ?? .init())
+    let changed = new.keys.filter { old[$0] != new[$0] } + old.keys.filter { new[$0] == nil }
+    guard changed.isEmpty else {
+      throw Problem(
+        .journalMismatch,
+        "the unfinished output belongs to another run; changed since: \(changed.joined(separator: ", "))",
+        remedy: "Restore what changed, or start over with --force.", file: path)
+    }
+  }
+
+  // MARK: - Tensors
+
+  /// What the journal says of a tensor of an earlier run, once its bytes have been hashed again and agree.
+  public func verifiedRecord(of index: Int) throws(Problem) -> TensorRecord? {
+    let tensor = layout.tensors[index]
+    guard let record = records.withLock({ $0[ExactString(tensor.name)] }) else { return nil }
+    let digest = try Self.digest(
+      of: files[tensor.file], at: tensor.offset, byteCount: tensor.byteCount)
+    if digest == record.digest { return record }
+    records.withLock { $0[ExactString(tensor.name)] = nil }
+    return nil
+  }
+
+  /// The chunked digest of a range of a file, read in order.
+  public static func digest(of file: File, at offset: Int, byteCount: Int) throws(Problem) -> Digest {
+    let whole = ChunkedDigest(byteCount: byteCount)
+    var feed = ChunkedDigest.Feed(into: whole, at: 0)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(max(byteCount, 1), 1 << 20), alignment: 64)
+    defer { buffer.deallocate() }
+    var done = 0
+    while done < byteCount {
+      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, byteCount - done)])
+      try file.read(into: piece, at: offset + done)
+      feed.update(UnsafeRawBufferPointer(piece))
+      done += piece.count
+    }
+    return whole.value()
+  }
+
+  /// Writes bytes of a tensor, `offset` bytes from its beginning.
+  func write(_ bytes: UnsafeRawBufferPointer, tensor index: Int, at offset: Int) throws(Problem) {
+    let tensor = layout.tensors[index]
+    do throws(Problem) { try files[tensor.file].write(bytes, at: tensor.offset + offset) } catch {
+      throw error.at(tensor: tensor.name)
+    }
+  }
+
+  /// Notes in the journal that all bytes of a tensor are written.
+  func finish(_ record: TensorRecord) throws(Problem) {
+    try journal.record(record)
+    records.withLock { $0[ExactString(record.tensor)] = record }
+  }
+
+  /// Records of all tensors, in the order of the layout.
+  public func finishedRecords() -> [TensorRecord] {
+    records.withLock { records in layout.tensors.compactMap { records[ExactString($0.name)] } }
+  }
+
+  // MARK: - The end
+
+  /// Paths and sizes of the files written so far, for digests of whole files.
+  public var weightFiles: [(name: String, path: String)] {
+    layout.files.map { ($0.name, "\(partial)/\($0.name)") }
+  }
+
+  /// Adds the small files, makes everything durable and gives the folder its name.
+  public func commit(adding small: [(name: String, bytes: [UInt8])]) throws(Problem) {
+    for file in files { try file.sync() }
+    for (name, bytes) in small {
+      let file = try File.writing("\(partial)/\(name)", truncate: true)
+      try file.write(bytes, at: 0)
+      try file.sync()
+    }
+    try FileSystem.remove("\(partial)/\(Journal.fileName)")
+    try FileSystem.syncFolder(partial)
+    if replacing {
+      try FileSystem.exchange(partial, path)
+      try FileSystem.remove(partial)
+    } else {
+      try FileSystem.rename(partial, to: path)
+    }
+    try FileSystem.syncFolder(FileSystem.parent(of: path))
+  }
+}

@@ -1,0 +1,123 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierNumerics
+internal import Synchronization
+
+extension Problem.Code {
+  public static let manifestMissing = Problem.Code("manifest.missing")
+  public static let manifestInvalid = Problem.Code("manifest.invalid")
+  public static let verifyMismatch = Problem.Code("verify.mismatch")
+}
+
+/// Checks an output folder against its manifest, byte for byte.
+public enum Verification {
+  public struct Outcome: Sendable {
+    public var tensors: Int
+    public var bytes: Int
+    /// Everything that is not as the manifest says.
+    public var problems: [Problem]
+  }
+
+  /// - Throws: if there is no manifest to check against. What disagrees with it is in the outcome.
+  public static func verify(
+    _ folder: String, threads: Int, listener: any ProgressListener
+  ) throws(Problem) -> Outcome {
+    let path = "\(folder)/\(Manifest.fileName)"
+    guard FileSystem.isFile(path) else {
+      throw Problem(
+        .manifestMissing, "there is no manifest to verify against",
+        remedy: "Only folders written by espalier have one.", file: path)
+    }
+    let json: JSON
+    do throws(Problem) { json = try JSON(parsing: try FileSystem.read(path)) } catch { throw error.at(file: path) }
+    guard json["espalier_manifest"]?.integer == Manifest.format, let files = json["files"]?.array else {
+      throw Problem(.manifestInvalid, "the manifest is not one this version can read", file: path)
+    }
+    var outcome = Outcome(tensors: 0, bytes: 0, problems: [])
+    var checks: [TensorCheck] = []
+    for file in files { try add(file, in: folder, manifest: path, to: &checks, outcome: &outcome) }
+    listener.receive(.began(stage: "verify", totalBytes: outcome.bytes))
+    let found = Mutex<[(Int, Problem)]>([])
+    let pool = WorkerPool(threads: threads)
+    defer { pool.stop() }
+    try pool.forEach(checks.count) { (index) throws(Problem) in
+      do throws(Problem) { try checks[index].run() } catch { found.withLock { $0.append((index, error)) } }
+      listener.receive(.advanced(bytes: checks[index].byteCount))
+    }
+    outcome.problems += found.withLock { $0.sorted { $0.0 < $1.0 }.map(\.1) }
+    outcome.tensors = checks.count
+    return outcome
+  }
+
+  private struct TensorCheck: Sendable {
+    var file: File
+    var name: String
+    var offset: Int
+    var byteCount: Int
+    var digest: Digest
+
+    func run() throws(Problem) {
+      let found = try OutputFolder.digest(of: file, at: offset, byteCount: byteCount)
+      guard found == digest else {
+        throw Problem(
+          .verifyMismatch, "the bytes are not those that were written: \(found), expected \(digest)",
+          remedy: "The file was changed or damaged since; make it again.", file: file.path, tensor: name,
+          byteOffset: offset)
+      }
+    }
+  }
+
+  private static func add(
+    _ entry: JSON, in folder: String, manifest: String, to checks: inout [TensorCheck], outcome: inout Outcome
+  ) throws(Problem) {
+    guard let name = entry["name"]?.string, !name.contains("/"), let bytes = entry["bytes"]?.integer,
+      let tensors = entry["tensors"]?.array
+    else { throw Problem(.manifestInvalid, "a file's entry is incomplete", file: manifest) }
+    let file: File
+    let header: SafetensorsHeader
+    do throws(Problem) {
+      file = try File.reading("\(folder)/\(name)")
+      let size = try file.size()
+      guard size == bytes else {
+        throw Problem(
+          .verifyMismatch, "the file has \(size) bytes, expected \(bytes)", file: file.path)
+      }
+      header = try SafetensorsHeader(reading: file)
+    } catch {
+      outcome.problems.append(error)
+      return
+    }
+    if let sha = entry["sha256"]?.string {
+      let found = try FileHash.sha256(of: file)
+      if found != sha {
+        outcome.problems.append(
+          Problem(.verifyMismatch, "SHA-256 is \(found), expected \(sha)", file: file.path))
+      }
+    }
+    let stored = Dictionary(
+      header.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    if stored.count != tensors.count {
+      outcome.problems.append(
+        Problem(
+          .verifyMismatch, "the file has \(stored.count) tensors, expected \(tensors.count)", file: file.path))
+    }
+    for tensor in tensors {
+      guard let name = tensor["name"]?.string, let offset = tensor["offset"]?.integer,
+        let digest = tensor["xxh3"]?.string.flatMap({ Digest($0) })
+      else { throw Problem(.manifestInvalid, "a tensor's entry is incomplete", file: manifest) }
+      guard let there = stored[ExactString(name)], there.offset == offset,
+        there.elementType.safetensorsName == tensor["dtype"]?.string,
+        there.shape == tensor["shape"]?.array?.compactMap(\.integer)
+      else {
+        outcome.problems.append(
+          Problem(
+            .verifyMismatch, "the header does not have the tensor as the manifest says", file: file.path,
+            tensor: name))
+        continue
+      }
+      checks.append(
+        TensorCheck(file: file, name: name, offset: offset, byteCount: there.byteCount, digest: digest))
+      outcome.bytes += there.byteCount
+    }
+  }
+}

@@ -1,0 +1,131 @@
+public import EspalierBasics
+public import EspalierExecution
+
+/// A recipe file from text to output: its documents in the order in which they need each other.
+///
+/// A file with one document is one merge. With several, the named ones are merged first, into `OUT.stages/NAME`, and
+/// the others use them as models; the stages are removed when the last is done.
+public struct MergePipeline: Sendable {
+  private let file: String
+  private let source: String
+  private let options: MergeOptions
+  /// Documents in the order of execution; the last is the output.
+  private let recipes: [Recipe]
+  /// The plan of the first document. Later ones can be planned only when their inputs exist.
+  private let first: MergePlan
+  public let warnings: [Problem]
+
+  /// Reads and plans; touches nothing.
+  public init(
+    recipeAt file: String, options: MergeOptions, listener: any ProgressListener
+  ) throws(Problems) {
+    var warnings: [Problem] = []
+    self.file = file
+    self.options = options
+    do throws(Problem) {
+      source = String(decoding: try FileSystem.read(file, limit: 16 << 20), as: UTF8.self)
+    } catch { throw Problems([error]) }
+    recipes = try Self.ordered(try Recipe.read(source, file: file, warnings: &warnings), file: file)
+    first = try MergePlan.prepare(
+      recipes[0], text: source, file: file, options: Self.options(options, stage: recipes.count > 1 ? recipes[0] : nil))
+    self.warnings = warnings + first.warnings
+  }
+
+  // MARK: - Documents
+
+  private static func ordered(_ recipes: [Recipe], file: String) throws(Problems) -> [Recipe] {
+    guard recipes.count > 1 else { return recipes }
+    var problems = Problems()
+    let unnamed = recipes.filter { $0.name == nil }
+    if unnamed.count > 1 {
+      problems.add(
+        Problem(
+          .recipeValue, "\(unnamed.count) documents have no name; only the last merge may go without",
+          file: file, recipeLine: unnamed[1].line))
+    }
+    let names = recipes.compactMap(\.name)
+    for (index, recipe) in recipes.enumerated() {
+      guard let name = recipe.name else { continue }
+      if names.firstIndex(of: name) != recipes[..<index].filter({ $0.name != nil }).count {
+        problems.add(Problem(.recipeValue, "two documents are called \(name)", file: file, recipeLine: recipe.line))
+      }
+      if name.isEmpty || name.contains("/") || name.hasPrefix(".") {
+        problems.add(
+          Problem(.recipeValue, "\"\(name)\" cannot be the name of a folder", file: file, recipeLine: recipe.line))
+      }
+    }
+    guard problems.all.isEmpty else { throw problems }
+    var waiting = recipes
+    var done: [Recipe] = []
+    while !waiting.isEmpty {
+      let ready = waiting.firstIndex { recipe in
+        recipe.models.allSatisfy { model in
+          !waiting.contains { $0.name == model.path } && (recipe.name != nil || waiting.count == 1)
+        }
+      }
+      guard let ready else {
+        throw Problems([
+          Problem(
+            .recipeValue,
+            "documents refer to each other in a circle: \(waiting.compactMap(\.name).joined(separator: ", "))",
+            file: file, recipeLine: waiting[0].line)
+        ])
+      }
+      done.append(waiting.remove(at: ready))
+    }
+    return done
+  }
+
+  private static func options(_ options: MergeOptions, stage: Recipe?) -> MergeOptions {
+    guard let name = stage?.name else { return options }
+    var options = options
+    options.output = "\(stages(options))/\(name)"
+    // A finished stage of an interrupted run is made again only if --force says so.
+    options.policy = OutputFolder.Policy(resume: options.policy.resume, force: true)
+    return options
+  }
+
+  private static func stages(_ options: MergeOptions) -> String { options.output + ".stages" }
+
+  // MARK: - Running
+
+  public func run(listener: any ProgressListener) throws(Problems) -> MergeReport {
+    var finished: [String: String] = [:]
+    var report: MergeRun.Report?
+    for (index, recipe) in recipes.enumerated() {
+      let isLast = index == recipes.count - 1
+      let plan: MergePlan
+      if index == 0 {
+        plan = first
+      } else {
+        plan = try MergePlan.prepare(
+          recipe, text: source, file: file, options: Self.options(options, stage: isLast ? nil : recipe),
+          references: finished)
+        for problem in plan.warnings { listener.receive(.problem(problem)) }
+      }
+      do throws(Problem) { report = try MergeRun.execute(plan, listener: listener) } catch {
+        throw Problems([error])
+      }
+      if let name = recipe.name, !isLast { finished[name] = plan.options.output }
+    }
+    if recipes.count > 1 { try? FileSystem.remove(Self.stages(options)) }
+    guard let report else { throw Problems([Problem(.recipeValue, "the recipe has no document", file: file)]) }
+    return MergeReport(report)
+  }
+
+  // MARK: - What will be done
+
+  /// One line before the work.
+  public var summary: String {
+    let stages = recipes.count > 1 ? " (the first of \(recipes.count) merges)" : ""
+    return "\(first.recipe.method): \(first.models.count) models, \(first.jobs.count) tensors, "
+      + "\(ByteCount.text(first.layout.byteCount)) to write, \(ByteCount.text(first.movedBytes)) to move, "
+      + "\(first.memory.threads) threads, at most \(ByteCount.text(first.memory.predictedPeak)) of "
+      + "\(ByteCount.text(first.options.memory)) memory\(stages)"
+  }
+
+  /// The plan for a person.
+  public var text: String { PlanText.text(first, later: recipes.dropFirst().map { $0 }) }
+  /// The plan for a program.
+  public var json: JSON { PlanText.json(first) }
+}

@@ -1,0 +1,146 @@
+public import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCheckpoints
+public import EspalierExecution
+internal import EspalierMerging
+
+extension MergePlan {
+  /// Reads the recipe, the headers and configs of its models, and plans the merge; reads no weight and writes nothing.
+  ///
+  /// - Parameter references: models that are results of other documents of the file, by name.
+  /// - Throws: every problem that can be known now, all at once.
+  public static func prepare(
+    _ recipe: Recipe, text: String, file: String, options: MergeOptions, references: [String: String] = [:]
+  ) throws(Problems) -> MergePlan {
+    var problems = Problems()
+    let families = try families(options)
+    let locator = ModelLocator(recipeFolder: FileSystem.parent(of: file), models: options.models)
+    let opened = open(recipe, locator: locator, families: families, references: references, problems: &problems)
+    guard let method = MergeMethods.named(recipe.method), problems.errors.isEmpty else { throw problems.inFile(file) }
+
+    requireOneFamily(opened, recipe: recipe, problems: &problems)
+    let tokenizer = TokenizerPlanner.plan(recipe: recipe, models: opened, problems: &problems)
+    var planner = MergePlanner(
+      recipe: recipe, models: opened, method: method, vocabulary: tokenizer?.adapter)
+    planner.plan()
+    problems.all += planner.problems.all
+    if planner.drafts.isEmpty, problems.errors.isEmpty {
+      problems.add(Problem(.mergeInputs, "the models have no tensors to merge", recipeLine: recipe.line))
+    }
+
+    let layout = OutputLayout(planner.drafts.map(\.request), shardBytes: options.shardBytes)
+    var jobs: [MergeJob] = []
+    for (index, draft) in planner.drafts.enumerated() {
+      let job = problems.collect { () throws(Problem) in
+        do throws(Problem) {
+          return try MergeJob(
+            outputIndex: index, output: layout.tensors[index], inputs: draft.inputs, operation: draft.operation,
+            seed: options.seed)
+        } catch { throw error.at(tensor: draft.request.name, recipeLine: recipe.methodLine) }
+      }
+      if let job { jobs.append(job) }
+    }
+    problems.all += OutputFolder.obstacles(at: options.output, policy: options.policy, bytes: layout.byteCount)
+    problems.all += opened.flatMap(\.checkpoint.warnings)
+    let runner = JobRunner(
+      threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
+      listener: SilentListener())
+    let memory = problems.collect { () throws(Problem) in
+      try runner.plan(jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout))
+    }
+    let donor = recipe.base.flatMap { base in opened.firstIndex { $0.reference.key == base.key } } ?? 0
+    let small = FolderFiles.files(
+      recipe: recipe, models: opened, donor: donor, layout: layout, tokenizer: tokenizer, families: families,
+      problems: &problems)
+    problems.all = problems.all.uniqued()
+    guard problems.errors.isEmpty, let memory else { throw problems.inFile(file) }
+    return MergePlan(
+      recipe: recipe, text: text, options: options,
+      models: opened.map {
+        Model(reference: $0.reference, checkpoint: $0.checkpoint, family: $0.structure.family)
+      },
+      layout: layout, jobs: jobs, unknownTensors: planner.unknownOutputs, warnings: problems.inFile(file).warnings,
+      smallFiles: small, memory: memory)
+  }
+
+  /// The built-in families and the user's, which come first.
+  static func families(_ options: MergeOptions) throws(Problems) -> [Architecture] {
+    var own: [Architecture] = []
+    for file in options.architectures {
+      let json: JSON
+      do throws(Problem) { json = try JSON(parsing: try FileSystem.read(file, limit: 16 << 20)) } catch {
+        throw Problems([error.at(file: file)])
+      }
+      own.append(try Architecture.load(parsing: json, file: file))
+    }
+    return own + Architecture.builtIn()
+  }
+
+  private static func open(
+    _ recipe: Recipe, locator: ModelLocator, families: [Architecture], references: [String: String],
+    problems: inout Problems
+  ) -> [MergePlanner.OpenModel] {
+    var opened: [MergePlanner.OpenModel] = []
+    for reference in recipe.models {
+      do throws(Problems) {
+        var found = reference
+        if let path = references[reference.path] { found.path = path }
+        let checkpoint = try locator.open(found)
+        do throws(Problem) {
+          opened.append(
+            .init(
+              reference: reference, checkpoint: checkpoint,
+              structure: try ModelStructure(of: checkpoint, families: families)))
+        } catch { problems.add(error.at(recipeLine: reference.line)) }
+      } catch { problems.all += error.all }
+    }
+    return opened
+  }
+
+  private static func requireOneFamily(
+    _ models: [MergePlanner.OpenModel], recipe: Recipe, problems: inout Problems
+  ) {
+    guard let first = models.first else { return }
+    for other in models.dropFirst() where other.structure.family != first.structure.family {
+      problems.add(
+        Problem(
+          .mergeInputs,
+          "\(other.reference.key) is of the family \(other.structure.family ?? "unknown"), \(first.reference.key) of \(first.structure.family ?? "unknown")",
+          remedy: "Only models of one family have parameters that mean the same.",
+          recipeLine: other.reference.line))
+    }
+    if first.structure.family == nil, first.checkpoint.config != nil {
+      let type = first.checkpoint.config?["model_type"]?.string ?? "not named"
+      problems.add(
+        Problem(
+          .unknownFamily, "no description of this family (model_type \(type)); tensors are merged name by name",
+          remedy: "Layers are told by the numbers in names. Describe the family with --architecture FILE for more.",
+          recipeLine: first.reference.line, severity: .warning))
+    }
+  }
+
+  /// Rough size of what headers take in memory while the run lasts.
+  private static func headerBytes(_ models: [MergePlanner.OpenModel], layout: OutputLayout) -> Int {
+    let tensors = models.reduce(2 * layout.tensors.count) { $0 + $1.checkpoint.parameters.count }
+    return tensors * 2048
+  }
+}
+
+extension Problem.Code {
+  static let unknownFamily = Problem.Code("architecture.unknown")
+}
+
+extension Problems {
+  /// Problems with a recipe line get the recipe's file.
+  func inFile(_ file: String) -> Problems {
+    Problems(all.map { $0.context.recipeLine == nil ? $0 : $0.at(file: file) })
+  }
+}
+
+extension Array where Element: Hashable {
+  /// Each element once, in order of first appearance.
+  func uniqued() -> [Element] {
+    var seen = Set<Element>()
+    return filter { seen.insert($0).inserted }
+  }
+}

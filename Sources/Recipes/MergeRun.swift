@@ -1,0 +1,123 @@
+public import EspalierBasics
+public import EspalierExecution
+internal import EspalierCheckpoints
+internal import EspalierMerging
+
+/// Carries a plan out.
+public struct MergeRun: Sendable {
+  public struct Report: Sendable {
+    public var output: String
+    public var tensors: Int
+    /// Tensors taken over from an earlier, unfinished run.
+    public var kept: Int
+    public var bytesWritten: Int
+    public var bytesMoved: Int
+    public var seconds: Double
+    public var predictedPeakBytes: Int
+    public var peakBytes: Int?
+    public var threads: Int
+  }
+
+  public static let version = "0.1.0"
+
+  /// - Throws: the first problem; what was finished stays for `--resume`, and inputs are never touched.
+  public static func execute(
+    _ plan: MergePlan, listener: any ProgressListener
+  ) throws(Problem) -> Report {
+    let start = Machine.monotonicSeconds
+    let output = try OutputFolder(
+      at: plan.options.output, layout: plan.layout, fingerprint: try fingerprint(plan), policy: plan.options.policy)
+    listener.receive(.began(stage: "merge", totalBytes: plan.movedBytes))
+    let runner = JobRunner(
+      threads: plan.options.threads, memory: plan.options.memory, allowsNonFinite: plan.options.allowsNonFinite,
+      listener: listener)
+    let kept = try runner.run(plan.jobs, into: output, plan: plan.memory)
+    try requireUnchangedInputs(plan, since: output.fingerprint)
+    var digests: [String: String] = [:]
+    if plan.options.sha256 {
+      for file in output.weightFiles { digests[file.name] = try FileHash.sha256(of: try File.reading(file.path)) }
+    }
+    let manifest = Manifest.json(
+      made: provenance(plan), layout: plan.layout, records: output.finishedRecords(), fileDigests: digests)
+    var small = plan.smallFiles
+    if let index = plan.layout.index {
+      small.append(("model.safetensors.index.json", Array((index.text(pretty: true) + "\n").utf8)))
+    }
+    small.append((Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8)))
+    small.append(("mergekit_config.yml", Array(plan.text.utf8)))
+    small.append(("README.md", Array(ModelCard.text(plan).utf8)))
+    try output.commit(adding: small)
+    let seconds = Machine.monotonicSeconds - start
+    listener.receive(.ended(stage: "merge", seconds: seconds))
+    return Report(
+      output: plan.options.output, tensors: plan.jobs.count, kept: kept, bytesWritten: plan.layout.byteCount,
+      bytesMoved: plan.movedBytes, seconds: seconds, predictedPeakBytes: plan.memory.predictedPeak,
+      peakBytes: Machine.peakResidentBytes, threads: plan.memory.threads)
+  }
+
+  /// Everything the output's bytes depend on; a partial output is continued only if all of it is the same.
+  private static func fingerprint(_ plan: MergePlan) throws(Problem) -> JSON {
+    var members: [(String, JSON)] = [
+      ("version", .string(version)), ("recipe", .string(Digest(of: plan.text).description)),
+      ("seed", .string(String(plan.options.seed))), ("layout", .string(layoutDigest(plan).description)),
+      ("non-finite values", .bool(plan.options.allowsNonFinite)),
+    ]
+    for (path, identity) in try inputIdentities(plan) {
+      members.append(
+        (
+          "input \(path)",
+          [
+            "size": .number(identity.size), "modified": .number(identity.modifiedNanoseconds),
+            "changed": .number(identity.changedNanoseconds),
+          ]
+        ))
+    }
+    return .object(members)
+  }
+
+  private static func inputIdentities(_ plan: MergePlan) throws(Problem) -> [(String, FileIdentity)] {
+    var identities: [(String, FileIdentity)] = []
+    for path in Set(plan.models.flatMap(\.checkpoint.weightFiles)).sorted() {
+      identities.append((path, try File.reading(path).identity()))
+    }
+    return identities
+  }
+
+  private static func layoutDigest(_ plan: MergePlan) -> Digest {
+    Digest(of: plan.layout.files.map { "\($0.name) \($0.header.count) \($0.byteCount)" }.joined(separator: "\n")
+      + plan.jobs.map { "\($0.name) \($0.operationText)" }.joined(separator: "\n"))
+  }
+
+  private static func requireUnchangedInputs(_ plan: MergePlan, since begun: JSON) throws(Problem) {
+    for (path, identity) in try inputIdentities(plan) {
+      let before = begun["input \(path)"]
+      guard before?["size"] == .number(identity.size), before?["modified"] == .number(identity.modifiedNanoseconds)
+      else {
+        throw Problem(
+          .inputChanged, "the input was changed while it was being merged",
+          remedy: "Start over with --force when the input is complete.", file: path)
+      }
+    }
+  }
+
+  private static func provenance(_ plan: MergePlan) -> [(String, JSON)] {
+    [
+      ("verb", "merge"), ("version", .string(version)), ("seed", .string(String(plan.options.seed))),
+      ("recipe", .string(plan.text)),
+      (
+        "models",
+        .array(
+          plan.models.map {
+            [
+              "name": .string($0.reference.key), "location": .string($0.checkpoint.location),
+              "family": $0.family.map { .string($0) } ?? .null,
+            ]
+          })
+      ),
+    ]
+  }
+}
+
+extension Problem.Code {
+  public static let inputChanged = Problem.Code("input.changed")
+}

@@ -1,0 +1,142 @@
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierTokenizers
+
+/// The output's tokenizer, and what it means for parameters indexed by tokens.
+struct PlannedTokenizer {
+  /// Files to write, by name.
+  var files: TokenizerFiles
+  /// Rows of embeddings, if the recipe rearranged them.
+  var vocabularySize: Int?
+  /// Ids of special tokens for config.json, if the vocabulary was rearranged.
+  var specialTokenIDs: [SpecialTokenRole: Int]
+  var adapter: VocabularyAdapter?
+}
+
+/// Lays the rows of token-indexed parameters out anew.
+struct VocabularyAdapter {
+  let rows: Int
+  /// One plan a model; nil for a model whose embeddings take no part.
+  let plans: [RowPlan?]
+
+  /// The parameter of `model` in the output's vocabulary.
+  ///
+  /// - Parameters:
+  ///   - dimension: the dimension that tokens index; only the first can be rearranged.
+  ///   - peers: the same parameter of every model, by index, to take rows from.
+  func adapt(_ parameter: Parameter, dimension: Int, model: Int, peers: [Int: Parameter]) -> Parameter {
+    guard dimension == 0, plans.indices.contains(model), let plan = plans[model],
+      !plan.isIdentity(model: model, embeddingRows: parameter.shape.first ?? 0)
+    else { return parameter }
+    let sources = peers.keys.sorted()
+    let place = Dictionary(uniqueKeysWithValues: sources.enumerated().map { ($0.element, $0.offset) })
+    var adapted = parameter
+    adapted.shape[0] = rows
+    adapted.recipe = .gathered(
+      plan.runs.map { Self.run($0, place: place) }, sources: sources.compactMap { peers[$0]?.recipe },
+      shape: adapted.shape)
+    return adapted
+  }
+
+  private static func run(_ run: RowPlan.Run, place: [Int: Int]) -> RowRun {
+    switch run.source {
+    case .rows(let model, let first):
+      // A model that lacks the parameter gives zeros, as a token without any source.
+      place[model].map { .rows(source: $0, first: first, count: run.output.count) } ?? .zeros(count: run.output.count)
+    case .mean(let rows):
+      .mean(rows.compactMap { row in place[row.model].map { RowReference(source: $0, row: row.row) } })
+    case .zero: .zeros(count: run.output.count)
+    case .average: .averages(count: run.output.count)
+    }
+  }
+}
+
+enum TokenizerPlanner {
+  /// The tokenizer of the output; nil if no model has one and the recipe does not ask for one.
+  static func plan(
+    recipe: Recipe, models: [MergePlanner.OpenModel], problems: inout Problems
+  ) -> PlannedTokenizer? {
+    let tokenized = models.map { tokenizedModel($0, problems: &problems) }
+    guard problems.errors.isEmpty else { return nil }
+    let base = recipe.base.flatMap { base in models.firstIndex { $0.reference.key == base.key } }
+    var planned: PlannedTokenizer?
+    let candidates = tokenized.compactMap { $0 }
+    if let setting = recipe.tokenizer, candidates.count == models.count {
+      do throws(Problems) {
+        let plan = try VocabularyPlan(models: candidates, base: base, options: options(setting))
+        problems.all += plan.warnings.map { $0.at(recipeLine: setting.line) }
+        planned = PlannedTokenizer(
+          files: plan.files, vocabularySize: plan.rows, specialTokenIDs: plan.specialTokenIDs,
+          adapter: VocabularyAdapter(rows: plan.rows, plans: plan.rowPlans))
+      } catch {
+        problems.all += error.all.map { $0.at(recipeLine: setting.line) }
+        return nil
+      }
+    } else {
+      let donor = base ?? 0
+      problems.all += tokenizerConflicts(among: candidates, keeping: donor, realigned: false)
+      planned = candidates.indices.contains(donor)
+        ? PlannedTokenizer(files: candidates[donor].files, vocabularySize: nil, specialTokenIDs: [:], adapter: nil)
+        : nil
+    }
+    if let wanted = recipe.chatTemplate, var files = planned?.files {
+      problems.collect { () throws(Problem) in
+        do throws(Problem) {
+          let choice = try ChatTemplateChoice(wanted)
+          if let template = choice.template(among: candidates.map(\.files)) { files.chatTemplate = template }
+        } catch { throw error.at(recipeLine: recipe.line) }
+      }
+      planned?.files = files
+    }
+    return planned
+  }
+
+  private static func tokenizedModel(
+    _ model: MergePlanner.OpenModel, problems: inout Problems
+  ) -> TokenizedModel? {
+    problems.collect { () throws(Problem) in
+      do throws(Problem) {
+        let rows = model.structure.tensors.first { $0.vocabularyDimension == 0 }?.parameter.shape.first
+        return try TokenizedModel(
+          name: model.reference.key, files: try files(in: model.checkpoint.folder), embeddingRows: rows)
+      } catch { throw error.at(file: model.checkpoint.folder) }
+    }
+  }
+
+  private static func files(in folder: String?) throws(Problem) -> TokenizerFiles {
+    var contents: [String: [UInt8]] = [:]
+    if let folder {
+      for name in TokenizerFiles.names where FileSystem.isFile("\(folder)/\(name)") {
+        contents[name] = try FileSystem.read("\(folder)/\(name)", limit: 512 << 20)
+      }
+      let templates = "additional_chat_templates"
+      if FileSystem.isFolder("\(folder)/\(templates)") {
+        for name in try FileSystem.list("\(folder)/\(templates)") where name.hasSuffix(".jinja") {
+          contents["\(templates)/\(name)"] = try FileSystem.read("\(folder)/\(templates)/\(name)", limit: 16 << 20)
+        }
+      }
+    }
+    return try TokenizerFiles(files: contents)
+  }
+
+  private static func options(_ setting: Recipe.TokenizerSetting) -> TokenizerOptions {
+    let source: TokenizerOptions.Source =
+      switch setting.origin {
+      case .union: .union
+      case .base: .base
+      case .model(let reference): .model(reference.key)
+      }
+    let rules = setting.tokens.map { token in
+      let row: TokenizerOptions.RowSource? =
+        switch token.embedding {
+        case nil: nil
+        case .zero: .zero
+        case .model(let reference): .model(reference.key)
+        case .modelToken(let reference, .some(let id), _): .row(model: reference.key, id: id)
+        case .modelToken(let reference, nil, let text): .token(model: reference.key, token: ExactString(text ?? ""))
+        }
+      return TokenizerOptions.Rule(ExactString(token.token), source: row, force: token.force)
+    }
+    return TokenizerOptions(source: source, rules: rules, padToMultipleOf: setting.padToMultipleOf)
+  }
+}

@@ -1,0 +1,76 @@
+import ArgumentParser
+import EspalierBasics
+
+@main
+struct Espalier: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "espalier",
+    abstract: "Reduces and recombines trained models, and proves what was kept.",
+    discussion: """
+      EXAMPLES
+        espalier merge recipe.yml -o merged        merge models as a mergekit recipe says
+        espalier merge recipe.yml -o merged --plan say what would happen, touch nothing
+        espalier inspect merged                    what is in a model
+        espalier diff base fine-tune               what a fine-tune touched
+        espalier verify merged                     check an output against its manifest
+        espalier methods ties                      what a method does and takes
+      """,
+    version: EspalierVersion.text,
+    subcommands: [Merge.self, Verify.self, Methods.self])
+
+  /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
+  static func main() {
+    Machine.turnSignalsIntoErrors()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let failure as Failure {
+      failure.print()
+      exit(withCode: failure.code)
+    } catch {
+      let text = fullMessage(for: error)
+      let code = exitCode(for: error)
+      if code == .success {
+        print(text)
+        exit(withCode: 0)
+      }
+      Machine.writeToStandardError(text + "\n")
+      exit(withCode: code == .validationFailure ? 2 : code.rawValue)
+    }
+  }
+
+  private static func exit(withCode code: Int32) -> Never { Machine.exit(code) }
+}
+
+/// Ends a command: problems to show and the exit code they mean.
+struct Failure: Error {
+  var problems: [Problem]
+  var code: Int32
+  var json: Bool
+
+  static let failed: Int32 = 1
+  static let badUsage: Int32 = 2
+
+  /// Problems of a recipe, a parameter or an argument are bad usage; all else is a failure.
+  init(_ problems: [Problem], json: Bool) {
+    self.problems = problems
+    self.json = json
+    let usage = ["recipe.", "parameter.", "merge.inputs", "usage."]
+    let errors = problems.filter { $0.severity == .error }
+    code = errors.contains { problem in usage.contains { problem.code.rawValue.hasPrefix($0) } } ? 2 : 1
+  }
+
+  func print() {
+    if json {
+      for problem in problems { Swift.print(JSONEvents.text(problem)) }
+    } else {
+      for problem in problems { Machine.writeToStandardError(problem.description + "\n") }
+      let errors = problems.filter { $0.severity == .error }.count
+      if errors > 1 { Machine.writeToStandardError("\(errors) errors; nothing was changed\n") }
+    }
+  }
+}
+
+enum EspalierVersion {
+  static let text = "0.1.0"
+}
