@@ -42,7 +42,8 @@ public final class File: Sendable {
 
   /// Opens a regular file for reading.
   public static func reading(_ path: String) throws(Problem) -> File {
-    let file = try File.open(path, O_RDONLY)
+    // Opening a pipe would wait for its writer.
+    let file = try File.open(path, O_RDONLY | O_NONBLOCK)
     guard try file.status().st_mode & S_IFMT == S_IFREG else {
       throw Problem(.fileAccess, "not a regular file", file: path)
     }

@@ -30,9 +30,11 @@ public enum Machine {
       var usage = rusage()
       return getrusage(RUSAGE_SELF, &usage) == 0 ? Int(usage.ru_maxrss) : nil
     #else
-      guard let text = readText("/proc/self/status"), let range = text.split(separator: "\n").first(where: {
-        $0.hasPrefix("VmHWM:")
-      }) else { return nil }
+      guard let text = readText("/proc/self/status"),
+        let range = text.split(separator: "\n").first(where: {
+          $0.hasPrefix("VmHWM:")
+        })
+      else { return nil }
       return Int(range.filter(\.isNumber)).map { $0 * 1024 }
     #endif
   }

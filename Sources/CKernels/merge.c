@@ -185,20 +185,31 @@ ES_CLONES void es_count_overlap(const float *const *deltas, int64_t count, float
   }
 }
 
-ES_CLONES void es_variance(const float *const *deltas, int64_t count, float *out, int64_t n) {
-  for (int64_t start = 0; start < n; start += CHUNK) {
-    const int64_t length = n - start < CHUNK ? n - start : CHUNK;
-    double mean[CHUNK] = {0}, squares[CHUNK] = {0};
-    for (int64_t k = 0; k < count; k++)
-      for (int64_t j = 0; j < length; j++) mean[j] += deltas[k][start + j];
-    for (int64_t j = 0; j < length; j++) mean[j] /= (double)count;
-    for (int64_t k = 0; k < count; k++)
-      for (int64_t j = 0; j < length; j++) {
-        const double deviation = deltas[k][start + j] - mean[j];
-        squares[j] += deviation * deviation;
-      }
-    for (int64_t j = 0; j < length; j++) out[start + j] = (float)(squares[j] / (double)count);
+// Deviations are taken from the first model's value, so that equal values give exactly 0.
+ES_INLINE void variance_chunk(const float *const *deltas, int64_t count, float *out, int64_t start, int64_t length) {
+  const float *first = deltas[0] + start;
+  const float share = 1.0f / (float)count;
+  float mean[CHUNK], squares[CHUNK];
+  for (int64_t j = 0; j < length; j++) mean[j] = squares[j] = 0;
+  for (int64_t k = 1; k < count; k++) {
+    const float *delta = deltas[k] + start;
+    for (int64_t j = 0; j < length; j++) mean[j] += delta[j] - first[j];
   }
+  for (int64_t j = 0; j < length; j++) mean[j] *= share;
+  for (int64_t k = 0; k < count; k++) {
+    const float *delta = deltas[k] + start;
+    for (int64_t j = 0; j < length; j++) {
+      const float deviation = delta[j] - first[j] - mean[j];
+      squares[j] += deviation * deviation;
+    }
+  }
+  for (int64_t j = 0; j < length; j++) out[start + j] = squares[j] * share;
+}
+
+ES_CLONES void es_variance(const float *const *deltas, int64_t count, float *out, int64_t n) {
+  int64_t start = 0;
+  for (; start + CHUNK <= n; start += CHUNK) variance_chunk(deltas, count, out, start, CHUNK);
+  if (start < n) variance_chunk(deltas, count, out, start, n - start);
 }
 
 ES_CLONES int64_t es_count_nonzero(const float *values, int64_t n) {
@@ -211,32 +222,32 @@ ES_CLONES void es_zero_where(float *values, const float *mask, int64_t n) {
   for (int64_t i = 0; i < n; i++) values[i] = mask[i] != 0 ? values[i] : 0;
 }
 
-ES_CLONES void es_elect_sign_and_average(const float *base, const float *const *deltas, const double *weights,
-                                         int64_t count, float *out, int64_t n) {
-  for (int64_t start = 0; start < n; start += CHUNK) {
-    const int64_t length = n - start < CHUNK ? n - start : CHUNK;
-    double total[CHUNK] = {0}, mix[CHUNK] = {0}, weight[CHUNK] = {0};
-    for (int64_t k = 0; k < count; k++)
-      for (int64_t j = 0; j < length; j++) total[j] += deltas[k][start + j];
-    for (int64_t k = 0; k < count; k++) {
-      const float *delta = deltas[k] + start;
-      for (int64_t j = 0; j < length; j++) {
-        const int agrees = (total[j] >= 0) ? (delta[j] > 0) : (delta[j] < 0);
-        mix[j] += agrees ? weights[k] * delta[j] : 0;
-        weight[j] += agrees ? weights[k] : 0;
-      }
-    }
-    for (int64_t j = 0; j < length; j++)
-      out[start + j] = (float)(base[start + j] + mix[j] / (weight[j] > 1e-6 ? weight[j] : 1e-6));
+ES_INLINE void average_chunk(const float *base, const float *const *deltas, const float *weights, int64_t count,
+                             float *out, int64_t start, int64_t length) {
+  float total[CHUNK], mix[CHUNK], weight[CHUNK];
+  for (int64_t j = 0; j < length; j++) total[j] = mix[j] = weight[j] = 0;
+  for (int64_t k = 0; k < count; k++) {
+    const float *delta = deltas[k] + start;
+    for (int64_t j = 0; j < length; j++) total[j] += delta[j];
   }
+  for (int64_t k = 0; k < count; k++) {
+    const float *delta = deltas[k] + start;
+    const float share = weights[k];
+    for (int64_t j = 0; j < length; j++) {
+      const int agrees = (total[j] >= 0) ? (delta[j] > 0) : (delta[j] < 0);
+      mix[j] += agrees ? share * delta[j] : 0;
+      weight[j] += agrees ? share : 0;
+    }
+  }
+  for (int64_t j = 0; j < length; j++)
+    out[start + j] = base[start + j] + mix[j] / (weight[j] > 1e-6f ? weight[j] : 1e-6f);
 }
 
-ES_CLONES void es_ranks_to_probabilities(float *ranks, int64_t n, float lowest, float slope) {
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t rank;
-    memcpy(&rank, ranks + i, sizeof rank);
-    ranks[i] = lowest + slope * (float)rank;
-  }
+ES_CLONES void es_elect_sign_and_average(const float *base, const float *const *deltas, const float *weights,
+                                         int64_t count, float *out, int64_t n) {
+  int64_t start = 0;
+  for (; start + CHUNK <= n; start += CHUNK) average_chunk(base, deltas, weights, count, out, start, CHUNK);
+  if (start < n) average_chunk(base, deltas, weights, count, out, start, n - start);
 }
 
 static double largest(const float *values, int64_t n) {

@@ -10,30 +10,38 @@ enum {
   index_bits = 32 - digit_bits,  // of an index that shares a word with a digit
 };
 
-// Keys are magnitudes less the smallest one of the row.
+// Keys are magnitudes less the smallest one of the row, without the low bits that are zero in all of them: differences
+// of bf16 values have a dozen such bits, and what is left fits two digits.
 struct row {
   const float *values;
   int64_t n;
   uint32_t smallest;
-  int width;  // bits of the largest key
+  int dropped;  // low bits
+  int width;    // bits of the largest key
 };
 
 ES_INLINE uint32_t magnitude(float value) { return bits_of(value) & 0x7fffffffu; }
 
-ES_CLONES static void find_range(const float *values, int64_t n, uint32_t *smallest, uint32_t *largest) {
-  uint32_t low = 0x7fffffff, high = 0;
+ES_CLONES static struct row find_range(const float *values, int64_t n) {
+  uint32_t low = 0x7fffffff, high = 0, used = 0;
   for (int64_t i = 0; i < n; i++) {
     const uint32_t key = magnitude(values[i]);
     low = key < low ? key : low;
     high = key > high ? key : high;
+    used |= key;
   }
-  *smallest = low;
-  *largest = high;
+  const int dropped = used ? __builtin_ctz(used) : 0;
+  const uint32_t range = high > low ? (high - low) >> dropped : 0;
+  return (struct row){values, n, low, dropped, range ? 32 - __builtin_clz(range) : 0};
+}
+
+ES_INLINE uint32_t key_of(struct row row, int64_t i) {
+  return (magnitude(row.values[i]) - row.smallest) >> row.dropped;
 }
 
 /// `leading[i]` = the key of element `i`, shifted.
 ES_CLONES static void shift_keys(struct row row, int shift, uint32_t *leading) {
-  for (int64_t i = 0; i < row.n; i++) leading[i] = (magnitude(row.values[i]) - row.smallest) >> shift;
+  for (int64_t i = 0; i < row.n; i++) leading[i] = key_of(row, i) >> shift;
 }
 
 /// Turns counts into the places where their bins start.
@@ -91,7 +99,7 @@ static bool rank_by_leading_bits(struct row row, uint32_t *ranks, uint32_t *scra
 static void rank_by_all_bits(struct row row, uint32_t *ranks, uint64_t *scratch) {
   const int64_t n = row.n;
   uint64_t *from = scratch, *to = scratch + n;
-  for (int64_t i = 0; i < n; i++) from[i] = (uint64_t)(magnitude(row.values[i]) - row.smallest) << 32 | (uint64_t)i;
+  for (int64_t i = 0; i < n; i++) from[i] = (uint64_t)key_of(row, i) << 32 | (uint64_t)i;
   for (int shift = 32; shift < 32 + row.width; shift += digit_bits) {
     uint32_t places[bins] = {0};
     for (int64_t i = 0; i < n; i++) places[from[i] >> shift & (bins - 1)]++;
@@ -105,9 +113,6 @@ static void rank_by_all_bits(struct row row, uint32_t *ranks, uint64_t *scratch)
 }
 
 void es_row_ranks(const float *values, int64_t n, uint32_t *ranks, uint64_t *scratch) {
-  uint32_t smallest, largest;
-  find_range(values, n, &smallest, &largest);
-  const int width = largest > smallest ? 32 - __builtin_clz(largest - smallest) : 0;
-  const struct row row = {values, n, smallest, width};
+  const struct row row = find_range(values, n);
   if (!rank_by_leading_bits(row, ranks, (uint32_t *)scratch)) rank_by_all_bits(row, ranks, scratch);
 }

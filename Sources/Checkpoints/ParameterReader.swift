@@ -64,7 +64,9 @@ public final class StoredReader: ParameterReader {
 
   /// Reads stored bytes, beginning `offset` bytes into the tensor.
   public func readBytes(at offset: Int, into bytes: UnsafeMutableRawBufferPointer) throws(Problem) {
-    do throws(Problem) { try file.read(into: bytes, at: tensor.offset + offset) } catch { throw error.at(tensor: tensor.name) }
+    do throws(Problem) { try file.read(into: bytes, at: tensor.offset + offset) } catch {
+      throw error.at(tensor: tensor.name)
+    }
   }
 }
 

@@ -27,7 +27,9 @@ import Testing
     let data = bytes(size + 5)
     let words = [data[..<size], data[size...]].flatMap { chunk -> [UInt8] in
       let digest = Array(chunk).withUnsafeBytes { Digest(of: $0) }
-      return [digest.high, digest.low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
+      return [digest.high, digest.low].flatMap { word in
+        (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) }
+      }
     }
     #expect(chunked(data) == words.withUnsafeBytes { Digest(of: $0) })
     #expect(chunked([]) == Digest(of: ""))

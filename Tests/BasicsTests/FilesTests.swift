@@ -1,6 +1,12 @@
 import EspalierBasics
 import Testing
 
+#if canImport(Darwin)
+  import Darwin
+#else
+  import Glibc
+#endif
+
 @Suite struct FilesTests {
   @Test func readsWhatItWroteAtAnyPosition() throws {
     try withTemporaryFolder { folder in
@@ -29,6 +35,8 @@ import Testing
   @Test func whatIsNoRegularFileIsNotRead() throws {
     try withTemporaryFolder { folder in
       #expect(throws: Problem.self) { try File.reading(folder) }
+      #expect(mkfifo("\(folder)/pipe", 0o644) == 0)
+      #expect(throws: Problem.self) { try File.reading("\(folder)/pipe") }
       let missing = #expect(throws: Problem.self) { try File.reading("\(folder)/none") }
       #expect(missing?.code == .fileMissing)
     }

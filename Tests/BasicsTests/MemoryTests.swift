@@ -12,7 +12,9 @@ import Testing
     #expect(ByteCount.parse(text) == bytes)
   }
 
-  @Test(arguments: ["", "G", "-4G", "4X", "4GG", "1e3", "nan", "inf", "1.2.3", "9e30", "99999999999999999999", "½", "٤"])
+  @Test(arguments: [
+    "", "G", "-4G", "4X", "4GG", "1e3", "nan", "inf", "1.2.3", "9e30", "99999999999999999999", "½", "٤",
+  ])
   func whatIsNoSize(_ text: String) {
     #expect(ByteCount.parse(text) == nil)
   }

@@ -24,7 +24,8 @@ import Testing
     for parameter in adapted.parameters {
       let values = try parameter.recipe.values()
       guard let reference = try expected[ExactString("merged.\(parameter.name)")]?.recipe.values() else {
-        #expect(values == (try base.parametersByName()[ExactString(parameter.name)]?.recipe.values()), "\(parameter.name)")
+        #expect(
+          values == (try base.parametersByName()[ExactString(parameter.name)]?.recipe.values()), "\(parameter.name)")
         continue
       }
       let largest = reference.map(abs).max() ?? 0

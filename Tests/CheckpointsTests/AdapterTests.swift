@@ -140,7 +140,9 @@ struct AdapterCase {
   @Test func scalesOfInputsAndOutputs() throws {
     var test = AdapterCase.lora
     test.adapterConfig = ["peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": ["q_proj"]]
-    test.adapter = [TestTensor(name: "base_model.model.model.layers.0.q_proj.ia3_l", shape: [1, 3], values: [1, 2, 3])]
+    test.adapter = [
+      TestTensor(name: "base_model.model.model.layers.0.q_proj.ia3_l", shape: [1, 3], values: [1, 2, 3])
+    ]
     test.base.append(TestTensor(name: "model.layers.0.q_proj.bias", shape: [2], values: [1, 1]))
     #expect(try test.values(weight) == [10, 40, 90, 40, 100, 180])
     #expect(try test.values("model.layers.0.q_proj.bias") == [1, 1])
@@ -186,9 +188,8 @@ struct AdapterCase {
     #expect(try test.values("score.weight") == [7, 8, 9])
     #expect(try test.values(weight) == [12, 24, 36, 36, 42, 48])
     test.adapterConfig["modules_to_save"] = ["norm"]
-    #expect(try test.problems().map(\.context.tensor) == [
-      "base_model.model.score.out.modules_to_save.bias", "base_model.model.score.weight",
-    ])
+    let unlisted = try test.problems().map(\.context.tensor)
+    #expect(unlisted == ["base_model.model.score.weight", "base_model.model.score.out.modules_to_save.bias"])
   }
 
   @Test func trainedBiasesReplaceThoseOfTheBase() throws {

@@ -74,7 +74,9 @@ import Testing
       let found = problems { () throws(Problems) in try SafetensorsCheckpoint(at: folder) }
       #expect(found.map(\.code) == [.checkpointConfig, .safetensorsHeader, .safetensorsHeader])
       #expect(
-        found.compactMap(\.context.file).map(FileSystem.lastComponent) == ["config.json", "a.safetensors", "b.safetensors"])
+        found.compactMap(\.context.file).map(FileSystem.lastComponent) == [
+          "config.json", "a.safetensors", "b.safetensors",
+        ])
     }
   }
 

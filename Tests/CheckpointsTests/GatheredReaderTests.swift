@@ -22,9 +22,14 @@ import Testing
   static let runs: [RowRun] = [
     .rows(source: 1, first: 1, count: 1), .zeros(count: 0), .rows(source: 0, first: 1, count: 2), .zeros(count: 2),
     .mean([RowReference(source: 0, row: 0), RowReference(source: 1, row: 0), RowReference(source: 1, row: 1)]),
-    .meanOfAll(source: 0),
+    .averages(count: 2),
   ]
-  static let expected: [Float] = [30, 40, 3, 4, 5, 6, 0, 0, 0, 0, 41 / 3, 62 / 3, 3, 4]
+  /// The mean of three rows, then twice the mean of the six rows before.
+  static let expected: [Float] = {
+    let mean: [Float] = [41 / 3, 62 / 3]
+    let average = [Float((38 + Double(mean[0])) / 6), Float((50 + Double(mean[1])) / 6)]
+    return [30, 40, 3, 4, 5, 6, 0, 0, 0, 0] + mean + average + average
+  }()
 
   @Test func rowsComeFromWhereTheRunsSay() throws {
     try withRecipe(Self.runs) { recipe in
@@ -51,8 +56,9 @@ import Testing
       let path = "\(folder)/model.safetensors"
       try TestTensor.write([TestTensor(name: "a", shape: [3, 1], values: [1, 0x1p25, -0x1p25])], to: path)
       let sources = try SafetensorsCheckpoint(at: path).parameters.map(\.recipe)
-      let recipe = StorageRecipe.gathered([.meanOfAll(source: 0)], sources: sources, shape: [1, 1])
-      #expect(try recipe.values() == [Float(1.0 / 3)])
+      let recipe = StorageRecipe.gathered(
+        [.averages(count: 1), .rows(source: 0, first: 0, count: 3)], sources: sources, shape: [4, 1])
+      #expect(try recipe.values() == [Float(1.0 / 3), 1, 0x1p25, -0x1p25])
     }
   }
 
@@ -60,9 +66,9 @@ import Testing
     try AdapterCase.lora.withCheckpoint { checkpoint in
       let updated = try #require(checkpoint.parametersByName()["model.layers.0.q_proj.weight"])
       let recipe = StorageRecipe.gathered(
-        [.rows(source: 0, first: 1, count: 1), .zeros(count: 1), .meanOfAll(source: 0)], sources: [updated.recipe],
+        [.rows(source: 0, first: 1, count: 1), .zeros(count: 1), .averages(count: 1)], sources: [updated.recipe],
         shape: [3, 3])
-      #expect(try recipe.values() == [36, 42, 48, 0, 0, 0, 24, 33, 42])
+      #expect(try recipe.values() == [36, 42, 48, 0, 0, 0, 18, 21, 24])
       #expect(try recipe.values(1..<3) == [42, 48])
       #expect(try recipe.reader(files: FilePool()).residentBytes > 0)
     }

@@ -27,8 +27,14 @@ import Testing
     (".*\\bmlp\\b.*", ["layers.0.mlp.up", "mlp"], ["layers.0.xmlp.up"]),
     ("^model$", ["model"], ["models"]),
     ("(a*)*b", ["b", "aaab"], ["aaa"]),
-    (".*\\.layers\\.(1|3)\\.(self_attn|mlp)\\.(q|up)_proj", ["model.layers.3.mlp.up_proj"], ["model.layers.2.mlp.up_proj"]),
-    ("model\\.layers\\.[\\d]{1,}\\..*?(?:q_proj|k_proj)", ["model.layers.12.self_attn.k_proj"], ["model.layers.x.k_proj"]),
+    (
+      ".*\\.layers\\.(1|3)\\.(self_attn|mlp)\\.(q|up)_proj", ["model.layers.3.mlp.up_proj"],
+      ["model.layers.2.mlp.up_proj"]
+    ),
+    (
+      "model\\.layers\\.[\\d]{1,}\\..*?(?:q_proj|k_proj)", ["model.layers.12.self_attn.k_proj"],
+      ["model.layers.x.k_proj"]
+    ),
   ]
 
   @Test(arguments: cases) func matchesWhatPythonMatches(_ pattern: String, _ yes: [String], _ no: [String]) throws {

@@ -27,7 +27,8 @@ import Testing
         let header = try Self.header(name)
         #expect(accepted, "\(name) was accepted")
         let expected = try #require(item["tensors"]?.members)
-        #expect(Set(header.tensors.map { ExactString($0.name) }) == Set(expected.keys.map { ExactString($0) }), "\(name)")
+        #expect(
+          Set(header.tensors.map { ExactString($0.name) }) == Set(expected.keys.map { ExactString($0) }), "\(name)")
         for tensor in header.tensors {
           let entry = expected[tensor.name]
           #expect(entry?["dtype"]?.string == tensor.elementType.safetensorsName, "\(name)")
@@ -43,27 +44,28 @@ import Testing
   }
 
   /// What each kind of damage is called.
-  @Test(arguments: [
-    ("empty_file", .safetensorsHeader), ("short_7_bytes", .safetensorsHeader), ("only_length", .safetensorsHeader),
-    ("header_len_past_eof", .safetensorsHeader), ("header_len_huge_100MB_plus", .safetensorsHeader),
-    ("header_len_u64_max", .safetensorsHeader), ("header_len_zero", .safetensorsHeader),
-    ("header_not_utf8", .safetensorsHeader), ("header_json_array", .safetensorsHeader),
-    ("header_trailing_garbage", .safetensorsHeader), ("utf8_bom", .safetensorsHeader),
-    ("duplicate_key_same", .safetensorsHeader), ("duplicate_key_different", .safetensorsHeader),
-    ("metadata_duplicate", .safetensorsHeader), ("metadata_nested", .safetensorsMetadata),
-    ("metadata_not_object", .safetensorsMetadata), ("metadata_non_string_value", .safetensorsMetadata),
-    ("missing_dtype", .safetensorsEntry), ("missing_offsets", .safetensorsEntry), ("shape_string", .safetensorsEntry),
-    ("shape_negative", .safetensorsEntry), ("shape_number_too_big", .safetensorsEntry),
-    ("offset_negative", .safetensorsEntry), ("offset_float", .safetensorsEntry),
-    ("offset_one_element", .safetensorsEntry), ("offset_three_elements", .safetensorsEntry),
-    ("unknown_dtype", .safetensorsType), ("dtype_lowercase", .safetensorsType), ("f4_subbyte_odd", .safetensorsType),
-    ("size_mismatch_shape", .safetensorsSize), ("size_mismatch_dtype", .safetensorsSize),
-    ("shape_overflow_u64", .safetensorsSize), ("shape_overflow_wraps_to_size", .safetensorsSize),
-    ("overlap", .safetensorsLayout), ("overlap_identical_range", .safetensorsLayout),
-    ("gap_between", .safetensorsLayout), ("gap_at_start", .safetensorsLayout), ("truncated_data", .safetensorsLayout),
-    ("trailing_bytes", .safetensorsLayout), ("offsets_reversed", .safetensorsLayout),
-    ("zero_size_overlap", .safetensorsLayout),
-  ] as [(String, Problem.Code)])
+  @Test(
+    arguments: [
+      ("empty_file", .safetensorsHeader), ("short_7_bytes", .safetensorsHeader), ("only_length", .safetensorsHeader),
+      ("header_len_past_eof", .safetensorsHeader), ("header_len_huge_100MB_plus", .safetensorsHeader),
+      ("header_len_u64_max", .safetensorsHeader), ("header_len_zero", .safetensorsHeader),
+      ("header_not_utf8", .safetensorsHeader), ("header_json_array", .safetensorsHeader),
+      ("header_trailing_garbage", .safetensorsHeader), ("utf8_bom", .safetensorsHeader),
+      ("duplicate_key_same", .safetensorsHeader), ("duplicate_key_different", .safetensorsHeader),
+      ("metadata_duplicate", .safetensorsHeader), ("metadata_nested", .safetensorsMetadata),
+      ("metadata_not_object", .safetensorsMetadata), ("metadata_non_string_value", .safetensorsMetadata),
+      ("missing_dtype", .safetensorsEntry), ("missing_offsets", .safetensorsEntry), ("shape_string", .safetensorsEntry),
+      ("shape_negative", .safetensorsEntry), ("shape_number_too_big", .safetensorsEntry),
+      ("offset_negative", .safetensorsEntry), ("offset_float", .safetensorsEntry),
+      ("offset_one_element", .safetensorsEntry), ("offset_three_elements", .safetensorsEntry),
+      ("unknown_dtype", .safetensorsType), ("dtype_lowercase", .safetensorsType), ("f4_subbyte_odd", .safetensorsType),
+      ("size_mismatch_shape", .safetensorsSize), ("size_mismatch_dtype", .safetensorsSize),
+      ("shape_overflow_u64", .safetensorsSize), ("shape_overflow_wraps_to_size", .safetensorsSize),
+      ("overlap", .safetensorsLayout), ("overlap_identical_range", .safetensorsLayout),
+      ("gap_between", .safetensorsLayout), ("gap_at_start", .safetensorsLayout), ("truncated_data", .safetensorsLayout),
+      ("trailing_bytes", .safetensorsLayout), ("offsets_reversed", .safetensorsLayout),
+      ("zero_size_overlap", .safetensorsLayout),
+    ] as [(String, Problem.Code)])
   func damageHasItsCode(_ name: String, _ code: Problem.Code) throws {
     let problem = #expect(throws: Problem.self) { try Self.header("\(name).safetensors") }
     #expect(problem?.code == code)
@@ -83,7 +85,8 @@ import Testing
     try Fixtures.withTemporaryFolder { folder in
       for round in 0..<50 {
         let tensors = (0..<Int.random(in: 0...6, using: &generator)).map { index in
-          let shape = (0..<Int.random(in: 0...3, using: &generator)).map { _ in Int.random(in: 0...4, using: &generator) }
+          let shape = (0..<Int.random(in: 0...3, using: &generator)).map { _ in Int.random(in: 0...4, using: &generator)
+          }
           let type = ElementType.allCases.randomElement(using: &generator) ?? .f32
           let values = (0..<shape.reduce(1, *)).map { _ in Float(Int.random(in: 0...1, using: &generator)) }
           return TestTensor(name: "t\"\\\n\u{1F600}\(index)", shape: shape, values: values, elementType: type)

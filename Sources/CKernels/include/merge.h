@@ -42,7 +42,8 @@ void es_add_by_overlap(const float *base, const float *const *deltas, const floa
 void es_count_overlap(const float *const *deltas, int64_t count, float epsilon, double *unique, double *shared,
                       int64_t n);
 
-/// out[i] = variance (mean squared deviation from the mean) of deltas[0][i], ... deltas[count-1][i], in float64.
+/// out[i] = variance (mean squared deviation from the mean) of deltas[0][i], ... deltas[count-1][i]; 0 exactly where
+/// all are equal.
 void es_variance(const float *const *deltas, int64_t count, float *out, int64_t n);
 
 /// The number of elements that are not 0.
@@ -53,7 +54,7 @@ void es_zero_where(float *values, const float *mask, int64_t n);
 
 /// SCE's selective fusion (Wan et al. 2024): the sign of sum deltas[k][i] (0 counts as +) is elected;
 /// out[i] = base[i] + sum e_k deltas[k][i] / max(sum e_k, 1e-6), e_k = weights[k] where the delta has that sign, else 0.
-void es_elect_sign_and_average(const float *base, const float *const *deltas, const double *weights, int64_t count,
+void es_elect_sign_and_average(const float *base, const float *const *deltas, const float *weights, int64_t count,
                                float *out, int64_t n);
 
 /// Turns ranks (uint32 in the place of the floats) into probabilities: out[i] = lowest + slope * rank[i].

@@ -87,9 +87,9 @@ public struct Sce: MergeMethod {
     for input in block.inputs.dropFirst() { es_zero_where(input, block.scratch[0], Int64(block.count)) }
   }
 
-  private func weights(_ meanSquares: [Double]) -> [Double] {
+  private func weights(_ meanSquares: [Double]) -> [Float] {
     let sum = meanSquares.reduce(0, +)
-    guard sum >= 1e-6 else { return meanSquares.map { _ in 1 / Double(meanSquares.count) } }
-    return meanSquares.map { $0 / sum }
+    guard sum >= 1e-6 else { return meanSquares.map { _ in Float(1 / Double(meanSquares.count)) } }
+    return meanSquares.map { Float($0 / sum) }
   }
 }

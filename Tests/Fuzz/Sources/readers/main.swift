@@ -6,12 +6,13 @@
 public func fuzzOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   guard let data, count > 0 else { return 0 }
   let bytes = Array(UnsafeBufferPointer(start: data + 1, count: count - 1))
-  switch data[0] % 5 {
+  switch data[0] % 6 {
   case 0: readJSON(bytes)
   case 1: readSafetensors(bytes)
   case 2: _ = try? ShardIndex(parsing: bytes)
   case 3: readAdapterConfiguration(bytes)
-  default: readPattern(bytes)
+  case 4: readPattern(bytes)
+  default: readHeader(bytes)
   }
   return 0
 }
@@ -23,14 +24,25 @@ private func readJSON(_ bytes: [UInt8]) {
   for text in texts where (try? JSON(parsing: text)) != json { fatalError("JSON does not survive writing: \(text)") }
 }
 
-/// The bytes are a whole file; tensors that are accepted must lie inside it.
+/// The bytes are a whole file.
 private func readSafetensors(_ bytes: [UInt8]) {
-  guard let length = try? SafetensorsHeader.length(Array(bytes.prefix(8)), fileSize: bytes.count),
-    let header = try? SafetensorsHeader(parsing: Array(bytes[8..<8 + length]), file: "f", fileSize: bytes.count)
-  else { return }
+  guard let length = try? SafetensorsHeader.length(Array(bytes.prefix(8)), fileSize: bytes.count) else { return }
+  parseHeader(Array(bytes[8..<8 + length]), fileSize: bytes.count)
+}
+
+/// The bytes are the length of the data in 16 bits and the JSON, so that changes do not break the header's length.
+private func readHeader(_ bytes: [UInt8]) {
+  guard bytes.count >= 2 else { return }
+  let json = Array(bytes[2...])
+  parseHeader(json, fileSize: 8 + json.count + Int(bytes[0]) + 256 * Int(bytes[1]))
+}
+
+/// Tensors that are accepted must lie inside the file.
+private func parseHeader(_ json: [UInt8], fileSize: Int) {
+  guard let header = try? SafetensorsHeader(parsing: json, file: "f", fileSize: fileSize) else { return }
   for tensor in header.tensors {
     let product = tensor.shape.reduce(1, *) * tensor.elementType.byteWidth
-    guard tensor.offset >= 8, tensor.offset + tensor.byteCount <= bytes.count, product == tensor.byteCount else {
+    guard tensor.offset >= 8, tensor.offset + tensor.byteCount <= fileSize, product == tensor.byteCount else {
       fatalError("a tensor outside the file: \(tensor)")
     }
   }
