@@ -31,7 +31,7 @@ let package = Package(
       name: "Espalier",
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierTokenizers", "EspalierMerging", "EspalierRecipes",
+        "EspalierTokenizers", "EspalierEvaluation", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -68,6 +68,7 @@ let package = Package(
       resources: [.embedInCode("Families")]),
     room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
     room("Tokenizers", imports: ["Basics"]),
+    room("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"], c: ["CKernels"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
@@ -86,6 +87,7 @@ let package = Package(
     tests("Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"]),
     tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
     tests("Tokenizers", imports: ["Basics", "Tokenizers"]),
+    tests("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures", "Evaluation"]),
     tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
     tests(
       "Recipes",
