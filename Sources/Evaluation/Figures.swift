@@ -38,7 +38,9 @@ enum Figures {
   }
 
   /// `64x256`; `scalar` for no dimensions.
-  static func shape(_ shape: [Int]) -> String { shape.isEmpty ? "scalar" : shape.map { "\($0)" }.joined(separator: "x") }
+  static func shape(_ shape: [Int]) -> String {
+    shape.isEmpty ? "scalar" : shape.map { "\($0)" }.joined(separator: "x")
+  }
 
   /// A count of things: `1 tensor`, `3 tensors`.
   static func plural(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }

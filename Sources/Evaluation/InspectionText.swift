@@ -71,8 +71,8 @@ extension Inspection {
     }
     for tensor in tensors {
       guard let statistics = tensor.statistics, statistics.nonFiniteCount > 0 else { continue }
-      let counts = [(statistics.nanCount, "NaN"), (statistics.infinityCount, "infinite")].filter { $0.0 > 0 }
-      lines.append("damaged: \(tensor.parameter.name) holds \(counts.map { "\($0.0) \($0.1)" }.joined(separator: ", "))")
+      lines.append(
+        "damaged: \(tensor.parameter.name) holds \(statistics.nanCount) NaN and \(statistics.infinityCount) infinite")
     }
     return lines + outline.problems.map(\.description)
   }

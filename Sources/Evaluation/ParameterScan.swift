@@ -139,7 +139,7 @@ struct ParameterScan: Sendable {
     }
 
     deinit {
-      rows.forEach { $0.deallocate() }
+      for row in rows { row.deallocate() }
       spare.deallocate()
       scratch.deallocate()
     }
