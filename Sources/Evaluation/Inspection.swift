@@ -88,8 +88,9 @@ public struct Inspection: Sendable {
 
   /// By layer, module after module; what stands before and after the layers are groups of their own.
   public var layers: [Group] {
-    grouped(tensors, by: { LayerKey($0.place) }).sorted { $0.key < $1.key }.map { key, tensors in
-      Group(key.name(amongModules: modules.count), tensors)
+    let modules = Set(tensors.map(\.place.module)).count
+    return grouped(tensors, by: { LayerKey($0.place) }).sorted { $0.key < $1.key }.map { key, tensors in
+      Group(key.name(amongModules: modules), tensors)
     }
   }
 }

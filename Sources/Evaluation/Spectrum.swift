@@ -30,6 +30,9 @@ public struct Spectrum: Sendable, Hashable {
   public static let largestComplete = 2048
   /// Values computed by the randomized method.
   public static let leadingCount = 256
+  /// On pure noise (normal, 4096 x 4096), whose values decay slowest, four leave the largest value 1 % low and the
+  /// stable rank 2 % high; two leave 3 % and 6 %.
+  private static let powerIterations = 4
 
   /// - Parameter parallel: the loop for products of the randomized method; it changes no bit of the result.
   /// - Throws: what ``LinearAlgebra`` throws: NaN or infinity, no convergence, a matrix too large for LAPACK.
@@ -41,7 +44,8 @@ public struct Spectrum: Sendable, Hashable {
       isComplete
       ? try LinearAlgebra.singularValues(matrix)
       : try LinearAlgebra.randomizedSVD(
-        matrix, rank: Self.leadingCount, gaussian: Self.randomSign, parallel: parallel
+        matrix, rank: Self.leadingCount, powerIterations: Self.powerIterations, gaussian: Self.randomSign,
+        parallel: parallel
       ).values
     let energy = isComplete ? values.reduce(0) { $0 + $1 * $1 } : matrix.elements.reduce(0) { $0 + $1 * $1 }
     self.init(values, isComplete: isComplete, energy: energy)
