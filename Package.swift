@@ -31,7 +31,7 @@ let package = Package(
       name: "Espalier",
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierTokenizers", "EspalierMerging", "EspalierRecipes",
+        "EspalierTokenizers", "EspalierEvaluation", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -68,6 +68,7 @@ let package = Package(
       resources: [.embedInCode("Families")]),
     room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
     room("Tokenizers", imports: ["Basics"]),
+    room("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"], c: ["CKernels"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
@@ -77,7 +78,8 @@ let package = Package(
       name: "espalier",
       dependencies: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierMerging", "EspalierRecipes", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "EspalierEvaluation", "EspalierMerging", "EspalierRecipes",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
@@ -88,6 +90,7 @@ let package = Package(
       excluding: ["Fixtures", "make_fixtures.py"]),
     tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
+    tests("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures", "Evaluation"]),
     tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
     tests(
       "Recipes",

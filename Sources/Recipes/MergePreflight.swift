@@ -13,7 +13,7 @@ extension MergePlan {
     _ recipe: Recipe, text: String, file: String, options: MergeOptions, references: [String: String] = [:]
   ) throws(Problems) -> MergePlan {
     var problems = Problems()
-    let families = try families(options)
+    let families = try Architecture.families(with: options.architectures)
     let locator = ModelLocator(recipeFolder: FileSystem.parent(of: file), models: options.models)
     let opened = open(recipe, locator: locator, families: families, references: references, problems: &problems)
     guard let method = MergeMethods.named(recipe.method), problems.errors.isEmpty else { throw problems.inFile(file) }
@@ -61,19 +61,6 @@ extension MergePlan {
       },
       layout: layout, jobs: jobs, unknownTensors: planner.unknownOutputs, warnings: problems.inFile(file).warnings,
       smallFiles: small, memory: memory)
-  }
-
-  /// The built-in families and the user's, which come first.
-  static func families(_ options: MergeOptions) throws(Problems) -> [Architecture] {
-    var own: [Architecture] = []
-    for file in options.architectures {
-      let json: JSON
-      do throws(Problem) { json = try JSON(parsing: try FileSystem.read(file, limit: 16 << 20)) } catch {
-        throw Problems([error.at(file: file)])
-      }
-      own.append(try Architecture.load(parsing: json, file: file))
-    }
-    return own + Architecture.builtIn()
   }
 
   private static func open(

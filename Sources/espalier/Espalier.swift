@@ -16,7 +16,7 @@ struct Espalier: ParsableCommand {
         espalier methods ties                      what a method does and takes
       """,
     version: EspalierVersion.text,
-    subcommands: [Merge.self, Verify.self, Methods.self])
+    subcommands: [Merge.self, Inspect.self, Diff.self, Verify.self, Methods.self])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
   static func main() {

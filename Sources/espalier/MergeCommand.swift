@@ -37,20 +37,13 @@ struct Merge: ParsableCommand {
   @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
   var shardSize = "5GB"
 
-  @Option(help: ArgumentHelp("A folder in which names of models are looked up.", valueName: "dir"), completion: .directory)
-  var models: String?
-
-  @Option(
-    help: ArgumentHelp("A file that describes a family of models (repeatable).", valueName: "file"),
-    completion: .file(extensions: ["json"]))
-  var architecture: [String] = []
-
   @Flag(help: "Carry NaN and infinity instead of stopping at them.")
   var allowNonfinite = false
 
   @Flag(help: "Put SHA-256 of the weight files into the manifest.")
   var sha256 = false
 
+  @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
@@ -74,14 +67,14 @@ struct Merge: ParsableCommand {
     options.policy = OutputFolder.Policy(resume: resume, force: force)
     options.allowsNonFinite = allowNonfinite
     options.sha256 = sha256
-    options.models = models
-    options.architectures = architecture
+    options.models = lookup.models
+    options.architectures = lookup.architecture
     return options
   }
 
   func run() throws {
     let listener = style.listener()
-    do throws(Problems) {
+    try reportingProblems(json: style.json) { () throws(Problems) in
       let pipeline = try MergePipeline(recipeAt: recipe, options: options, listener: listener)
       for problem in pipeline.warnings { listener.receive(.problem(problem)) }
       if plan {
@@ -95,6 +88,6 @@ struct Merge: ParsableCommand {
       } else if !style.quiet {
         print(report.text)
       }
-    } catch { throw Failure(error.all, json: style.json) }
+    }
   }
 }

@@ -1,0 +1,47 @@
+internal import EspalierBasics
+
+/// Numbers as reports print them.
+enum Figures {
+  /// Three significant digits; with an exponent below 0.001 and from a million on. `-` for what is not there.
+  static func text(_ value: Double?) -> String {
+    guard let value else { return "-" }
+    guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
+    var exponent = 0
+    var mantissa = abs(value)
+    while mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+    while mantissa < 1 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
+    // What rounds to 10.0 has one digit more before the point.
+    if mantissa >= 9.995 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+    guard (-3..<6).contains(exponent) else {
+      return Decimals.text(value < 0 ? -mantissa : mantissa, 2) + (exponent < 0 ? "e-" : "e+") + "\(abs(exponent))"
+    }
+    return Decimals.text(value, max(0, 2 - exponent))
+  }
+
+  static func text(_ value: Float?) -> String { text(value.map { Double($0) }) }
+
+  /// A fraction as a percentage; what is not quite nothing or everything is not printed as such.
+  static func percent(_ fraction: Double) -> String {
+    let text = Decimals.text(100 * fraction, 2)
+    if text == "0.00" { return fraction > 0 ? "<0.01 %" : "0 %" }
+    if text == "100.00" { return fraction < 1 ? ">99.99 %" : "100 %" }
+    return "\(text) %"
+  }
+
+  /// A count with a unit of thousands: `6.56 M`.
+  static func count(_ count: Int) -> String {
+    guard count >= 1000 else { return "\(count)" }
+    let units = [(1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1000, "k")]
+    let (size, unit) = units.first { count >= $0.0 } ?? (1000, "k")
+    let value = Double(count) / Double(size)
+    return Decimals.text(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0) + " \(unit)"
+  }
+
+  /// `64x256`; `scalar` for no dimensions.
+  static func shape(_ shape: [Int]) -> String {
+    shape.isEmpty ? "scalar" : shape.map { "\($0)" }.joined(separator: "x")
+  }
+
+  /// A count of things: `1 tensor`, `3 tensors`.
+  static func plural(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+}
