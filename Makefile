@@ -18,7 +18,7 @@ test: setup ## Run all tests, optimized (kernels are many times slower unoptimiz
 	swift build --build-tests $(TESTING)
 	swift test $(TESTING) --skip-build
 
-demo: build ## Merge, inspect and verify small models made on the spot
+demo: build ## Merge the small models in Models, verify and inspect the results
 	scripts/demo
 
 bench: build ## Time merges beside a plain copy of one model (needs python3 and numpy)
