@@ -118,7 +118,8 @@ public struct MergePipeline: Sendable {
   /// One line before the work.
   public var summary: String {
     let stages = recipes.count > 1 ? " (the first of \(recipes.count) merges)" : ""
-    return "\(first.recipe.method): \(first.models.count) models, \(first.jobs.count) tensors, "
+    let models = first.models.count == 1 ? "1 model" : "\(first.models.count) models"
+    return "\(first.recipe.method): \(models), \(first.jobs.count) tensors, "
       + "\(ByteCount.text(first.layout.byteCount)) to write, \(ByteCount.text(first.movedBytes)) to move, "
       + "\(first.memory.threads) threads, at most \(ByteCount.text(first.memory.predictedPeak)) of "
       + "\(ByteCount.text(first.options.memory)) memory\(stages)"

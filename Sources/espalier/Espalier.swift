@@ -8,12 +8,12 @@ struct Espalier: ParsableCommand {
     abstract: "Reduces and recombines trained models, and proves what was kept.",
     discussion: """
       EXAMPLES
-        espalier merge recipe.yml -o merged        merge models as a mergekit recipe says
-        espalier merge recipe.yml -o merged --plan say what would happen, touch nothing
-        espalier inspect merged                    what is in a model
-        espalier diff base fine-tune               what a fine-tune touched
-        espalier verify merged                     check an output against its manifest
-        espalier methods ties                      what a method does and takes
+        espalier merge recipe.yml -o out         merge models as a recipe says
+        espalier merge recipe.yml -o out --plan  say what would be done, touch nothing
+        espalier inspect out                     what is in a model
+        espalier diff base fine-tune             what a fine-tune touched
+        espalier verify out                      check an output by its manifest
+        espalier methods ties                    what a method does and takes
       """,
     version: EspalierVersion.text,
     subcommands: [Merge.self, Inspect.self, Diff.self, Verify.self, Methods.self])

@@ -42,7 +42,8 @@ import Testing
         #expect(!FileSystem.isFolder(scene.partial), place)
         try FileSystem.remove(scene.output)
       }
-      #expect(inTheMiddle >= 12, "of \(inAll) kills only \(inTheMiddle) came between two tensors; seed \(seed)")
+      print("killed \(inAll) times, \(inTheMiddle) times between two tensors (seed \(seed))")
+      #expect(inTheMiddle >= 12, "seed \(seed)")
     }
   }
 
