@@ -86,10 +86,11 @@ final class Journal: Sendable {
     return journal
   }
 
-  /// Reads a journal and continues it.
+  /// Reads a journal and continues it; nil if there is none, or not even its beginning.
   static func resume(
     at path: String
-  ) throws(Problem) -> (journal: Journal, fingerprint: JSON, records: [TensorRecord]) {
+  ) throws(Problem) -> (journal: Journal, fingerprint: JSON, records: [TensorRecord])? {
+    guard FileSystem.isFile(path) else { return nil }
     let file = try File.writing(path)
     try requireLock(file)
     var lines: [JSON] = []
@@ -106,14 +107,21 @@ final class Journal: Sendable {
       lines.append(content)
       tail = Tail(offset: tail.offset + line.count + 1, chain: chain)
     }
+    guard let fingerprint = lines.first else { return nil }
     let records = lines.dropFirst().compactMap { TensorRecord($0) }
-    guard let fingerprint = lines.first, records.count == lines.count - 1 else {
+    guard records.count == lines.count - 1 else {
       throw Problem(
         .journalDamaged, "the journal has no beginning",
         remedy: "Start over with --force, or remove the partial folder.", file: path)
     }
     try file.resize(to: tail.offset)
     return (Journal(file: file, tail: tail), fingerprint, records)
+  }
+
+  /// Makes sure that no run is writing the output that a journal belongs to.
+  static func requireUnused(at path: String) throws(Problem) {
+    guard FileSystem.isFile(path) else { return }
+    try requireLock(try File.writing(path))
   }
 
   private static func requireLock(_ file: File) throws(Problem) {

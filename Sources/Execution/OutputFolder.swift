@@ -80,8 +80,7 @@ public final class OutputFolder: Sendable {
     }
     let journalPath = "\(partial)/\(Journal.fileName)"
     var finished: [TensorRecord] = []
-    if policy.resume, FileSystem.isFile(journalPath) {
-      let opened = try Journal.resume(at: journalPath)
+    if policy.resume, let opened = try Journal.resume(at: journalPath) {
       try Self.requireSame(opened.fingerprint, fingerprint, at: partial)
       journal = opened.journal
       finished = opened.records
@@ -92,6 +91,7 @@ public final class OutputFolder: Sendable {
             .outputPartial, "an unfinished output of an earlier run is there",
             remedy: "Continue it with --resume, or start over with --force.", file: partial)
         }
+        try Journal.requireUnused(at: journalPath)
         try FileSystem.remove(partial)
       }
       try FileSystem.createParents(of: partial)

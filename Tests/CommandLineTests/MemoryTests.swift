@@ -1,0 +1,79 @@
+import EspalierBasics
+import Testing
+
+/// `--memory` is a promise about everything resident, whatever the size of the models.
+@Suite(.serialized) struct MemoryTests {
+  private static let recipe = """
+    merge_method: ties
+    base_model: base
+    models:
+      - model: one
+        parameters: {weight: 0.5, density: 0.5}
+      - model: two
+        parameters: {weight: 0.5, density: 0.5}
+    dtype: bfloat16
+    """
+
+  private func withSparseModels(layers: Int, width: Int, _ body: (String) throws -> Void) throws {
+    try withTemporaryFolder { folder in
+      for name in ["base", "one", "two"] {
+        try TestModel.layers(layers, width: width).writeSparse(to: "\(folder)/\(name)")
+      }
+      try write(Self.recipe, to: "\(folder)/recipe.yml")
+      try body(folder)
+    }
+  }
+
+  /// 2.6 GB of inputs, two threads, 256 MiB.
+  @Test func aMergeStaysUnderItsCeiling() throws {
+    try withSparseModels(layers: 13, width: 4096) { folder in
+      let run = try Program([
+        "merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--memory", "256M", "--threads", "2", "--json",
+      ])
+      var watched = 0
+      run.wait {
+        watched = max(watched, run.peakResidentBytes ?? 0)
+        return false
+      }
+      let outcome = try run.wait()
+      #expect(outcome.code == 0, "\(outcome)")
+      let report = try #require(try outcome.events.last)
+      let planned = try #require(report["predicted_peak_bytes"]?.integer)
+      let reported = try #require(report["peak_bytes"]?.integer)
+      let bytes = try #require(report["bytes_written"]?.integer)
+      #expect(bytes > 800_000_000)
+      #expect(max(watched, reported) <= planned, "\(watched) watched, \(reported) reported, \(planned) planned")
+      #expect(planned <= 256 << 20)
+      #expect(reported > 4 << 20)
+    }
+  }
+
+  /// Planning reads headers alone: 32 GB are planned in the time and the memory of a few kilobytes.
+  @Test func planningReadsHeadersOnly() throws {
+    try withSparseModels(layers: 80, width: 5760) { folder in
+      let run = try Program(["merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--plan", "--json"])
+      var watched = 0
+      run.wait {
+        watched = max(watched, run.peakResidentBytes ?? 0)
+        return false
+      }
+      let outcome = try run.wait()
+      let plan = try #require(try outcome.events.last)
+      #expect(try #require(plan["moved_bytes"]?.integer) > 32_000_000_000)
+      #expect(watched < 64 << 20)
+      #expect(!FileSystem.isFolder("\(folder)/merged.partial"))
+    }
+  }
+
+  @Test func aCeilingTooLowNamesTheTensorAndTheLeastThatWouldDo() throws {
+    try withSparseModels(layers: 1, width: 512) { folder in
+      let arguments = ["merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--threads", "1", "--memory"]
+      let refused = try Program.run(arguments + ["8M"])
+      #expect(refused.code == 1 && refused.errors.contains("memory.ceiling"), "\(refused)")
+      #expect(refused.errors.contains("tensor model.layers.0."), "\(refused)")
+      let least = try #require(refused.errors.split(separator: "Give --memory ").last?.split(separator: " ").first)
+      let accepted = try Program.run(arguments + [String(least)])
+      #expect(accepted.code == 0, "\(least): \(accepted)")
+    }
+  }
+}
