@@ -132,7 +132,8 @@ import Testing
   private func plan(_ sizes: [(resident: Int, thread: Int)], threads: Int, memory: Int) throws -> JobRunner.MemoryPlan {
     let jobs = sizes.enumerated().map {
       WriteJob(
-        outputIndex: $0.offset, bytes: [], residentBytes: $0.element.resident << 20, threadBytes: $0.element.thread << 20)
+        outputIndex: $0.offset, bytes: [], residentBytes: $0.element.resident << 20,
+        threadBytes: $0.element.thread << 20)
     }
     let runner = JobRunner(
       threads: threads, memory: JobRunner.baseBytes + memory << 20, allowsNonFinite: false, listener: SilentListener())

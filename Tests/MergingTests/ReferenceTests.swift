@@ -47,7 +47,8 @@ import Testing
       each: weights(0.5, 0.2, 0.7), note: "without a base"),
     Case(method: "karcher", models: 3, hasBase: false),
     Case(method: "task_arithmetic", models: 3, shared: ["lambda": .number(0.7)], each: weights(1, -0.5, 0.25)),
-    Case(method: "task_arithmetic", models: 2, shared: ["normalize": .flag(true)], each: weights(1, 2), note: "normalized"),
+    Case(
+      method: "task_arithmetic", models: 2, shared: ["normalize": .flag(true)], each: weights(1, 2), note: "normalized"),
     Case(
       method: "ties", models: 3,
       each: weights(1, 0.5, 0.7, more: ["density": .number(0.37)])),

@@ -109,7 +109,12 @@ struct Reference {
   private func slerp(_ a: [Double], _ b: [Double], t: Double, cosine: Double, line: Bool) -> [Double] {
     guard !line else { return weighted([a, b], [1 - t, t]) }
     let angle = Trigonometry.acos(cosine)
-    return weighted([a, b], [Trigonometry.sin((1 - t) * angle) / Trigonometry.sin(angle), Trigonometry.sin(t * angle) / Trigonometry.sin(angle)])
+    return weighted(
+      [a, b],
+      [
+        Trigonometry.sin((1 - t) * angle) / Trigonometry.sin(angle),
+        Trigonometry.sin(t * angle) / Trigonometry.sin(angle),
+      ])
   }
 
   private func slerp() -> [Double] {
@@ -223,7 +228,9 @@ struct Reference {
       let low = max(0, n - target - Int(gamma * Double(n)))
       for index in ranked(change, descending: false)[low..<low + target] { kept[index] = change[index] }
     }
-    guard parameters.shared["rescale"] == .flag(true) || parameters.shared["rescale"] == .word("l1") else { return kept }
+    guard parameters.shared["rescale"] == .flag(true) || parameters.shared["rescale"] == .word("l1") else {
+      return kept
+    }
     let (before, after) = (change.reduce(0) { $0 + abs($1) }, kept.reduce(0) { $0 + abs($1) })
     return before < 1e-7 || after < 1e-7 ? kept : scaled(kept, before / after)
   }
