@@ -272,11 +272,3 @@ double es_softmax_divergence(const float *x, const float *base, int64_t n) {
   }
   return divergence;
 }
-
-ES_CLONES void es_ranks_to_probabilities(float *ranks, int64_t n, float lowest, float slope) {
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t rank;
-    memcpy(&rank, ranks + i, sizeof rank);
-    ranks[i] = lowest + slope * (float)rank;
-  }
-}

@@ -15,7 +15,7 @@ enum {
 struct row {
   const float *values;
   int64_t n;
-  uint32_t smallest;
+  uint32_t smallest, largest;  // magnitudes
   int dropped;  // low bits
   int width;    // bits of the largest key
 };
@@ -32,16 +32,22 @@ ES_CLONES static struct row find_range(const float *values, int64_t n) {
   }
   const int dropped = used ? __builtin_ctz(used) : 0;
   const uint32_t range = high > low ? (high - low) >> dropped : 0;
-  return (struct row){values, n, low, dropped, range ? 32 - __builtin_clz(range) : 0};
+  return (struct row){values, n, low, high, dropped, range ? 32 - __builtin_clz(range) : 0};
 }
 
 ES_INLINE uint32_t key_of(struct row row, int64_t i) {
   return (magnitude(row.values[i]) - row.smallest) >> row.dropped;
 }
 
-/// `leading[i]` = the key of element `i`, shifted.
-ES_CLONES static void shift_keys(struct row row, int shift, uint32_t *leading) {
-  for (int64_t i = 0; i < row.n; i++) leading[i] = key_of(row, i) >> shift;
+/// `level[i]` = the magnitude of element `i` on a linear scale of two digits: never out of order with it, and spread
+/// over the bins as magnitudes are (their leading bits would crowd into a few exponents, and counts that follow each
+/// other into one bin wait for each other).
+ES_CLONES static void find_levels(struct row row, float scale, uint32_t *level) {
+  const int32_t highest = (1 << 2 * digit_bits) - 1;
+  for (int64_t i = 0; i < row.n; i++) {
+    const int32_t scaled = (int32_t)(float_of(magnitude(row.values[i])) * scale);
+    level[i] = (uint32_t)(scaled < highest ? scaled : highest);
+  }
 }
 
 /// Turns counts into the places where their bins start.
@@ -74,23 +80,24 @@ static bool insertion_sort(struct row row, uint32_t *indices) {
 }
 
 /// False if it gave up.
-static bool rank_by_leading_bits(struct row row, uint32_t *ranks, uint32_t *scratch) {
+static bool rank_by_levels(struct row row, uint32_t *ranks, uint32_t *scratch) {
   const int64_t n = row.n;
-  if (n > 1 << index_bits) return false;
-  const int shift = row.width > 2 * digit_bits ? row.width - 2 * digit_bits : 0;
-  uint32_t *leading = scratch, *by_low = scratch + n, *indices = leading;
+  const float largest = float_of(row.largest);
+  // Below and above, the scale would not be a normal number.
+  if (n > 1 << index_bits || !(largest > 0x1p-100f && largest < 0x1p100f)) return false;
+  uint32_t *level = scratch, *by_low = scratch + n, *indices = level;
   uint32_t low[bins] = {0}, high[bins] = {0};
-  shift_keys(row, shift, leading);
+  find_levels(row, (float)(1 << 2 * digit_bits) / largest, level);
   for (int64_t i = 0; i < n; i++) {
-    low[leading[i] & (bins - 1)]++;
-    high[leading[i] >> digit_bits]++;
+    low[level[i] & (bins - 1)]++;
+    high[level[i] >> digit_bits]++;
   }
   place(low);
   place(high);
   for (int64_t i = 0; i < n; i++)
-    by_low[low[leading[i] & (bins - 1)]++] = leading[i] >> digit_bits << index_bits | (uint32_t)i;
+    by_low[low[level[i] & (bins - 1)]++] = level[i] >> digit_bits << index_bits | (uint32_t)i;
   for (int64_t i = 0; i < n; i++) indices[high[by_low[i] >> index_bits]++] = by_low[i] & ((1u << index_bits) - 1);
-  if (shift > 0 && !insertion_sort(row, indices)) return false;
+  if (!insertion_sort(row, indices)) return false;
   for (int64_t i = 0; i < n; i++) ranks[indices[i]] = (uint32_t)i;
   return true;
 }
@@ -114,5 +121,5 @@ static void rank_by_all_bits(struct row row, uint32_t *ranks, uint64_t *scratch)
 
 void es_row_ranks(const float *values, int64_t n, uint32_t *ranks, uint64_t *scratch) {
   const struct row row = find_range(values, n);
-  if (!rank_by_leading_bits(row, ranks, (uint32_t *)scratch)) rank_by_all_bits(row, ranks, scratch);
+  if (!rank_by_levels(row, ranks, (uint32_t *)scratch)) rank_by_all_bits(row, ranks, scratch);
 }

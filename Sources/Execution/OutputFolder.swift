@@ -57,7 +57,8 @@ public final class OutputFolder: Sendable {
     if !partialThere, let free = FileSystem.freeBytes(at: path), free < bytes {
       problems.append(
         Problem(
-          .outputSpace, "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
+          .outputSpace,
+          "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
           remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
     }
     return problems

@@ -1,6 +1,6 @@
+internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
-internal import CKernels
 internal import EspalierNumerics
 internal import Synchronization
 
@@ -33,7 +33,9 @@ extension Block {
     from first: Int = 0, _ body: (UnsafePointer<UnsafePointer<Float>?>) -> T
   ) -> T {
     withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: max(1, inputs.count - first)) { pointers in
-      for index in first..<inputs.count { pointers.initializeElement(at: index - first, to: UnsafePointer(inputs[index])) }
+      for index in first..<inputs.count {
+        pointers.initializeElement(at: index - first, to: UnsafePointer(inputs[index]))
+      }
       return body(UnsafePointer(pointers.baseAddress!))
     }
   }

@@ -15,7 +15,7 @@ public struct Tiling: Sendable, Hashable {
 
   public let elementCount: Int
   public let blocks: Blocks
-  let blockLength: Int
+  public let blockLength: Int
   let tileLength: Int
   let spanLength: Int
 

@@ -30,13 +30,16 @@ public enum MethodReference {
     ]
     for method in MergeMethods.all {
       let card = method.card
-      lines += ["", "## \(card.name)", "", card.summary, "", "Inputs: \(inputs(method.inputs)). Source: `\(card.source)`."]
+      lines += [
+        "", "## \(card.name)", "", card.summary, "", "Inputs: \(inputs(method.inputs)). Source: `\(card.source)`.",
+      ]
       if !card.parameters.isEmpty {
         lines += ["", "| parameter | for | value | default | meaning |", "|---|---|---|---|---|"]
         for parameter in card.parameters {
           let expected = parameter.expected.split(separator: "|").joined(separator: "or")
           lines.append(
-            "| `\(parameter.name)` | \(scope(parameter)) | \(expected) | \(standard(parameter)) | \(parameter.meaning) |")
+            "| `\(parameter.name)` | \(scope(parameter)) | \(expected) | \(standard(parameter)) | \(parameter.meaning) |"
+          )
         }
       }
       if !card.notes.isEmpty { lines += ["", card.notes] }

@@ -54,6 +54,23 @@ public struct KeyedRandom: Sendable {
     es_random_keep_each(stream, UInt64(index), values, probabilities, Int64(count), rescale)
   }
 
+  /// Keeps each value of a row with a probability that grows with its rank by magnitude (0 for the smallest, equal ones
+  /// by index), else sets it to 0.
+  ///
+  /// - Parameters:
+  ///   - lowest: the probability of rank 0.
+  ///   - slope: what each further rank adds; not negative.
+  ///   - rescale: whether what is kept is divided by its probability.
+  ///   - scratch: room for `10 * count` floats, 8-byte aligned.
+  public func keepByRank(
+    _ values: UnsafeMutablePointer<Float>, startingAt index: Int, count: Int, lowest: Float, slope: Float,
+    rescale: Bool, scratch: UnsafeMutablePointer<Float>
+  ) {
+    es_random_keep_by_rank(
+      stream, UInt64(index), values, Int64(count), lowest, slope, rescale,
+      UnsafeMutableRawPointer(scratch).assumingMemoryBound(to: UInt64.self))
+  }
+
   /// How many of the 2^32 words keep an element.
   static func threshold(_ probability: Double) -> UInt64 {
     guard probability > 0 else { return 0 }

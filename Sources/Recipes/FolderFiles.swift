@@ -27,8 +27,9 @@ enum FolderFiles {
     }
     if let folder = model.checkpoint.folder {
       for name in copied where FileSystem.isFile("\(folder)/\(name)") {
-        if let bytes = problems.collect({ () throws(Problem) in try FileSystem.read("\(folder)/\(name)", limit: 64 << 20) })
-        {
+        if let bytes = problems.collect({ () throws(Problem) in
+          try FileSystem.read("\(folder)/\(name)", limit: 64 << 20)
+        }) {
           files.append((name, bytes))
         }
       }

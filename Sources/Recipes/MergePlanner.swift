@@ -202,9 +202,12 @@ struct MergePlanner {
 
   /// Where a method gives the base no role, mergekit still makes it an input; so do we, and say so.
   private mutating func noteAddedBase() {
-    guard case .ordinary = method.inputs.base, !problems.all.contains(where: { $0.code == .baseIsInput }) else { return }
+    guard case .ordinary = method.inputs.base, !problems.all.contains(where: { $0.code == .baseIsInput }) else {
+      return
+    }
     complain(
-      .baseIsInput, "\(method.card.name) gives the base model no role; it is merged like the other models, as in mergekit",
+      .baseIsInput,
+      "\(method.card.name) gives the base model no role; it is merged like the other models, as in mergekit",
       remedy: "Leave base_model out, or list it under models with the weight it should have.",
       line: recipe.base?.line ?? recipe.line, severity: .warning)
   }
@@ -274,7 +277,8 @@ struct MergePlanner {
       return nil
     }
     var hasBase = false
-    if case .ordinary = rule.base {} else if let base = slice.base {
+    if case .ordinary = rule.base {
+    } else if let base = slice.base {
       if let position = found.firstIndex(where: { $0.source.model == base }) {
         found.insert(found.remove(at: position), at: 0)
         hasBase = true
@@ -309,7 +313,8 @@ struct MergePlanner {
     guard rule.count.contains(found.count) else {
       let wanted =
         rule.count.lowerBound == rule.count.upperBound
-        ? "\(rule.count.lowerBound)" : rule.count.upperBound == Int.max
+        ? "\(rule.count.lowerBound)"
+        : rule.count.upperBound == Int.max
           ? "\(rule.count.lowerBound) or more" : "\(rule.count.lowerBound) to \(rule.count.upperBound)"
       let base = hasBase ? " (the base included)" : ""
       complain(
@@ -335,7 +340,8 @@ struct MergePlanner {
         shared[parameter.name] = value
         if value == nil, parameter.isRequired {
           complete = false
-          complainOnce("\(card.name) needs the parameter \(parameter.name) (\(parameter.expected))", line: recipe.methodLine)
+          complainOnce(
+            "\(card.name) needs the parameter \(parameter.name) (\(parameter.expected))", line: recipe.methodLine)
         }
         continue
       }

@@ -1,6 +1,6 @@
 public import EspalierBasics
-internal import EspalierExecution
 internal import EspalierCheckpoints
+internal import EspalierExecution
 internal import EspalierMerging
 
 /// Carries a plan out.
@@ -84,8 +84,9 @@ public struct MergeRun: Sendable {
   }
 
   private static func layoutDigest(_ plan: MergePlan) -> Digest {
-    Digest(of: plan.layout.files.map { "\($0.name) \($0.header.count) \($0.byteCount)" }.joined(separator: "\n")
-      + plan.jobs.map { "\($0.name) \($0.operationText)" }.joined(separator: "\n"))
+    Digest(
+      of: plan.layout.files.map { "\($0.name) \($0.header.count) \($0.byteCount)" }.joined(separator: "\n")
+        + plan.jobs.map { "\($0.name) \($0.operationText)" }.joined(separator: "\n"))
   }
 
   private static func requireUnchangedInputs(_ plan: MergePlan, since begun: JSON) throws(Problem) {

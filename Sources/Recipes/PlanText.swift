@@ -17,7 +17,9 @@ enum PlanText {
           + "\(model.checkpoint.parameters.count) tensors, \(ByteCount.text(bytes))")
     }
     for (index, file) in plan.layout.files.enumerated() {
-      lines.append((index == 0 ? "writes    " : "          ") + "\(plan.options.output)/\(file.name), \(ByteCount.text(file.byteCount))")
+      lines.append(
+        (index == 0 ? "writes    " : "          ")
+          + "\(plan.options.output)/\(file.name), \(ByteCount.text(file.byteCount))")
     }
     lines.append("moves     \(ByteCount.text(plan.movedBytes)) in \(plan.jobs.count) jobs")
     lines.append(
@@ -28,7 +30,9 @@ enum PlanText {
       lines.append((index == 0 ? "tensors   " : "          ") + "\(count) by \(text)")
     }
     if !plan.unknownTensors.isEmpty {
-      lines.append("unnamed   \(plan.unknownTensors.count) tensors that the family's description does not name, merged like the others:")
+      lines.append(
+        "unnamed   \(plan.unknownTensors.count) tensors that the family's description does not name, merged like the others:"
+      )
       lines += plan.unknownTensors.prefix(10).map { "          \($0)" }
       if plan.unknownTensors.count > 10 { lines.append("          and \(plan.unknownTensors.count - 10) more") }
     }

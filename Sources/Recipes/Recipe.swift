@@ -109,7 +109,9 @@ public struct ModelReference: Sendable, Hashable {
   public var adapterRevision: String?
   public var line: Int
 
-  public init(path: String, revision: String? = nil, adapter: String? = nil, adapterRevision: String? = nil, line: Int = 0) {
+  public init(
+    path: String, revision: String? = nil, adapter: String? = nil, adapterRevision: String? = nil, line: Int = 0
+  ) {
     self.path = path
     self.revision = revision
     self.adapter = adapter

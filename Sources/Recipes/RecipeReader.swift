@@ -362,7 +362,9 @@ struct RecipeReader {
     var embedding: Recipe.TokenizerSetting.Token.Embedding?
     if let source = node["source"], !source.isNull {
       if let kind = source["kind"]?.text {
-        guard checkKeys(source, known: ["kind", "model", "token_id", "token"], of: "a token's source") else { return nil }
+        guard checkKeys(source, known: ["kind", "model", "token_id", "token"], of: "a token's source") else {
+          return nil
+        }
         switch kind {
         case "zero": embedding = .zero
         case "model_token":

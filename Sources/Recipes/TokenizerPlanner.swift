@@ -75,7 +75,8 @@ enum TokenizerPlanner {
     } else {
       let donor = base ?? 0
       problems.all += tokenizerConflicts(among: candidates, keeping: donor, realigned: false)
-      planned = candidates.indices.contains(donor)
+      planned =
+        candidates.indices.contains(donor)
         ? PlannedTokenizer(files: candidates[donor].files, vocabularySize: nil, specialTokenIDs: [:], adapter: nil)
         : nil
     }

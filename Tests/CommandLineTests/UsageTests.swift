@@ -49,6 +49,7 @@ import Testing
     ["merge", "recipe.yml", "-o", "out", "--threads", "0"], ["merge", "recipe.yml", "-o", "out", "--memory", "much"],
     ["merge", "recipe.yml", "-o", "out", "--memory", "nan"], ["merge", "recipe.yml", "-o", "out", "--seed", "-1"],
     ["merge", "recipe.yml", "-o", "out", "--shard-size", "1kB"], ["merge", "recipe.yml", "-o", ""],
+    ["merge", "recipe.yml", "-o", ".."], ["merge", "recipe.yml", "-o", "out/./"], ["merge", "recipe.yml", "-o", "/"],
     ["methods", "tie"], ["verify"],
   ])
   func badUsageExitsWith2(_ arguments: [String]) throws {
@@ -99,6 +100,18 @@ import Testing
   }
 
   // MARK: - Output
+
+  @Test func whatIsNotOursIsNotReplaced() throws {
+    try withRecipe { folder in
+      try FileSystem.createFolder("\(folder)/photographs")
+      try write("dear", to: "\(folder)/photographs/one")
+      for path in ["\(folder)/photographs", "\(folder)/photographs/one"] {
+        let outcome = try Program.run("merge", "\(folder)/recipe.yml", "-o", path, "--force")
+        #expect(outcome.code == 1 && outcome.errors.contains("not written by espalier"), "\(outcome)")
+      }
+      #expect(try FileSystem.read("\(folder)/photographs/one") == Array("dear".utf8))
+    }
+  }
 
   @Test func planTouchesNothing() throws {
     try withRecipe { folder in

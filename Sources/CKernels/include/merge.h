@@ -57,8 +57,5 @@ void es_zero_where(float *values, const float *mask, int64_t n);
 void es_elect_sign_and_average(const float *base, const float *const *deltas, const float *weights, int64_t count,
                                float *out, int64_t n);
 
-/// Turns ranks (uint32 in the place of the floats) into probabilities: out[i] = lowest + slope * rank[i].
-void es_ranks_to_probabilities(float *ranks, int64_t n, float lowest, float slope);
-
 /// sum p ln(p / q) with p = softmax(x) + 1e-8 and q = softmax(base) + 1e-8 of one row, in float64 by the C library.
 double es_softmax_divergence(const float *x, const float *base, int64_t n);

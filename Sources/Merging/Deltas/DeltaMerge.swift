@@ -108,8 +108,9 @@ struct DeltaMerge: Sendable {
 
   func residentBytes(shape: [Int]) -> Int {
     let count = shape.reduce(1, *)
-    let blocks = Tiling(elementCount: count, blocks: layout(shape)).blockCount
-    let sums = measuresSums ? 2 * settings.count * blocks * 8 * 2 : 0
+    let tiling = Tiling(elementCount: count, blocks: layout(shape))
+    let masks = KeptMasks.bytes(models: settings.count, tiling: tiling)
+    let sums = measuresSums ? 2 * settings.count * tiling.blockCount * 8 * 2 + masks : 0
     let cut = settings.filter { !$0.keepsAll }.count
     return switch sparsification {
     case .magnitude: max(sums, RankSelector.memoryBound(count: count, requests: cut))
@@ -123,16 +124,24 @@ struct DeltaMerge: Sendable {
   func merge(_ passes: MergePasses) throws(Problem) {
     let tensor = passes.tensor
     guard sparsifies else {
-      try write(tensor, sparsifier: nil, factors: weights)
+      try write(tensor, factors: weights, sparsify: nil)
       return
     }
     let sparsifier = try Sparsifier(sparsification, settings: settings, rescaling: rescaling, passes: passes)
-    let scales = try self.scales(tensor, sparsifier)
-    try write(tensor, sparsifier: sparsifier, factors: zip(weights, scales).map { $0 * $1 })
+    let masks =
+      measuresSums ? KeptMasks(models: settings.count, tiling: tensor.tiling(layout(tensor.shape))) : nil
+    let scales = try self.scales(tensor, sparsifier, masks)
+    try write(tensor, factors: zip(weights, scales).map { $0 * $1 }) { block in
+      if let masks { masks.apply(to: block) } else { sparsifier.apply(to: block) }
+    }
   }
 
   /// r_i of the formula.
-  private func scales(_ tensor: TensorPasses, _ sparsifier: Sparsifier) throws(Problem) -> [Double] {
+  ///
+  /// - Parameter masks: receive what the pass keeps, if it makes one.
+  private func scales(
+    _ tensor: TensorPasses, _ sparsifier: Sparsifier, _ masks: KeptMasks?
+  ) throws(Problem) -> [Double] {
     switch rescaling {
     case .none: return settings.map { _ in 1 }
     case .inverseDensity:
@@ -145,6 +154,7 @@ struct DeltaMerge: Sendable {
         block.subtractBase()
         for model in 0..<models { sums[model] = es_abs_sum(block.inputs[model + 1], Int64(block.count)) }
         sparsifier.apply(to: block)
+        masks?.store(block)
         for model in 0..<models { sums[models + model] = es_abs_sum(block.inputs[model + 1], Int64(block.count)) }
       }
       return (0..<models).map { model in
@@ -154,32 +164,38 @@ struct DeltaMerge: Sendable {
     }
   }
 
-  /// - Parameter factors: weight times rescaling of every model.
-  private func write(_ tensor: TensorPasses, sparsifier: Sparsifier?, factors: [Double]) throws(Problem) {
+  /// - Parameters:
+  ///   - factors: weight times rescaling of every model.
+  ///   - sparsify: drops elements of a block whose base has been subtracted; nil drops none.
+  private func write(
+    _ tensor: TensorPasses, factors: [Double], sparsify: ((Block) -> Void)?
+  ) throws(Problem) {
     if elects {
-      try writeElected(tensor, sparsifier: sparsifier, factors: factors)
+      try writeElected(tensor, factors: factors, sparsify: sparsify)
       return
     }
     let divisor = weights.reduce(0, +)
     let scale = normalizes && abs(divisor) >= 1e-8 ? lambda / divisor : lambda
     let coefficients = factors.map { $0 * scale }
     try tensor.write(layout(tensor.shape)) { block in
-      guard let sparsifier else {
+      guard let sparsify else {
         block.addDeltas(coefficients)
         return
       }
       block.subtractBase()
-      sparsifier.apply(to: block)
+      sparsify(block)
       block.combine([1] + coefficients)
     }
   }
 
-  private func writeElected(_ tensor: TensorPasses, sparsifier: Sparsifier?, factors: [Double]) throws(Problem) {
+  private func writeElected(
+    _ tensor: TensorPasses, factors: [Double], sparsify: ((Block) -> Void)?
+  ) throws(Problem) {
     let shares = factors.map { Float($0) }
     let divisors = weights.map { Float($0) }
     try tensor.write(layout(tensor.shape)) { block in
       block.subtractBase()
-      sparsifier?.apply(to: block)
+      sparsify?(block)
       block.withReadableInputs(from: 1) {
         es_elect_sign_and_add(
           block.inputs[0], $0, shares, divisors, Int64(shares.count), Float(lambda), normalizes ? 1 : 0,

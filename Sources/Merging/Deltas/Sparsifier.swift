@@ -109,13 +109,13 @@ struct Sparsifier {
     }
   }
 
-  /// Arrays of scratch that a kind needs in every block: for the values outside a cut, or for probabilities and, in
-  /// four arrays that lie one after the other, for ranking.
+  /// Arrays of scratch that a kind needs in every block: for the values outside a cut, or, ten that lie one after the
+  /// other, as the working memory of keeping by rank.
   static func scratchCount(_ kind: Sparsification) -> Int {
     switch kind {
     case .none, .magnitude, .random: 0
     case .magnitudeWithoutOutliers: 1
-    case .randomByRank: 5
+    case .randomByRank: 10
     }
   }
 
@@ -140,28 +140,13 @@ struct Sparsifier {
     case .random(let random, let probability):
       random.keep(values, startingAt: block.start, count: count, probability: probability)
     case .byRank(let random, let settings, let divides):
-      Self.probabilities(values, block: block, settings: settings)
-      random.keep(
-        values, startingAt: block.start, count: count, probabilities: block.scratch[0], rescale: divides)
+      // p = (density - epsilon) + 2 epsilon rank / (count - 1); a single element gets the density.
+      let isSingle = count == 1
+      random.keepByRank(
+        values, startingAt: block.start, count: count,
+        lowest: Float(isSingle ? settings.density : settings.density - settings.epsilon),
+        slope: Float(isSingle ? 0 : 2 * settings.epsilon / Double(count - 1)), rescale: divides,
+        scratch: block.scratch[0])
     }
-  }
-
-  /// `p = (density - epsilon) + 2 epsilon rank / (count - 1)`, rank ascending by magnitude; a single element gets the
-  /// density.
-  private static func probabilities(_ values: UnsafePointer<Float>, block: Block, settings: SparsifierSettings) {
-    let count = block.count
-    let probabilities = block.scratch[0]
-    guard count > 1 else {
-      if count == 1 { probabilities[0] = Float(settings.density) }
-      return
-    }
-    // Ranks are written where the probabilities will stand; the four arrays behind are the ranking's working memory,
-    // 16 bytes an element.
-    let ranks = UnsafeMutableRawPointer(probabilities).assumingMemoryBound(to: UInt32.self)
-    let words = UnsafeMutableRawPointer(block.scratch[1]).assumingMemoryBound(to: UInt64.self)
-    es_row_ranks(values, Int64(count), ranks, words)
-    es_ranks_to_probabilities(
-      probabilities, Int64(count), Float(settings.density - settings.epsilon),
-      Float(2 * settings.epsilon / Double(count - 1)))
   }
 }

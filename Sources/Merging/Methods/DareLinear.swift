@@ -8,7 +8,8 @@ public struct DareLinear: DeltaMethod {
     parameters: DeltaCards.all(
       normalize: false, rescale: true),
     notes:
-      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element.")
+      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
+  )
   static let sparsification = Sparsification.random
   static let elects = false
   let core: DeltaMerge

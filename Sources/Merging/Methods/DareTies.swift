@@ -4,11 +4,13 @@ internal import EspalierExecution
 /// As ``DareLinear``, with the sign consensus of ``Ties``.
 public struct DareTies: DeltaMethod {
   public static let card = MethodCard(
-    name: "dare_ties", summary: "Drops changes at random, rescales the rest, and merges those that agree in sign.", source: "yu2024dare",
+    name: "dare_ties", summary: "Drops changes at random, rescales the rest, and merges those that agree in sign.",
+    source: "yu2024dare",
     parameters: DeltaCards.all(
       normalize: false, rescale: true),
     notes:
-      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element.")
+      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
+  )
   static let sparsification = Sparsification.random
   static let elects = true
   let core: DeltaMerge

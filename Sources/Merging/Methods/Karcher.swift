@@ -14,9 +14,11 @@ public struct Karcher: MergeMethod {
     name: "karcher", summary: "Riemannian mean of the models on the sphere.", source: "grove1973karcher",
     parameters: [
       ParameterCard("max_iter", .integer(1...10_000), default: .number(10), "Most iterations."),
-      ParameterCard("tol", .number(0...1), default: .number(1e-5), "Tangent steps shorter than this end the iteration."),
+      ParameterCard(
+        "tol", .number(0...1), default: .number(1e-5), "Tangent steps shorter than this end the iteration."),
     ],
-    notes: "All models weigh the same. Inputs of a length up to tol are left out of the mean direction, not of the mean length, as in mergekit."
+    notes:
+      "All models weigh the same. Inputs of a length up to tol are left out of the mean direction, not of the mean length, as in mergekit."
   )
   public static let inputs = MergeInputRule(base: .ordinary, count: 1...Int.max)
 

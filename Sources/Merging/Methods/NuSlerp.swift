@@ -21,7 +21,9 @@ public struct NuSlerp: MergeMethod {
         "Unless flattened: interpolate columns (true) instead of rows (false). The name says the reverse, as in mergekit."
       ),
     ],
-    notes: "Weights that sum to less than 1e-6 in magnitude count as equal. Vectors count as parallel where 1 - cos² <= 1e-16.")
+    notes:
+      "Weights that sum to less than 1e-6 in magnitude count as equal. Vectors count as parallel where 1 - cos² <= 1e-16."
+  )
   public static let inputs = MergeInputRule(base: .optional, count: 2...3, missing: .passSingle)
 
   private enum Grain { case tensor, rows, columns }

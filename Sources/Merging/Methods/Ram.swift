@@ -35,7 +35,8 @@ public struct RamPlus: MergeMethod {
   public static let card = MethodCard(
     name: "ramplus_tl", summary: "RAM with unique changes enlarged by a tensor's overlap.", source: "yuan2026ram",
     parameters: [
-      ParameterCard("r", .number(0...Double.greatestFiniteMagnitude), default: .number(0.1), "Strength of the enlargement."),
+      ParameterCard(
+        "r", .number(0...Double.greatestFiniteMagnitude), default: .number(0.1), "Strength of the enlargement."),
       ParameterCard(
         "alpha", .number(0...Double.greatestFiniteMagnitude), default: .number(0.2), "Most overlap that counts."),
       Ram.epsilonCard,

@@ -16,7 +16,8 @@ public struct Sce: MergeMethod {
     name: "sce", summary: "Selects where models differ, weighs by size of change, erases minority signs.",
     source: "wan2024sce",
     parameters: [
-      ParameterCard("select_topk", .number(0...1), default: .number(1), "Share of the differing elements that is kept."),
+      ParameterCard(
+        "select_topk", .number(0...1), default: .number(1), "Share of the differing elements that is kept."),
       DeltaCards.int8Mask,
     ],
     notes:
