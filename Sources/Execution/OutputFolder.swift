@@ -45,6 +45,11 @@ public final class OutputFolder: Sendable {
         Problem(
           .outputExists, "the output exists already",
           remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
+    } else if !mayBeReplaced(path) {
+      problems.append(
+        Problem(
+          .outputExists, "there is something that was not written by espalier; --force does not replace it",
+          remedy: "Choose another name, or remove it yourself.", file: path))
     }
     let partial = partialPath(for: path)
     let partialThere = FileSystem.kind(partial) != nil
@@ -62,6 +67,13 @@ public final class OutputFolder: Sendable {
           remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
     }
     return problems
+  }
+
+  /// Whether nothing is lost at `path` that is not an output of ours.
+  private static func mayBeReplaced(_ path: String) -> Bool {
+    guard let kind = FileSystem.kind(path) else { return true }
+    return kind == .folder
+      && (FileSystem.isFile("\(path)/\(Manifest.fileName)") || (try? FileSystem.list(path).isEmpty) == true)
   }
 
   /// Opens the output for writing.

@@ -51,7 +51,10 @@ struct Merge: ParsableCommand {
     guard let bytes = ByteCount.parse(shardSize), bytes >= 1 << 16 else {
       throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
     }
-    if output.isEmpty || output.hasSuffix("/.") { throw ValidationError("--output needs the name of a folder.") }
+    // The folder is renamed into place, which needs a name.
+    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
+      throw ValidationError("--output needs the name of a folder.")
+    }
     if sha256, !FileHash.isAvailable {
       throw ValidationError("This program was built without SHA-256 (package trait SHA256).")
     }

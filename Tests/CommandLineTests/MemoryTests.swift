@@ -41,6 +41,7 @@ import Testing
       let planned = try #require(report["predicted_peak_bytes"]?.integer)
       let reported = try #require(report["peak_bytes"]?.integer)
       let bytes = try #require(report["bytes_written"]?.integer)
+      print("--memory 256M: at most \(planned) bytes planned, \(reported) measured, \(watched) seen from outside")
       #expect(bytes > 800_000_000)
       #expect(max(watched, reported) <= planned, "\(watched) watched, \(reported) reported, \(planned) planned")
       #expect(planned <= 256 << 20)

@@ -32,12 +32,15 @@ import Testing
       #expect(problem { try Sample.open(path) }?.code == .outputExists)
       #expect(problem { try Sample.open(path, resume: true) }?.code == .outputExists)
       #expect(OutputFolder.obstacles(at: path, policy: .init(), bytes: 1).map(\.code) == [.outputExists])
+      // Not everything that bears the name: only an output of ours.
+      #expect(OutputFolder.obstacles(at: path, policy: .init(force: true), bytes: 1).map(\.code) == [.outputExists])
+      try FileSystem.write([1], to: "\(path)/\(Manifest.fileName)")
       #expect(OutputFolder.obstacles(at: path, policy: .init(force: true), bytes: 1).isEmpty)
 
       // The old one stays until the new one is complete, and then goes whole.
       let output = try Sample.open(path, force: true)
       _ = try Sample.run(Sample.jobs(), into: output)
-      #expect(try FileSystem.list(path) == ["old"])
+      #expect(try FileSystem.list(path) == [Manifest.fileName, "old"])
       try Sample.commit(output)
       #expect(try contents(path) == Sample.contents)
       #expect(!FileSystem.isFile("\(path)/old"))
