@@ -1,9 +1,11 @@
-// One libFuzzer target for everything that reads a stranger's bytes. The first byte of an input chooses the reader;
-// the rest is what it reads. `scripts/fuzz` compiles this file together with the sources it tests.
+import Driver
+@testable import EspalierBasics
+@testable import EspalierCheckpoints
+import EspalierNumerics
 
-/// Called by libFuzzer. A trap or a sanitizer's report is a finding; problems are what readers should answer.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+// Everything in Checkpoints that reads a stranger's bytes. The first byte of an input chooses the reader; the rest is
+// what it reads. A trap or a sanitizer's report is a finding; problems are what readers should answer.
+_ = fuzz { data, count in
   guard let data, count > 0 else { return 0 }
   let bytes = Array(UnsafeBufferPointer(start: data + 1, count: count - 1))
   switch data[0] % 6 {
