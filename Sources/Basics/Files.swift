@@ -209,7 +209,10 @@ public enum FileSystem {
     let parent = parent(of: path)
     guard kind(parent) == nil else { return }
     try createParents(of: parent)
-    try createFolder(parent)
+    do throws(Problem) { try createFolder(parent) } catch {
+      // Another process may have been first.
+      guard isFolder(parent) else { throw error }
+    }
   }
 
   /// Removes a file, a link or a folder with everything in it; links are not followed.

@@ -77,6 +77,7 @@ struct MergeScene {
   var journal: String { partial + "/journal.jsonl" }
 
   static let tensorCount = 3 * 8
+  static let matrixCount = 2 * 8
   static let text = """
     # Random choices, several passes, several shards.
     merge_method: della
