@@ -39,7 +39,8 @@ private func weights(_ values: Double...) -> [[String: ParameterValue]] { values
 @Suite struct PassthroughTests {
   @Test func byHand() throws {
     #expect(try TestMerge("passthrough", [[1, -2]], base: false).result() == [1, -2])
-    #expect(try TestMerge("passthrough", [[1, -2]], base: false, each: [["scale": .number(0.5)]]).result() == [0.5, -1])
+    #expect(
+      try TestMerge("passthrough", [[1, -2]], base: false, each: [["scale": .number(0.5)]]).result() == [0.5, -1])
   }
 }
 

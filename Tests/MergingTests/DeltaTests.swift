@@ -12,11 +12,14 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
 @Suite struct TaskArithmeticTests {
   @Test func byHand() throws {
     // 1 + 0.5 (2 (3-1) - (5-1)) = 1,  2 + 0.5 (2 (2-2) - (1-2)) = 2.5
-    let merge = TestMerge("task_arithmetic", [[1, 2], [3, 2], [5, 1]], ["lambda": .number(0.5)], each: models(2, -1))
+    let merge = TestMerge(
+      "task_arithmetic", [[1, 2], [3, 2], [5, 1]], ["lambda": .number(0.5)], each: models(2, -1))
     #expect(try merge.result() == [1, 2.5])
   }
 
-  @Test(arguments: ["task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear"])
+  @Test(arguments: [
+    "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear",
+  ])
   func lambdaZeroIsTheBase(_ method: String) throws {
     let inputs = fineTunes(9001, models: 2, seed: 1)
     let merge = TestMerge(method, inputs, ["lambda": .number(0)], each: models(1, 0.5, more: density(0.5)))
@@ -50,7 +53,8 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
     let order = generator.permutation(9001)
     let inputs = fineTunes(9001, models: method == "nearswap" ? 1 : 2, seed: 3)
     var merge = TestMerge(
-      method, inputs, base: method != "linear", ["select_topk": .number(0.5), "t": .number(0.1), "epsilon": .number(0.1)],
+      method, inputs, base: method != "linear",
+      ["select_topk": .number(0.5), "t": .number(0.1), "epsilon": .number(0.1)],
       each: models(1, 0.5, 0.2, more: density(0.5)))
     merge.each = Array(merge.each.prefix(method == "linear" ? inputs.count : inputs.count - 1))
     let expected = try merge.result().reordered(order)
@@ -97,7 +101,8 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
 
   /// However small the density, one element is kept.
   @Test func keepsAtLeastOne() throws {
-    #expect(try TestMerge("ties", [[0, 0, 0], [1, 3, 2]], each: models(1, more: density(0.01))).result() == [0, 3, 0])
+    #expect(
+      try TestMerge("ties", [[0, 0, 0], [1, 3, 2]], each: models(1, more: density(0.01))).result() == [0, 3, 0])
   }
 
   /// With equal magnitudes by the hundred, exactly int(density n) elements are kept, the first by index.
@@ -135,7 +140,9 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
   }
 
   /// Among equal magnitudes the lower index counts as the smaller one.
-  @Test(arguments: [(0.5, 0.1), (0.3, 0.0), (0.8, 0.3)]) func keepsTheStatedNumber(_ density: Double, _ gamma: Double) throws {
+  @Test(arguments: [(0.5, 0.1), (0.3, 0.0), (0.8, 0.3)]) func keepsTheStatedNumber(_ density: Double, _ gamma: Double)
+    throws
+  {
     var generator = SeededGenerator(seed: 5)
     let count = 20_011
     let change = generator.grid(count)
@@ -160,7 +167,9 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
     let inputs = [[Float](repeating: 0, count: count), fineTunes(count, models: 0, seed: 6)[0]]
     let settings = models(1, more: ["density": .number(0.4), "gamma": .number(0.05), "epsilon": .number(0.1)])
     func result(_ rescale: ParameterValue) throws -> [Float] {
-      try TestMerge(method, inputs, shape: [30, 1000], ["rescale": rescale, "normalize": .flag(false)], each: settings).result()
+      try TestMerge(
+        method, inputs, shape: [30, 1000], ["rescale": rescale, "normalize": .flag(false)], each: settings
+      ).result()
     }
     func sum(_ values: [Float]) -> Double { values.reduce(0) { $0 + Double($1.magnitude) } }
     let (l1, yes, no) = (try result(.word("l1")), try result(.flag(true)), try result(.flag(false)))

@@ -10,11 +10,14 @@ struct Reference {
   let parameters: MergeParameters
   /// Inputs with the base first, if there is one.
   let inputs: [[Double]]
+  /// d_i, in float32 as the checkpoint's own precision is: the difference of two float32 values is rounded once.
+  private let deltas: [[Double]]
 
   init(_ merge: TestMerge) {
     self.merge = merge
     parameters = merge.parameters()
     inputs = merge.inputs.map { $0.map(Double.init) }
+    deltas = merge.inputs.dropFirst().map { zip($0, merge.inputs[0]).map { Double($0 - $1) } }
   }
 
   static func result(_ merge: TestMerge) -> [Double] { Reference(merge).result() }
@@ -22,10 +25,6 @@ struct Reference {
   private var count: Int { inputs[0].count }
   private var base: [Double] { inputs[0] }
   private var others: [[Double]] { Array(inputs.dropFirst()) }
-  /// d_i, in float32 as the checkpoint's own precision is: the difference of two float32 values is rounded once.
-  private var deltas: [[Double]] {
-    merge.inputs.dropFirst().map { zip($0, merge.inputs[0]).map { Double($0 - $1) } }
-  }
 
   private func number(_ name: String) -> Double {
     if case .number(let value)? = parameters.shared[name] { value } else { .nan }
@@ -109,7 +108,12 @@ struct Reference {
   private func slerp(_ a: [Double], _ b: [Double], t: Double, cosine: Double, line: Bool) -> [Double] {
     guard !line else { return weighted([a, b], [1 - t, t]) }
     let angle = Trigonometry.acos(cosine)
-    return weighted([a, b], [Trigonometry.sin((1 - t) * angle) / Trigonometry.sin(angle), Trigonometry.sin(t * angle) / Trigonometry.sin(angle)])
+    return weighted(
+      [a, b],
+      [
+        Trigonometry.sin((1 - t) * angle) / Trigonometry.sin(angle),
+        Trigonometry.sin(t * angle) / Trigonometry.sin(angle),
+      ])
   }
 
   private func slerp() -> [Double] {
@@ -223,7 +227,9 @@ struct Reference {
       let low = max(0, n - target - Int(gamma * Double(n)))
       for index in ranked(change, descending: false)[low..<low + target] { kept[index] = change[index] }
     }
-    guard parameters.shared["rescale"] == .flag(true) || parameters.shared["rescale"] == .word("l1") else { return kept }
+    guard parameters.shared["rescale"] == .flag(true) || parameters.shared["rescale"] == .word("l1") else {
+      return kept
+    }
     let (before, after) = (change.reduce(0) { $0 + abs($1) }, kept.reduce(0) { $0 + abs($1) })
     return before < 1e-7 || after < 1e-7 ? kept : scaled(kept, before / after)
   }

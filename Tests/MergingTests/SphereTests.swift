@@ -53,7 +53,8 @@ private let orthogonal: [Float] = [0.5, -0.5, 0.5, -0.5]
   /// Rows: (1,0) and (3,0) are parallel, (2,0) and (0,2) at a right angle.
   @Test func grains() throws {
     let inputs: [[Float]] = [[1, 0, 2, 0], [3, 0, 0, 2]]
-    let rows = TestMerge("nuslerp", inputs, shape: [2, 2], base: false, ["nuslerp_flatten": .flag(false)], each: weights(1, 1))
+    let rows = TestMerge(
+      "nuslerp", inputs, shape: [2, 2], base: false, ["nuslerp_flatten": .flag(false)], each: weights(1, 1))
     let root = 0.5.squareRoot()
     #expect(try rows.result().ulps(from: [2, 0, 2 * root, 2 * root]) <= 1)
     var columns = rows
@@ -71,7 +72,8 @@ private let orthogonal: [Float] = [0.5, -0.5, 0.5, -0.5]
   }
 
   @Test func takesTwoModels() {
-    #expect(code { try TestMerge("nuslerp", [[1], [2], [3]], base: false, each: weights(1, 1, 1)).result() } == .mergeInputs)
+    #expect(
+      code { try TestMerge("nuslerp", [[1], [2], [3]], base: false, each: weights(1, 1, 1)).result() } == .mergeInputs)
     #expect(code { try TestMerge("nuslerp", [[1], [2]], each: weights(1)).result() } == .mergeInputs)
   }
 }
@@ -89,13 +91,15 @@ private let orthogonal: [Float] = [0.5, -0.5, 0.5, -0.5]
 
   /// Where directions cancel, the weighted sum is taken; so an unchanged tensor stays the base.
   @Test func fallback() throws {
-    #expect(try TestMerge("multislerp", [[7, 5], [7, 5], [7, 5], [7, 5]], each: weights(1, 2, 3)).result() == [7, 5])
+    #expect(
+      try TestMerge("multislerp", [[7, 5], [7, 5], [7, 5], [7, 5]], each: weights(1, 2, 3)).result() == [7, 5])
     let opposite = TestMerge("multislerp", [[1, 1], [-3, -3]], base: false, each: weights(1, 1))
     #expect(try opposite.result() == [-1, -1])
   }
 
   @Test func weightsThatSumToNothingAreRefused() {
-    #expect(code { try TestMerge("multislerp", [[1], [2]], base: false, each: weights(1, -1)).result() } == .parameterRange)
+    #expect(
+      code { try TestMerge("multislerp", [[1], [2]], base: false, each: weights(1, -1)).result() } == .parameterRange)
   }
 }
 

@@ -122,7 +122,8 @@ private let average = """
       #expect(FileSystem.kind(place.options.output) == nil)
     }
     try Workplace.with(["a": TinyLlama(extra: [extra(7)]), "b": TinyLlama(extra: [extra(7, .i32)])]) { place in
-      #expect(problems { try place.plan(average) }.map(\.message) == ["element types cannot be mixed: a has I64, b has I32"])
+      #expect(
+        problems { try place.plan(average) }.map(\.message) == ["element types cannot be mixed: a has I64, b has I32"])
     }
   }
 
@@ -224,7 +225,8 @@ private let average = """
         try place.run(average)
         let names = try FileSystem.list(place.options.output)
         listings.append(
-          try Dictionary(uniqueKeysWithValues: names.map { ($0, try FileSystem.read("\(place.options.output)/\($0)")) }))
+          try Dictionary(uniqueKeysWithValues: names.map { ($0, try FileSystem.read("\(place.options.output)/\($0)")) })
+        )
       }
       #expect(listings[0] == listings[1])
       #expect(listings[0].keys.contains("espalier-manifest.json") && listings[0].keys.contains("README.md"))

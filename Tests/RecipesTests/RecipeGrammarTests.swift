@@ -231,6 +231,7 @@ func recipe(_ text: String) throws -> Recipe {
         - model: b
           parameters: *p
       """)
-    #expect(sources(recipe).map { $0.parameters.entries["weight"]?.setting.allValues } == [[.number(0.25)], [.number(0.25)]])
+    #expect(
+      sources(recipe).map { $0.parameters.entries["weight"]?.setting.allValues } == [[.number(0.25)], [.number(0.25)]])
   }
 }

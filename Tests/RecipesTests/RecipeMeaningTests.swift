@@ -25,7 +25,8 @@ import Testing
       let found = problems {
         try place.plan("merge_method: linear\nbase_model: base\nmodels: [{model: a, parameters: {weight: 1}}]")
       }
-      #expect(found.contains { $0.message.hasPrefix("linear needs the parameter weight") && $0.message.hasSuffix("base") })
+      #expect(
+        found.contains { $0.message.hasPrefix("linear needs the parameter weight") && $0.message.hasSuffix("base") })
     }
   }
 
@@ -75,7 +76,10 @@ import Testing
     #expect(
       try message("merge_method: model_stock\nbase_model: a\nmodels: [{model: b}]")
         == ["model_stock takes 3 or more models (the base included), here are 2"])
-    #expect(try message("merge_method: passthrough\nmodels: [{model: a}, {model: b}]") == ["passthrough takes 1 models, here are 2"])
+    #expect(
+      try message("merge_method: passthrough\nmodels: [{model: a}, {model: b}]") == [
+        "passthrough takes 1 models, here are 2"
+      ])
   }
 
   // MARK: - Parameters
@@ -233,7 +237,10 @@ import Testing
     }
     #expect(
       try message(document("x", "y") + document("y", "x")) == ["documents refer to each other in a circle: x, y"])
-    #expect(try message(document(nil, "a") + document(nil, "a")) == ["2 documents have no name; only the last merge may go without"])
+    #expect(
+      try message(document(nil, "a") + document(nil, "a")) == [
+        "2 documents have no name; only the last merge may go without"
+      ])
     #expect(try message(document("x", "a") + document("x", "a")) == ["two documents are called x"])
     #expect(try message(document("../x", "a") + document(nil, "a")) == ["\"../x\" cannot be the name of a folder"])
   }

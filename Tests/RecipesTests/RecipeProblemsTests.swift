@@ -33,11 +33,14 @@ import Testing
   static let keys: [Case] = [
     Case(linear + "dytpe: float32", "recipe.unknown-key", line: 3, "did you mean dtype?"),
     Case(linear + "parameters: {wieght: 1}", "recipe.unknown-key", line: 3, "did you mean weight?"),
-    Case("merge_method: linear\nmodels:\n- model: a\n  paramters: {}", "recipe.unknown-key", line: 4, "did you mean parameters?"),
+    Case(
+      "merge_method: linear\nmodels:\n- model: a\n  paramters: {}", "recipe.unknown-key", line: 4,
+      "did you mean parameters?"),
     Case(
       "merge_method: linear\nslices:\n- sources:\n  - {model: a, layer_range: [0, 1]}\n  base: b", "recipe.unknown-key",
       line: 5, "a slice has no key \"base\""),
-    Case(linear + "tokenizer: {pad_to: 8}", "recipe.unknown-key", line: 3, "did you mean pad_to_multiple_of?"),
+    Case(
+      linear + "tokenizer: {pad_to_multiples_of: 8}", "recipe.unknown-key", line: 3, "did you mean pad_to_multiple_of?"),
     Case(linear + "parameters: {weight: {fliter: x, value: 1}}", "recipe.unknown-key", line: 3, "did you mean filter?"),
     Case("merge_method: liner\nmodels: [{model: a}]", "recipe.value", line: 1, "did you mean linear?"),
     Case("models: [{model: a}]", "recipe.value", line: 1, "names no merge_method"),
@@ -82,12 +85,20 @@ import Testing
     Case(slice("[0.5, 2]"), "recipe.value", line: 4, "not a pair of layer numbers"),
     Case(slice("4"), "recipe.value", line: 4, "not a pair of layer numbers"),
     Case(slice("[0, 2]") + "  - {model: b, layer_range: [0, 3]}", "recipe.value", line: 5, "take 2 and 3 layers"),
-    Case("merge_method: passthrough\nslices:\n- sources:\n  - {model: a}", "recipe.value", line: 4, "layer_range is missing"),
-    Case("merge_method: slerp\nmodels: [{model: a}]\nparameters: {t: 5}", "parameter.range", line: 3, "t is 5 but must be a number from 0 to 1"),
+    Case(
+      "merge_method: passthrough\nslices:\n- sources:\n  - {model: a}", "recipe.value", line: 4,
+      "layer_range is missing"),
+    Case(
+      "merge_method: slerp\nmodels: [{model: a}]\nparameters: {t: 5}", "parameter.range", line: 3,
+      "t is 5 but must be a number from 0 to 1"),
     Case("merge_method: slerp\nmodels: [{model: a}]\nparameters: {t: [0, .nan]}", "recipe.value", line: 3, "t must be"),
     Case("merge_method: slerp\nmodels: [{model: a}]\nparameters: {t: .inf}", "parameter.range", line: 3, "t is inf"),
-    Case("merge_method: ties\nmodels:\n- model: a\n  parameters: {density: 50}", "parameter.range", line: 4, "density is 50"),
-    Case("merge_method: karcher\nmodels: [{model: a}]\nparameters: {max_iter: 2.5}", "parameter.range", line: 3, "whole number"),
+    Case(
+      "merge_method: ties\nmodels:\n- model: a\n  parameters: {density: 50}", "parameter.range", line: 4,
+      "density is 50"),
+    Case(
+      "merge_method: karcher\nmodels: [{model: a}]\nparameters: {max_iter: 2.5}", "parameter.range", line: 3,
+      "whole number"),
     Case(
       "merge_method: dare_ties\nmodels: [{model: a}]\nparameters: {rescale: l2}", "parameter.range", line: 3,
       "must be one of l1, inverse_density"),
@@ -98,8 +109,11 @@ import Testing
     Case("a: b: c", "recipe.syntax", line: nil, "not YAML"),
     Case(linear + "dtype: float32\ndtype: float16", "recipe.syntax", line: nil, ""),
     Case("? [a, b]\n: c", "recipe.syntax", line: 1, "a key is not a word"),
+    Case(linear + "---\nmerge_method: [", "recipe.syntax", line: nil, "not YAML"),
     Case("merge_method: *nowhere", "recipe.syntax", line: nil, "not YAML"),
-    Case(String(repeating: "[", count: 100) + String(repeating: "]", count: 100), "recipe.syntax", line: 1, "nested too deeply"),
+    Case(
+      String(repeating: "[", count: 100) + String(repeating: "]", count: 100), "recipe.syntax", line: 1,
+      "nested too deeply"),
   ]
 
   @Test(arguments: keys + values + ranges + syntax) func oneProblem(_ item: Case) throws {
@@ -115,7 +129,9 @@ import Testing
 
   /// What mergekit accepts and ignores is a warning.
   static let ignored: [Case] = [
-    Case("merge_method: linear\nmodels: [{model: a, layer_range: [0, 2]}]", "recipe.ignored", line: 2, "layer_range has no effect"),
+    Case(
+      "merge_method: linear\nmodels: [{model: a, layer_range: [0, 2]}]", "recipe.ignored", line: 2,
+      "layer_range has no effect"),
     Case(
       "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n  residual_weight: 0.5",
       "recipe.ignored", line: 4, "residual_weight has no effect"),
