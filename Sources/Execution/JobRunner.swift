@@ -63,6 +63,10 @@ public struct JobRunner: Sendable {
     let resident = jobs.map(\.residentBytes).max() ?? 0
     let affordable = perThread == 0 ? threads : (memory - fixed - resident) / perThread
     let count = max(1, min(threads, affordable))
+    guard count > 1 else {
+      // One job at a time: what the largest needs is enough, though it be another that wants most for a thread.
+      return MemoryPlan(threads: 1, predictedPeak: least, jobCapacity: resident)
+    }
     let capacity = memory - fixed - count * perThread
     let together = jobs.map(\.residentBytes).sorted(by: >).prefix(count).reduce(0, +)
     return MemoryPlan(

@@ -19,7 +19,10 @@ public enum Manifest {
     let digestOf = Dictionary(
       records.map { (ExactString($0.tensor), $0.digest) }, uniquingKeysWith: { first, _ in first })
     let files = layout.files.enumerated().map { number, file -> JSON in
-      var members: [(String, JSON)] = [("name", .string(file.name)), ("bytes", .number(file.byteCount))]
+      var members: [(String, JSON)] = [
+        ("name", .string(file.name)), ("bytes", .number(file.byteCount)),
+        ("header", .string(headerDigest(file).description)),
+      ]
       if let sha = fileDigests[file.name] { members.append(("sha256", .string(sha))) }
       let tensors = layout.tensors.filter { $0.file == number }.sorted { $0.offset < $1.offset }
       members.append(
@@ -38,6 +41,11 @@ public enum Manifest {
     }
     return .object(
       [("espalier_manifest", .number(format))] + made + [("inputs", inputs(records)), ("files", .array(files))])
+  }
+
+  /// The digest of a header's JSON, as readers of the file take it.
+  private static func headerDigest(_ file: OutputLayout.OutputFile) -> Digest {
+    file.header.dropFirst(8).withUnsafeBytes { Digest(of: $0) }
   }
 
   /// Digests of all tensors read, by file.

@@ -71,7 +71,7 @@ public enum Verification {
     _ entry: JSON, in folder: String, manifest: String, to checks: inout [TensorCheck], outcome: inout Outcome
   ) throws(Problem) {
     guard let name = entry["name"]?.string, !name.contains("/"), let bytes = entry["bytes"]?.integer,
-      let tensors = entry["tensors"]?.array
+      let headerDigest = entry["header"]?.string, let tensors = entry["tensors"]?.array
     else { throw Problem(.manifestInvalid, "a file's entry is incomplete", file: manifest) }
     let file: File
     let header: SafetensorsHeader
@@ -86,6 +86,12 @@ public enum Verification {
     } catch {
       outcome.problems.append(error)
       return
+    }
+    if header.digest.description != headerDigest {
+      outcome.problems.append(
+        Problem(
+          .verifyMismatch, "the header is not the one that was written: \(header.digest), expected \(headerDigest)",
+          file: file.path))
     }
     if let sha = entry["sha256"]?.string {
       let found = try FileHash.sha256(of: file)

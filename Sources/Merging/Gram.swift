@@ -54,6 +54,11 @@ struct Gram {
     self.init(count: count, upperTriangle: sums)
   }
 
+  /// Bytes that the pass over a tensor of this shape keeps: one float64 a product and block, and their copy.
+  static func passBytes(shape: [Int], count: Int) -> Int {
+    16 * (count * (count + 1) / 2) * (shape.reduce(1, *) / CanonicalSum.blockLength + 1)
+  }
+
   /// From the products `(0,0), (0,1), ... (1,1), ...`.
   init(count: Int, upperTriangle: [Double]) {
     self.init(count: count, products: [Double](repeating: 0, count: count * count))

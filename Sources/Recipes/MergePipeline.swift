@@ -80,7 +80,7 @@ public struct MergePipeline: Sendable {
     guard let name = stage?.name else { return options }
     var options = options
     options.output = "\(stages(options))/\(name)"
-    // A finished stage of an interrupted run is made again only if --force says so.
+    // A finished stage of an interrupted run is made again: only an unfinished one can be told to be of this run.
     options.policy = OutputFolder.Policy(resume: options.policy.resume, force: true)
     return options
   }

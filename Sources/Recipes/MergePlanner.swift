@@ -81,10 +81,14 @@ struct MergePlanner {
     switch recipe.body {
     case .models, .slices:
       let layered = modules.filter { module in models.contains { $0.structure.layers(of: module) != nil } }
-      if case .slices = recipe.body, layered.count > 1 {
+      if case .slices(let slices) = recipe.body, layered.count != 1 {
         complain(
-          .recipeValue, "the model has several modules with layers (\(layered.joined(separator: ", ")))",
-          remedy: "Slice each under modules:.", line: recipe.line)
+          .recipeValue,
+          layered.isEmpty
+            ? "the models have no layers to slice"
+            : "the model has several modules with layers (\(layered.joined(separator: ", ")))",
+          remedy: layered.isEmpty ? "List them under models:." : "Slice each under modules:.",
+          line: slices.first?.line ?? recipe.line)
         return
       }
       for module in modules { section(module, recipe.body, scopes: [recipe.parameters]) }
@@ -184,17 +188,19 @@ struct MergePlanner {
       return list.map { slice in
         let sources = slice.sources.compactMap { entry -> Source? in
           guard let model = index(of: entry.model), let layers = entry.layers else { return nil }
-          let count = models[model].structure.layers(of: module) ?? 0
-          if count > 0, layers.upperBound > count {
+          // A module without layers has only what stands before and after them.
+          if let count = models[model].structure.layers(of: module), layers.upperBound > count {
             complain(
               .recipeValue,
               "layer_range ends at \(layers.upperBound) but \(entry.model.key) has \(count) layers", line: entry.line)
+            return nil
           }
           return Source(
             model: model, firstLayer: layers.lowerBound, settings: entry.parameters, line: entry.line)
         }
+        let isLayered = sources.contains { models[$0.model].structure.layers(of: module) != nil }
         return Slice(
-          sources: sources, layers: slice.sources.first?.layers?.count ?? 0,
+          sources: sources, layers: isLayered ? slice.sources.first?.layers?.count ?? 0 : 0,
           base: slice.base.flatMap { index(of: $0) } ?? base, scopes: [slice.parameters] + scopes, line: slice.line)
       }
     }
@@ -232,17 +238,18 @@ struct MergePlanner {
   private mutating func tensor(
     _ slot: ModelStructure.Slot, part: ModelStructure.Part, layer: Int, output: Int?, position: Double, slice: Slice
   ) {
-    var entries: [(source: Source, tensor: ModelStructure.Tensor?)] = slice.sources.map { source in
+    let slots = slice.sources.map { source in
       var wanted = slot
       if case .layer(let layer) = part { wanted.part = .layer(source.firstLayer + layer) } else { wanted.part = part }
-      return (source, models[source.model].structure[wanted])
+      return wanted
+    }
+    var entries: [(source: Source, tensor: ModelStructure.Tensor?)] = zip(slice.sources, slots).map {
+      ($0, models[$0.model].structure[$1])
     }
     // Layer kinds may alternate: a template that no source has at this layer is none of this layer's tensors.
     guard let example = entries.lazy.compactMap(\.tensor).first else { return }
-    if let tied = example.tiedTo {
-      for index in entries.indices where entries[index].tensor == nil {
-        entries[index].tensor = models[entries[index].source.model].structure.tied(tied)
-      }
+    for (index, slot) in slots.enumerated() where entries[index].tensor == nil {
+      entries[index].tensor = models[entries[index].source.model].structure.tied(slot)
     }
     let name = output.map { example.spelling.replacing("{layer}", with: "\($0)") } ?? example.spelling
     guard let present = settle(entries, name: name, isOptional: example.isOptional, slice: slice) else { return }
@@ -419,6 +426,12 @@ struct MergePlanner {
         tensor: name, line: line)
       return
     }
+    if !common.isFloat, inputs.contains(where: { !$0.parameter.recipe.isStored }) {
+      complain(
+        .mergeInputs, "a tensor of type \(common.safetensorsName) can only be carried as it is stored",
+        remedy: "Leave the tokenizer and adapters of the recipe out.", tensor: name, line: line)
+      return
+    }
     let type = common.isFloat ? recipe.outputType ?? recipe.computeType ?? common : common
     drafts.append(
       Draft(
@@ -438,7 +451,7 @@ struct MergePlanner {
   private static func simplest(
     _ operation: MergeJob.Operation?, inputs: [MergeJob.Input], type: ElementType
   ) -> MergeJob.Operation {
-    let stored = inputs.allSatisfy { if case .stored = $0.parameter.recipe { true } else { false } }
+    let stored = inputs.allSatisfy(\.parameter.recipe.isStored)
     if !type.isFloat { return inputs.count == 1 ? .copy : .copyIdentical }
     let unscaled: Bool
     switch operation {
@@ -452,6 +465,11 @@ struct MergePlanner {
       ?? .method(
         Passthrough.card.name, MergeParameters(shared: [:], inputs: [[:]], hasBase: false))
   }
+}
+
+extension StorageRecipe {
+  /// Whether it is one tensor as it lies in a file.
+  fileprivate var isStored: Bool { if case .stored = self { true } else { false } }
 }
 
 extension Problem.Code {

@@ -31,14 +31,16 @@ extension MergePlan {
     let layout = OutputLayout(planner.drafts.map(\.request), shardBytes: options.shardBytes)
     var jobs: [MergeJob] = []
     for (index, draft) in planner.drafts.enumerated() {
-      let job = problems.collect { () throws(Problem) in
-        do throws(Problem) {
-          return try MergeJob(
+      do throws(Problem) {
+        jobs.append(
+          try MergeJob(
             outputIndex: index, output: layout.tensors[index], inputs: draft.inputs, operation: draft.operation,
-            seed: options.seed)
-        } catch { throw error.at(tensor: draft.request.name, recipeLine: recipe.methodLine) }
+            seed: options.seed))
+      } catch {
+        // What is wrong with a parameter is wrong for many tensors: the first stands for all.
+        guard !problems.all.contains(where: { $0.code == error.code && $0.message == error.message }) else { continue }
+        problems.add(error.at(tensor: draft.request.name, recipeLine: recipe.methodLine))
       }
-      if let job { jobs.append(job) }
     }
     problems.all += OutputFolder.obstacles(at: options.output, policy: options.policy, bytes: layout.byteCount)
     problems.all += opened.flatMap(\.checkpoint.warnings)
@@ -49,9 +51,12 @@ extension MergePlan {
       try runner.plan(jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout))
     }
     let donor = recipe.base.flatMap { base in opened.firstIndex { $0.reference.key == base.key } } ?? 0
-    let small = FolderFiles.files(
-      recipe: recipe, models: opened, donor: donor, layout: layout, tokenizer: tokenizer, families: families,
-      problems: &problems)
+    // A config can be written only for layers that are there.
+    let small =
+      problems.errors.isEmpty
+      ? FolderFiles.files(
+        recipe: recipe, models: opened, donor: donor, layout: layout, tokenizer: tokenizer, families: families,
+        problems: &problems) : []
     problems.all = problems.all.uniqued()
     guard problems.errors.isEmpty, let memory else { throw problems.inFile(file) }
     return MergePlan(

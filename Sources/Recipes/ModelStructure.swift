@@ -30,8 +30,6 @@ struct ModelStructure {
     /// Whether the family is known but its description does not name the tensor.
     var isUnknown = false
     var vocabularyDimension: Int?
-    /// The slot whose value it shares when the model does not store it.
-    var tiedTo: String?
   }
 
   /// Name of the family, or nil.
@@ -42,6 +40,8 @@ struct ModelStructure {
   /// Tensors that the family's description does not name.
   let unknown: [String]
   private let bySlot: [Slot: Int]
+  /// Names of the parameters whose values others share, by the place of those others.
+  private let ties: [Slot: String]
 
   static let wholeModel = "model"
 
@@ -73,7 +73,10 @@ struct ModelStructure {
     let layered = description.towers.filter { $0.layerCount > 0 }
     self.init(
       family: description.architecture, modules: layered.map { ($0.name, $0.layerCount) },
-      tensors: tensors, unknown: unknown)
+      tensors: tensors, unknown: unknown,
+      ties: Dictionary(
+        description.parameters.compactMap { meaning in meaning.tiedTo.map { (Self.slot(of: meaning), $0) } },
+        uniquingKeysWith: { first, _ in first }))
   }
 
   private init(inferredFrom checkpoint: any Checkpoint) {
@@ -82,14 +85,17 @@ struct ModelStructure {
       if case .layer(let layer) = tensor.slot.part { max(count, layer + 1) } else { count }
     }
     self.init(
-      family: nil, modules: layers > 0 ? [(Self.wholeModel, layers)] : [], tensors: tensors, unknown: [])
+      family: nil, modules: layers > 0 ? [(Self.wholeModel, layers)] : [], tensors: tensors, unknown: [], ties: [:])
   }
 
-  private init(family: String?, modules: [(name: String, layers: Int)], tensors: [Tensor], unknown: [String]) {
+  private init(
+    family: String?, modules: [(name: String, layers: Int)], tensors: [Tensor], unknown: [String], ties: [Slot: String]
+  ) {
     self.family = family
     self.modules = modules
     self.tensors = tensors
     self.unknown = unknown
+    self.ties = ties
     bySlot = Dictionary(
       tensors.indices.map { (tensors[$0].slot, $0) }, uniquingKeysWith: { first, _ in first })
   }
@@ -98,22 +104,27 @@ struct ModelStructure {
 
   func layers(of module: String) -> Int? { modules.first { $0.name == module }?.layers }
 
-  /// The stored tensor whose value a missing one shares.
-  func tied(_ name: String) -> Tensor? { tensors.first { $0.slot.template.text == name } }
+  /// The stored tensor that gives `slot` its value, if this model's config ties the two.
+  func tied(_ slot: Slot) -> Tensor? {
+    ties[slot].flatMap { name in tensors.first { $0.slot.template.text == name } }
+  }
 
   // MARK: - Places
 
-  private static func described(_ parameter: Parameter, by meaning: ParameterDescription) -> Tensor {
+  private static func slot(of meaning: ParameterDescription) -> Slot {
     let part: Part =
       switch meaning.position {
       case .beforeLayers: .before
       case .inLayer(let layer): .layer(layer)
       case .afterLayers: .after
       }
-    return Tensor(
-      slot: Slot(module: meaning.tower, template: ExactString(meaning.template), part: part), parameter: parameter,
-      spelling: meaning.template(spelling: parameter.name), isOptional: meaning.isOptional,
-      vocabularyDimension: meaning.vocabularyDimension, tiedTo: meaning.tiedTo)
+    return Slot(module: meaning.tower, template: ExactString(meaning.template), part: part)
+  }
+
+  private static func described(_ parameter: Parameter, by meaning: ParameterDescription) -> Tensor {
+    Tensor(
+      slot: slot(of: meaning), parameter: parameter, spelling: meaning.template(spelling: parameter.name),
+      isOptional: meaning.isOptional, vocabularyDimension: meaning.vocabularyDimension)
   }
 
   private static func layerPrefix(_ template: String) -> String {
@@ -146,6 +157,6 @@ struct ModelStructure {
     let template = words.joined(separator: ".")
     return Tensor(
       slot: Slot(module: wholeModel, template: ExactString(template), part: part), parameter: parameter,
-      spelling: template, isOptional: true, vocabularyDimension: nil, tiedTo: nil)
+      spelling: template, isOptional: true, vocabularyDimension: nil)
   }
 }

@@ -18,7 +18,12 @@ struct RecipeNode {
     do {
       // Aliases could otherwise expand a few lines into billions of nodes.
       var budget = 1_000_000
-      return try Array(Yams.compose_all(yaml: text)).map { try RecipeNode($0, budget: &budget, depth: 0) }
+      var nodes = try Yams.compose_all(yaml: text)
+      var documents: [RecipeNode] = []
+      while let node = nodes.next() { documents.append(try RecipeNode(node, budget: &budget, depth: 0)) }
+      // The sequence ends at the first error and says so only when asked.
+      if let error = nodes.error { throw error }
+      return documents
     } catch let problem as Problem {
       throw problem.at(file: file)
     } catch let error as YamlError {

@@ -109,7 +109,7 @@ struct RecipeReader {
     guard
       checkKeys(
         node, known: ["sources", "base_model", "parameters"], ignored: ["residual_weight"], of: "a slice"),
-      let list = node["sources"].flatMap({ nonEmptyList($0, key: "sources") }) ?? missing("sources", node)
+      let written = node["sources"] ?? missing("sources", node), let list = nonEmptyList(written, key: "sources")
     else { return nil }
     let sources = list.compactMap { source($0, method: method, layers: true) }
     if let first = sources.first?.layers,
@@ -131,11 +131,11 @@ struct RecipeReader {
         node, known: layers ? ["model", "layer_range", "parameters"] : ["model", "parameters"],
         ignored: layers ? [] : ["layer_range"], of: "a source")
     else { return nil }
-    guard let model = node["model"].flatMap({ reference($0) }) ?? missing("model", node) else { return nil }
+    guard let named = node["model"] ?? missing("model", node), let model = reference(named) else { return nil }
     var range: Range<Int>?
     if layers {
-      guard let found = node["layer_range"].map({ layerRange($0) }) ?? missing("layer_range", node) else { return nil }
-      range = found
+      guard let written = node["layer_range"] ?? missing("layer_range", node) else { return nil }
+      range = layerRange(written)
     }
     return Recipe.Source(
       model: model, parameters: settings(node["parameters"], method: method), layers: range, line: node.line)
@@ -368,7 +368,8 @@ struct RecipeReader {
         switch kind {
         case "zero": embedding = .zero
         case "model_token":
-          guard let model = source["model"].flatMap({ reference($0) }) ?? missing("model", source) else { return nil }
+          guard let named = source["model"] ?? missing("model", source), let model = reference(named)
+          else { return nil }
           let (id, text) = (source["token_id"]?.integer, source["token"]?.text)
           guard (id == nil) != (text == nil) else {
             complain(.recipeValue, "model_token needs either token_id or token", line: source.line)

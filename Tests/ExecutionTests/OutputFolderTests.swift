@@ -159,11 +159,12 @@ import Testing
 
   /// One job needs much for itself, another much for each thread: whatever a plan accepts can run.
   @Test func acceptedPlansRun() throws {
-    for memory in 100...205 {
-      guard let plan = try? plan([(100, 1), (1, 100)], threads: 4, memory: memory) else { continue }
+    for memory in [101, 150, 200, 201, 202, 300] {
+      let plan = try plan([(100, 1), (1, 100)], threads: 4, memory: memory)
       #expect(plan.jobCapacity >= 100 << 20, "\(memory) MiB")
       #expect(plan.predictedPeak <= JobRunner.baseBytes + memory << 20)
     }
-    #expect(try plan([(100, 1), (1, 100)], threads: 4, memory: 200).threads == 1)
+    #expect(try plan([(100, 1), (1, 100)], threads: 4, memory: 299).threads == 1)
+    #expect(try plan([(100, 1), (1, 100)], threads: 4, memory: 300).threads == 2)
   }
 }

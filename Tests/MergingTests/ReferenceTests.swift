@@ -19,7 +19,9 @@ import Testing
       let count = shape.reduce(1, *)
       let all = fineTunes(count, models: models, seed: seed)
       let inputs = hasBase ? all : Array(all.dropFirst())
-      return TestMerge(method, inputs, shape: shape, base: hasBase, shared, each: each)
+      var merge = TestMerge(method, inputs, shape: shape, base: hasBase, shared, each: each)
+      merge.name = "\(shape)"
+      return merge
     }
   }
 
@@ -78,18 +80,19 @@ import Testing
   static let shapes: [[Int]] = [[], [1], [7], [5001], [3, 1], [67, 129], [4, 10_000], [5, 3, 77]]
 
   @Test(arguments: cases) func agreesWithFloat64(_ item: Case) throws {
-    for (index, shape) in Self.shapes.enumerated() {
-      let merge = item.merge(shape: shape, seed: UInt64(index))
-      let distance = try merge.result().ulps(from: Reference.result(merge))
+    let merges = Self.shapes.enumerated().map { index, shape in item.merge(shape: shape, seed: UInt64(index)) }
+    let results = try TestMerge.run(merges).values
+    for merge in merges {
+      let distance = try #require(results[merge.name]).ulps(from: Reference.result(merge))
       // Sums of up to three float32 products where signs are elected; one rounding elsewhere.
-      #expect(distance <= 4, "shape \(shape), seed \(index): \(distance) ulps of the largest value")
+      #expect(distance <= 4, "shape \(merge.shape): \(distance) ulps of the largest value")
     }
   }
 
   @Test(arguments: cases) func acceptsEmptyTensors(_ item: Case) throws {
-    for shape in [[0], [0, 5], [5, 0]] {
-      #expect(try item.merge(shape: shape, seed: 0).result() == [], "shape \(shape)")
-    }
+    let merges = [[0], [0, 5], [5, 0]].map { item.merge(shape: $0, seed: 0) }
+    let results = try TestMerge.run(merges).values
+    for merge in merges { #expect(results[merge.name] == [], "shape \(merge.shape)") }
   }
 
   /// Arithmetic is in float32 or wider whatever the inputs' type: rounding the float32 result gives the bf16 one.

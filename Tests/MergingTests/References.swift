@@ -10,11 +10,14 @@ struct Reference {
   let parameters: MergeParameters
   /// Inputs with the base first, if there is one.
   let inputs: [[Double]]
+  /// d_i, in float32 as the checkpoint's own precision is: the difference of two float32 values is rounded once.
+  private let deltas: [[Double]]
 
   init(_ merge: TestMerge) {
     self.merge = merge
     parameters = merge.parameters()
     inputs = merge.inputs.map { $0.map(Double.init) }
+    deltas = merge.inputs.dropFirst().map { zip($0, merge.inputs[0]).map { Double($0 - $1) } }
   }
 
   static func result(_ merge: TestMerge) -> [Double] { Reference(merge).result() }
@@ -22,10 +25,6 @@ struct Reference {
   private var count: Int { inputs[0].count }
   private var base: [Double] { inputs[0] }
   private var others: [[Double]] { Array(inputs.dropFirst()) }
-  /// d_i, in float32 as the checkpoint's own precision is: the difference of two float32 values is rounded once.
-  private var deltas: [[Double]] {
-    merge.inputs.dropFirst().map { zip($0, merge.inputs[0]).map { Double($0 - $1) } }
-  }
 
   private func number(_ name: String) -> Double {
     if case .number(let value)? = parameters.shared[name] { value } else { .nan }

@@ -39,7 +39,8 @@ import Testing
     Case(
       "merge_method: linear\nslices:\n- sources:\n  - {model: a, layer_range: [0, 1]}\n  base: b", "recipe.unknown-key",
       line: 5, "a slice has no key \"base\""),
-    Case(linear + "tokenizer: {pad_to: 8}", "recipe.unknown-key", line: 3, "did you mean pad_to_multiple_of?"),
+    Case(
+      linear + "tokenizer: {pad_to_multiples_of: 8}", "recipe.unknown-key", line: 3, "did you mean pad_to_multiple_of?"),
     Case(linear + "parameters: {weight: {fliter: x, value: 1}}", "recipe.unknown-key", line: 3, "did you mean filter?"),
     Case("merge_method: liner\nmodels: [{model: a}]", "recipe.value", line: 1, "did you mean linear?"),
     Case("models: [{model: a}]", "recipe.value", line: 1, "names no merge_method"),
@@ -108,6 +109,7 @@ import Testing
     Case("a: b: c", "recipe.syntax", line: nil, "not YAML"),
     Case(linear + "dtype: float32\ndtype: float16", "recipe.syntax", line: nil, ""),
     Case("? [a, b]\n: c", "recipe.syntax", line: 1, "a key is not a word"),
+    Case(linear + "---\nmerge_method: [", "recipe.syntax", line: nil, "not YAML"),
     Case("merge_method: *nowhere", "recipe.syntax", line: nil, "not YAML"),
     Case(
       String(repeating: "[", count: 100) + String(repeating: "]", count: 100), "recipe.syntax", line: 1,

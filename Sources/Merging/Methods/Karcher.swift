@@ -32,6 +32,8 @@ public struct Karcher: MergeMethod {
 
   public var passCount: Int { 2 }
 
+  public func residentBytes(shape: [Int], inputs: Int) -> Int { Gram.passBytes(shape: shape, count: inputs) }
+
   public func merge(_ passes: MergePasses) throws(Problem) {
     let coefficients = coefficients(try Gram(passes.tensor, hasBase: false))
     try passes.tensor.write { $0.combine(coefficients) }

@@ -27,6 +27,10 @@ public struct ModelStock: MergeMethod {
 
   public func layouts(shape: [Int]) -> [Tiling.Blocks] { [layout(shape)] }
 
+  public func residentBytes(shape: [Int], inputs: Int) -> Int {
+    isFilterWise ? 0 : Gram.passBytes(shape: shape, count: inputs)
+  }
+
   private func layout(_ shape: [Int]) -> Tiling.Blocks {
     isFilterWise ? .rows(length: shape.last ?? 1) : .flat
   }

@@ -35,6 +35,8 @@ public struct MultiSlerp: MergeMethod {
 
   public var passCount: Int { weights.count == 1 ? 1 : 2 }
 
+  public func residentBytes(shape: [Int], inputs: Int) -> Int { Gram.passBytes(shape: shape, count: inputs) }
+
   public func merge(_ passes: MergePasses) throws(Problem) {
     let coefficients = weights.count == 1 ? [1] : try self.coefficients(Gram(passes.tensor, hasBase: hasBase))
     try passes.tensor.write { block in

@@ -62,6 +62,7 @@ public struct NuSlerp: MergeMethod {
   private func columnCount(_ shape: [Int]) -> Int { shape.dropFirst().reduce(1, *) }
 
   public func residentBytes(shape: [Int], inputs: Int) -> Int {
+    guard grain != .tensor else { return Gram.passBytes(shape: shape, count: inputs) }
     guard grain == .columns else { return 0 }
     let tiling = Tiling(elementCount: shape.reduce(1, *), blocks: layout(shape))
     return 3 * 8 * columnCount(shape) * (tiling.spanCount + 2)

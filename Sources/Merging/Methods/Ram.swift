@@ -1,6 +1,7 @@
 internal import CKernels
 public import EspalierBasics
 internal import EspalierExecution
+internal import EspalierNumerics
 
 /// Keeps changes that one model alone made whole, and averages those that several made.
 ///
@@ -55,6 +56,11 @@ public struct RamPlus: MergeMethod {
   }
 
   public var passCount: Int { 2 }
+
+  /// Two counts a model and block, and their copy.
+  public func residentBytes(shape: [Int], inputs: Int) -> Int {
+    32 * inputs * (shape.reduce(1, *) / CanonicalSum.blockLength + 1)
+  }
 
   public func merge(_ passes: MergePasses) throws(Problem) {
     let models = passes.tensor.inputCount - 1

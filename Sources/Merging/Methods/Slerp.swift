@@ -27,6 +27,8 @@ public struct Slerp: MergeMethod {
 
   public var passCount: Int { 2 }
 
+  public func residentBytes(shape: [Int], inputs: Int) -> Int { Gram.passBytes(shape: shape, count: inputs) }
+
   public func merge(_ passes: MergePasses) throws(Problem) {
     let gram = try Gram(passes.tensor, hasBase: false)
     // A vector of no length counts as of length 1: the cosine is then 0.
