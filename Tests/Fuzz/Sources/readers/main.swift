@@ -1,7 +1,8 @@
 import Driver
+import EspalierNumerics
+
 @testable import EspalierBasics
 @testable import EspalierCheckpoints
-import EspalierNumerics
 
 // Everything in Checkpoints that reads a stranger's bytes. The first byte of an input chooses the reader; the rest is
 // what it reads. A trap or a sanitizer's report is a finding; problems are what readers should answer.
