@@ -13,13 +13,14 @@ import Testing
       var inAll = 0
       for attempt in 0..<20 {
         let place: Comment = "seed \(seed), attempt \(attempt)"
-        // From no journal at all to a little after the last matrix, and a moment more; vectors come last, in no time.
-        let lines = Int.random(in: 0...MergeScene.matrixCount + 3, using: &generator)
+        // From no journal at all to the last matrix (vectors come after, in no time), and now and then at the very end.
+        let anywhere = Int.random(in: 0...MergeScene.matrixCount, using: &generator)
+        let lines = attempt % 5 == 4 ? MergeScene.tensorCount + 1 : anywhere
         let kills = attempt % 4 == 3 ? 2 : 1
         for kill in 0..<kills {
           let run = try Program(scene.arguments() + (kill == 0 ? [] : ["--resume"]))
           run.wait { scene.journalLines >= lines }
-          run.pause(forMicroseconds: UInt32.random(in: 0...4000, using: &generator))
+          run.pause(forMicroseconds: UInt32.random(in: 0...3000, using: &generator))
           run.killAtOnce()
           let wasKilled = try run.wait().code == nil
           inAll += wasKilled ? 1 : 0
