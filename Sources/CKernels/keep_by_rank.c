@@ -90,22 +90,27 @@ ES_CLONES static int64_t decide(const int32_t *bin, const uint32_t *at_low, cons
   return undecided;
 }
 
-enum { together = 4 };
+/// Whether all magnitudes in a bin are the same as one of them.
+ES_CLONES static bool is_single_valued(const float *values, const int32_t *bin, int64_t n, int32_t b, uint32_t key) {
+  uint32_t differing = 0;
+  for (int64_t j = 0; j < n; j++) differing |= (bin[j] == b) & (magnitude(values[j]) != key);
+  return !differing;
+}
 
-/// The exact ranks of some elements: those before them that are not larger, those behind them that are smaller.
-ES_CLONES static void rank_some(const float *values, int64_t n, const int64_t element[together],
-                                uint32_t rank[together]) {
-  uint32_t key[together], smaller[together] = {0};
-  for (int k = 0; k < together; k++) key[k] = magnitude(values[element[k]]);
-  for (int64_t j = 0; j < n; j++) {
-    const uint32_t other = magnitude(values[j]);
-    for (int k = 0; k < together; k++) smaller[k] += other < key[k];
-  }
-  for (int k = 0; k < together; k++) {
-    uint32_t equal = 0;
-    for (int64_t j = 0; j < element[k]; j++) equal += magnitude(values[j]) == key[k];
-    rank[k] = smaller[k] + equal;
-  }
+/// How many of the first `i` elements are in a bin.
+ES_CLONES static uint32_t count_before(const int32_t *bin, int64_t i, int32_t b) {
+  uint32_t count = 0;
+  for (int64_t j = 0; j < i; j++) count += bin[j] == b;
+  return count;
+}
+
+/// The exact rank of one element: those before it that are not larger, those behind it that are smaller.
+ES_CLONES static uint32_t rank_of(const float *values, int64_t n, int64_t i) {
+  const uint32_t key = magnitude(values[i]);
+  uint32_t rank = 0;
+  for (int64_t j = 0; j < i; j++) rank += magnitude(values[j]) <= key;
+  for (int64_t j = i + 1; j < n; j++) rank += magnitude(values[j]) < key;
+  return rank;
 }
 
 ES_CLONES static void drop(float *values, const int32_t *decision, int64_t n) {
@@ -131,20 +136,17 @@ void es_random_keep_by_rank(struct es_random_stream stream, uint64_t first, floa
     es_random_keep_by_rank_exact(stream, first, values, n, lowest, slope, rescale, scratch);
     return;
   }
-  // Ranks are counted on the row as it was, so that nothing may be dropped before all are known.
-  int64_t element[together];
-  int found = 0;
+  // Ranks are counted on the row as it was, so that nothing may be dropped before all are known. Elements depend on
+  // their place in a bin mostly because many share one value; then their order in the row tells the rank.
+  enum { unknown, single, mixed };
+  uint8_t kind[bins] = {unknown};
   for (int64_t i = 0, left = undecided; left > 0; i++) {
     if (decision[i] != 2) continue;
-    element[found++] = i;
+    const int32_t b = bin[i];
+    if (kind[b] == unknown) kind[b] = is_single_valued(values, bin, n, b, magnitude(values[i])) ? single : mixed;
+    const uint32_t rank = kind[b] == single ? start[b] + count_before(bin, i, b) : rank_of(values, n, i);
+    decision[i] = is_kept(words[i], probability_of(rank, lowest, slope));
     left--;
-    if (found < together && left > 0) continue;
-    for (int k = found; k < together; k++) element[k] = i;
-    uint32_t rank[together];
-    rank_some(values, n, element, rank);
-    for (int k = 0; k < found; k++)
-      decision[element[k]] = is_kept(words[element[k]], probability_of(rank[k], lowest, slope));
-    found = 0;
   }
   drop(values, decision, n);
 }

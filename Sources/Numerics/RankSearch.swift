@@ -4,33 +4,49 @@ import Synchronization
 
 /// The search for one cut: a bracket of keys that narrows from pass to pass until the cut inside it is found.
 ///
-/// A pass counts the keys above the bracket and collects those inside, up to a capacity; if they exceed it, it counts
-/// them in a histogram instead, whose bin of the cut is the next bracket. A bracket of one key needs only counts.
+/// A pass counts the keys above the bracket and at its two ends, and collects those between, up to a capacity; if they
+/// exceed it, it counts them in a histogram instead, whose bin of the cut is the next bracket. That the ends are only
+/// counted matters for data on a grid, such as changes of bf16 weights: a value that many elements share is likely an
+/// end, and would overflow the capacity.
 /// Whatever the data: one pass if the first bracket holds the cut and little else; one more if it missed; at most three
 /// more for the histograms to narrow to one key; and one to count it.
 ///
 /// ``scan(block:values:)`` may run on several threads at once; everything else is called between passes.
 final class RankSearch: @unchecked Sendable {
-  /// The keys inside the bracket that a block has.
+  /// The keys of a block at the bracket's ends and between them.
   private struct Run {
     var block: Int
+    var atHigh: Int
     var inside: Int
+    var atLow: Int
+  }
+
+  /// The elements of a block that equal the key of the cut.
+  private struct Ties {
+    var block: Int
+    var count: Int
   }
 
   private struct Tally {
     var scanned = 0
     var above = 0
+    var atHigh = 0
     var inside = 0
-    /// Of the blocks with keys inside, as they came; their keys are stored in this order.
+    var atLow = 0
+    /// Of the blocks with keys in the bracket, as they came; the keys between are stored in this order.
     var runs: [Run] = []
     /// From the moment the keys inside exceed the capacity.
     var histogram: KeyHistogram?
 
     mutating func add(_ counts: es_bracket_count, block: Int, of elements: Int) {
       scanned += elements
+      let run = Run(
+        block: block, atHigh: Int(counts.at_high), inside: Int(counts.inside), atLow: Int(counts.at_low))
       above += Int(counts.above)
-      inside += Int(counts.inside)
-      if counts.inside > 0 { runs.append(Run(block: block, inside: Int(counts.inside))) }
+      atHigh += run.atHigh
+      inside += run.inside
+      atLow += run.atLow
+      if run.atHigh + run.inside + run.atLow > 0 { runs.append(run) }
     }
   }
 
@@ -70,7 +86,7 @@ final class RankSearch: @unchecked Sendable {
     guard cut == nil, let start = values.baseAddress else { return }
     let n = Int64(values.count)
     if bracket.lowerBound == bracket.upperBound {
-      let counts = es_count_in_bracket(start, n, order.keys, bracket.lowerBound, bracket.upperBound)
+      let counts = es_count_at_key(start, n, order.keys, bracket.lowerBound)
       tally.withLock { $0.add(counts, block: block, of: values.count) }
       return
     }
@@ -90,8 +106,8 @@ final class RankSearch: @unchecked Sendable {
   private func store(_ new: UnsafeBufferPointer<UInt32>, in tally: inout Tally) {
     guard let keys else { return }
     let stored = keys.values(of: UInt32.self)
-    if tally.histogram == nil, tally.inside + new.count > capacity {
-      tally.histogram = KeyHistogram(bracket)
+    if tally.histogram == nil, tally.inside + new.count > capacity, let between {
+      tally.histogram = KeyHistogram(between)
       tally.histogram?.add(UnsafeBufferPointer(rebasing: stored[..<tally.inside]))
     }
     if tally.histogram != nil {
@@ -106,21 +122,35 @@ final class RankSearch: @unchecked Sendable {
     guard tally.scanned == count else {
       throw Problem(.passesDisagree, "a pass over \(count) elements brought \(tally.scanned)")
     }
+    let fromHigh = tally.above + tally.atHigh
+    let aboveLow = fromHigh + tally.inside
     if rank <= tally.above {
       try expect(bracket.upperBound < known.upperBound)
       known = bracket.upperBound + 1...known.upperBound
       bracket = known
-    } else if rank > tally.above + tally.inside {
+    } else if rank <= fromHigh {
+      let ties = tally.runs.map { Ties(block: $0.block, count: $0.atHigh) }
+      try finish(key: bracket.upperBound, quota: rank - tally.above, ties: ties)
+    } else if rank > aboveLow + tally.atLow {
       try expect(known.lowerBound < bracket.lowerBound)
       known = known.lowerBound...bracket.lowerBound - 1
       bracket = known
+    } else if rank > aboveLow {
+      let ties = tally.runs.map { Ties(block: $0.block, count: $0.atLow) }
+      try finish(key: bracket.lowerBound, quota: rank - aboveLow, ties: ties)
     } else if let histogram = tally.histogram {
-      guard let found = histogram.locate(rank: rank - tally.above) else { return try expect(false) }
+      guard let found = histogram.locate(rank: rank - fromHigh) else { return try expect(false) }
       known = found.bracket
       bracket = known
     } else {
-      try finish(tally)
+      try finishBetween(tally, rank: rank - fromHigh)
     }
+  }
+
+  /// The keys strictly inside the bracket.
+  private var between: ClosedRange<UInt32>? {
+    guard bracket.upperBound - bracket.lowerBound > 1 else { return nil }
+    return bracket.lowerBound + 1...bracket.upperBound - 1
   }
 
   /// What the data itself guarantees, as long as every pass sees the same.
@@ -129,39 +159,32 @@ final class RankSearch: @unchecked Sendable {
   }
 
   /// Finds the cut among the collected keys, and the block in which its quota runs out.
-  private func finish(_ tally: Tally) throws(Problem) {
-    let rankInside = rank - tally.above
-    if bracket.lowerBound == bracket.upperBound {
-      return try finish(key: bracket.lowerBound, quota: rankInside, ties: tally.runs)
-    }
-    guard let stored = keys?.values(of: UInt32.self) else { return try expect(false) }
+  private func finishBetween(_ tally: Tally, rank: Int) throws(Problem) {
+    guard let between, let stored = keys?.values(of: UInt32.self) else { return try expect(false) }
     let collected = UnsafeBufferPointer(rebasing: stored[..<tally.inside])
-    guard let found = KeyHistogram.select(rank: rankInside, of: collected, in: bracket) else {
-      return try expect(false)
-    }
-    try finish(
-      key: found.key, quota: rankInside - found.above, ties: Self.ties(found.key, in: collected, runs: tally.runs))
+    guard let found = KeyHistogram.select(rank: rank, of: collected, in: between) else { return try expect(false) }
+    try finish(key: found.key, quota: rank - found.above, ties: Self.ties(found.key, in: collected, runs: tally.runs))
   }
 
-  private func finish(key: UInt32, quota: Int, ties: [Run]) throws(Problem) {
+  private func finish(key: UInt32, quota: Int, ties: [Ties]) throws(Problem) {
     var quota = quota
     for run in ties.sorted(by: { $0.block < $1.block }) {
-      if quota <= run.inside {
+      if quota <= run.count {
         cut = RankCut(order: order, key: key, block: run.block, quota: quota)
         keys = nil
         return
       }
-      quota -= run.inside
+      quota -= run.count
     }
     try expect(false)
   }
 
   /// How many of the keys of each block equal one key.
-  private static func ties(_ key: UInt32, in collected: UnsafeBufferPointer<UInt32>, runs: [Run]) -> [Run] {
+  private static func ties(_ key: UInt32, in collected: UnsafeBufferPointer<UInt32>, runs: [Run]) -> [Ties] {
     var start = 0
     return runs.map { run in
       defer { start += run.inside }
-      return Run(block: run.block, inside: collected[start..<start + run.inside].count { $0 == key })
+      return Ties(block: run.block, count: collected[start..<start + run.inside].count { $0 == key })
     }
   }
 }

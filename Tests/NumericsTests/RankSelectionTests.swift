@@ -255,16 +255,19 @@ private let small: [Tensor] = [
     for (low, high) in [(sorted[30], sorted[250]), (sorted[100], sorted[100]), (0, UInt32.max), (sorted[5], sorted[5])]
     {
       for n in 0...values.count {
-        let expected = keys.prefix(n).filter { low <= $0 && $0 <= high }
+        let expected = keys.prefix(n).filter { low < $0 && $0 < high }
         let above = keys.prefix(n).count { $0 > high }
+        let atHigh = keys.prefix(n).count { $0 == high }
+        let atLow = low < high ? keys.prefix(n).count { $0 == low } : 0
         for kernel in [es_collect_in_bracket, es_collect_in_bracket_portable] {
           var inside = [UInt32](repeating: 0, count: n + Int(ES_COLLECT_SLACK))
           let counts = kernel(values, Int64(n), order.keys, low, high, &inside)
           #expect(Array(inside.prefix(Int(counts.inside))) == expected)
-          #expect(counts.above == above)
+          #expect(counts.inside == expected.count && counts.above == above)
+          #expect(counts.at_high == atHigh && counts.at_low == atLow)
         }
-        let counts = es_count_in_bracket(values, Int64(n), order.keys, low, high)
-        #expect(counts.inside == expected.count && counts.above == above)
+        let counts = es_count_at_key(values, Int64(n), order.keys, high)
+        #expect(counts.above == above && counts.at_high == atHigh && counts.inside == 0)
       }
     }
   }

@@ -16,8 +16,8 @@ struct es_key_order {
 };
 
 struct es_bracket_count {
-  /// Keys greater than `high`, and keys from `low` to `high`.
-  int64_t above, inside;
+  /// Keys greater than `high`, equal to it, between the two, and equal to `low` (0 if that is `high` too).
+  int64_t above, at_high, inside, at_low;
 };
 
 enum {
@@ -25,12 +25,11 @@ enum {
   ES_COLLECT_SLACK = 16
 };
 
-/// Counts the keys above and inside a bracket.
-struct es_bracket_count es_count_in_bracket(
-    const float *values, int64_t n, struct es_key_order order, uint32_t low, uint32_t high);
+/// Counts the keys above and equal to one key.
+struct es_bracket_count es_count_at_key(const float *values, int64_t n, struct es_key_order order, uint32_t key);
 
-/// Counts, and writes the keys inside to `inside` in the order of the values; it has room for
-/// `n + ES_COLLECT_SLACK` keys, and what follows the collected ones is undefined.
+/// Counts, and writes the keys between `low` and `high` (without these two) to `inside` in the order of the values; it
+/// has room for `n + ES_COLLECT_SLACK` keys, and what follows the collected ones is undefined. `low <= high`.
 struct es_bracket_count es_collect_in_bracket(
     const float *values, int64_t n, struct es_key_order order, uint32_t low, uint32_t high, uint32_t *inside);
 

@@ -42,35 +42,43 @@ public struct Sce: MergeMethod {
   public func merge(_ passes: MergePasses) throws(Problem) {
     let tensor = passes.tensor
     let models = tensor.inputCount - 1
-    let cut = try selection(tensor)
-    let squares = try tensor.sums(models) { block, sums in
-      prepare(block, cut)
-      for model in 0..<models { sums[model] = es_square_sum(block.inputs[model + 1], Int64(block.count)) }
+    // Sums of squares of the changes and, where elements are selected, the number of elements that differ.
+    let sums = try tensor.sums(models + (selects ? 1 : 0)) { block, sums in
+      block.subtractBase()
+      squares(block, into: sums)
+      guard selects else { return }
+      variance(block)
+      sums[models] = Double(es_count_nonzero(block.scratch[0], Int64(block.count)))
     }
-    let weights = self.weights(squares.map { $0 / Double(max(1, tensor.elementCount)) })
+    let cut = selects ? try selection(tensor, kept: Int(share * sums[models])) : nil
+    var weights = weights(Array(sums.prefix(models)), elements: tensor.elementCount)
+    // What is selected has no larger squares than the whole: if those are too small to tell models apart, so are these.
+    if let cut, weights != nil {
+      let selected = try tensor.sums(models) { block, sums in
+        prepare(block, cut)
+        squares(block, into: sums)
+      }
+      weights = self.weights(selected, elements: tensor.elementCount)
+    }
+    let shares = weights ?? [Float](repeating: 1 / Float(max(1, models)), count: models)
     try tensor.write { block in
       prepare(block, cut)
       block.withReadableInputs(from: 1) {
-        es_elect_sign_and_average(
-          block.inputs[0], $0, weights, Int64(models), block.output, Int64(block.count))
+        es_elect_sign_and_average(block.inputs[0], $0, shares, Int64(models), block.output, Int64(block.count))
       }
     }
   }
 
-  /// The cut of the variances; nil keeps everything.
-  private func selection(_ tensor: TensorPasses) throws(Problem) -> RankCut? {
-    guard selects else { return nil }
-    let differing = try tensor.sums(1) { block, sums in
-      block.subtractBase()
-      variance(block)
-      sums[0] = Double(es_count_nonzero(block.scratch[0], Int64(block.count)))
-    }
-    let kept = Int(share * differing[0])
-    return try RankScan.cuts([RankRequest(count: kept)], of: tensor) { block, give in
+  private func selection(_ tensor: TensorPasses, kept: Int) throws(Problem) -> RankCut? {
+    try RankScan.cuts([RankRequest(count: kept)], of: tensor) { block, give in
       block.subtractBase()
       variance(block)
       give(0, block.scratch[0])
-    }[0]
+    }.first
+  }
+
+  private func squares(_ block: Block, into sums: UnsafeMutablePointer<Double>) {
+    for model in 1..<block.inputs.count { sums[model - 1] = es_square_sum(block.inputs[model], Int64(block.count)) }
   }
 
   private func variance(_ block: Block) {
@@ -88,9 +96,10 @@ public struct Sce: MergeMethod {
     for input in block.inputs.dropFirst() { es_zero_where(input, block.scratch[0], Int64(block.count)) }
   }
 
-  private func weights(_ meanSquares: [Double]) -> [Float] {
-    let sum = meanSquares.reduce(0, +)
-    guard sum >= 1e-6 else { return meanSquares.map { _ in Float(1 / Double(meanSquares.count)) } }
-    return meanSquares.map { Float($0 / sum) }
+  /// q_i of the formula, nil where the mean squares are too small to tell models apart.
+  private func weights(_ squares: [Double], elements: Int) -> [Float]? {
+    let sum = squares.reduce(0, +)
+    guard sum / Double(max(1, elements)) >= 1e-6 else { return nil }
+    return squares.map { Float($0 / sum) }
   }
 }
