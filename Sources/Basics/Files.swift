@@ -82,8 +82,9 @@ public final class File: Sendable {
     #endif
     return FileIdentity(
       size: Int(status.st_size),
-      modifiedNanoseconds: Int(modified.tv_sec) * 1_000_000_000 + Int(modified.tv_nsec),
-      changedNanoseconds: Int(changed.tv_sec) * 1_000_000_000 + Int(changed.tv_nsec))
+      // Wrapping: dates centuries away are other dates, not errors.
+      modifiedNanoseconds: Int(modified.tv_sec) &* 1_000_000_000 &+ Int(modified.tv_nsec),
+      changedNanoseconds: Int(changed.tv_sec) &* 1_000_000_000 &+ Int(changed.tv_nsec))
   }
 
   public func size() throws(Problem) -> Int { Int(try status().st_size) }
@@ -255,7 +256,9 @@ public enum FileSystem {
     while kind(folder) == nil, folder != "/", folder != "." { folder = parent(of: folder) }
     var status = statvfs()
     guard statvfs(folder, &status) == 0 else { return nil }
-    return Int(status.f_bavail) * Int(status.f_frsize)
+    let (bytes, overflow) = Int(clamping: status.f_bavail).multipliedReportingOverflow(
+      by: Int(clamping: status.f_frsize))
+    return overflow ? Int.max : bytes
   }
 
   /// The path with `.`, `..`, links and relative beginnings resolved; nil if nothing is there.

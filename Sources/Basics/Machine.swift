@@ -16,12 +16,28 @@ public enum Machine {
     return allowed > 0 ? allowed : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
   }
 
-  /// Memory in bytes: the machine's, or the control group's limit where that is lower.
+  /// Memory in bytes: the machine's, or the limit of a control group this process is in where that is lower.
   public static var memoryBytes: Int {
     let physical = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-      .compactMap { readNumber($0) }
-    return limits.reduce(physical, min)
+    return controlGroupFiles.compactMap { readNumber($0) }.reduce(physical, min)
+  }
+
+  /// Where the memory limits of this process's control group and of those above it stand, in versions 2 and 1.
+  private static var controlGroupFiles: [String] {
+    var files: [String] = []
+    for line in (readText("/proc/self/cgroup") ?? "0::/").split(separator: "\n") {
+      let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+      guard fields.count == 3, fields[1].isEmpty || fields[1].split(separator: ",").contains("memory") else { continue }
+      let (root, name) =
+        fields[1].isEmpty
+        ? ("/sys/fs/cgroup", "memory.max") : ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+      var group = fields[2].split(separator: "/")
+      while true {
+        files.append(([root] + group.map(String.init) + [name]).joined(separator: "/"))
+        guard group.popLast() != nil else { break }
+      }
+    }
+    return files
   }
 
   /// Peak resident memory of this process in bytes (VmHWM on Linux), or nil where it is not known.
@@ -87,6 +103,9 @@ public enum Machine {
       Glibc.exit(code)
     #endif
   }
+
+  /// Makes every printed line appear at once, on a pipe too.
+  public static func printLineByLine() { es_buffer_output_by_lines() }
 
   /// Turns the signals for a broken pipe and an exceeded file size into errors of the calls that caused them.
   public static func turnSignalsIntoErrors() {

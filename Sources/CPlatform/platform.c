@@ -34,3 +34,5 @@ int es_exchange_names(const char *a, const char *b) {
 int es_allowed_processors(void) { return 0; }
 
 #endif
+
+void es_buffer_output_by_lines(void) { setvbuf(stdout, NULL, _IOLBF, 1 << 16); }

@@ -60,6 +60,7 @@ public struct MergeRun: Sendable {
     var members: [(String, JSON)] = [
       ("version", .string(version)), ("recipe", .string(Digest(of: plan.text).description)),
       ("seed", .string(String(plan.options.seed))), ("layout", .string(layoutDigest(plan).description)),
+      ("settings of models", .string(settingsDigest(plan).description)),
       ("non-finite values", .bool(plan.options.allowsNonFinite)),
     ]
     for (path, identity) in try inputIdentities(plan) {
@@ -84,9 +85,19 @@ public struct MergeRun: Sendable {
   }
 
   private static func layoutDigest(_ plan: MergePlan) -> Digest {
-    Digest(
-      of: plan.layout.files.map { "\($0.name) \($0.header.count) \($0.byteCount)" }.joined(separator: "\n")
-        + plan.jobs.map { "\($0.name) \($0.operationText)" }.joined(separator: "\n"))
+    let files = plan.layout.files.map { "\($0.name) \($0.header.count) \($0.byteCount)" }
+    let jobs = plan.jobs.map { "\($0.name) \($0.operationText)" }
+    return Digest(of: (files + jobs).joined(separator: "\n"))
+  }
+
+  /// What configs, adapters and tokenizers say, as far as it reaches the output: how parameters come from what is
+  /// stored, and the small files.
+  private static func settingsDigest(_ plan: MergePlan) -> Digest {
+    let recipes = plan.jobs.flatMap { job in job.inputs.map { "\($0.parameter.recipe)" } }
+    let files = plan.smallFiles.map { file in
+      "\(file.name) \(file.bytes.withUnsafeBytes { Digest(of: $0) })"
+    }
+    return Digest(of: (recipes + files).joined(separator: "\n"))
   }
 
   private static func requireUnchangedInputs(_ plan: MergePlan, since begun: JSON) throws(Problem) {

@@ -6,10 +6,10 @@ internal import EspalierMerging
 enum ModelCard {
   static func text(_ plan: MergePlan) -> String {
     let card = MergeMethods.named(plan.recipe.method)?.card
-    let names = plan.models.map(\.reference.key)
     let licences = plan.models.map { licence($0.checkpoint.folder) }
     var lines = ["---"]
-    let hubNames = names.filter { isHubName($0) }
+    // Only what came from the hub's cache has a name there.
+    let hubNames = plan.models.filter { $0.checkpoint.location.contains("/models--") }.map(\.reference.path)
     if !hubNames.isEmpty { lines += ["base_model:"] + hubNames.map { "- \($0)" } }
     lines += ["tags:", "- merge", "- espalier"]
     let known = Set(licences.compactMap { $0 })
@@ -31,11 +31,6 @@ enum ModelCard {
       "```yaml", plan.text.hasSuffix("\n") ? String(plan.text.dropLast()) : plan.text, "```", "",
     ]
     return lines.joined(separator: "\n")
-  }
-
-  private static func isHubName(_ name: String) -> Bool {
-    let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-    return parts.count == 2 && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." }
   }
 
   /// The licence in the front matter of a model's README, or that a licence file is there.

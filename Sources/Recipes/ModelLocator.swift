@@ -25,7 +25,7 @@ public struct ModelLocator: Sendable {
       "the model \(path)\(revision.map { "@" + $0 } ?? "") is not on this machine",
       remedy: hub
         ? "Looked for a folder of that name and in the Hugging Face cache. Download it (hf download \(path)) or give --models DIR."
-        : "Paths are taken from the recipe's folder, then from the current one.", recipeLine: line)
+        : "Paths are taken from the recipe's folder, then from the current one.", recipeLine: line > 0 ? line : nil)
   }
 
   /// Opens a model with its adapter.
@@ -45,7 +45,7 @@ public struct ModelLocator: Sendable {
       let base = try SafetensorsCheckpoint(at: path)
       guard let adapter, let adapter else { return base }
       return try AdaptedCheckpoint(base: base, adapterAt: adapter)
-    } catch { throw Problems(error.all.map { $0.at(recipeLine: line) }) }
+    } catch { throw Problems(error.all.map { $0.at(recipeLine: line > 0 ? line : nil) }) }
   }
 
   private static func isHubName(_ path: String) -> Bool {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import EspalierBasics
+import EspalierRecipes
 
 @main
 struct Espalier: ParsableCommand {
@@ -21,6 +22,7 @@ struct Espalier: ParsableCommand {
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
   static func main() {
     Machine.turnSignalsIntoErrors()
+    Machine.printLineByLine()
     do {
       var command = try parseAsRoot()
       try command.run()
@@ -51,13 +53,16 @@ struct Failure: Error {
   static let failed: Int32 = 1
   static let badUsage: Int32 = 2
 
-  /// Problems of a recipe, a parameter or an argument are bad usage; all else is a failure.
+  /// Problems of a recipe (they have its line), a parameter or an argument are bad usage; all else is a failure.
   init(_ problems: [Problem], json: Bool) {
     self.problems = problems
     self.json = json
     let usage = ["recipe.", "parameter.", "merge.inputs", "usage."]
     let errors = problems.filter { $0.severity == .error }
-    code = errors.contains { problem in usage.contains { problem.code.rawValue.hasPrefix($0) } } ? 2 : 1
+    let isUsage = errors.contains { problem in
+      problem.context.recipeLine != nil || usage.contains { problem.code.rawValue.hasPrefix($0) }
+    }
+    code = isUsage ? Self.badUsage : Self.failed
   }
 
   func print() {
@@ -66,11 +71,11 @@ struct Failure: Error {
     } else {
       for problem in problems { Machine.writeToStandardError(problem.description + "\n") }
       let errors = problems.filter { $0.severity == .error }.count
-      if errors > 1 { Machine.writeToStandardError("\(errors) errors; nothing was changed\n") }
+      if errors > 1 { Machine.writeToStandardError("\(errors) errors\n") }
     }
   }
 }
 
 enum EspalierVersion {
-  static let text = "0.1.0"
+  static let text = MergeRun.version
 }

@@ -66,6 +66,30 @@ import Testing
     }
   }
 
+  /// 32 GB of inputs: the ceiling holds whatever the size. The merge is watched for some seconds, in the largest
+  /// tensors, which come first, and then stopped.
+  @Test func theCeilingHoldsWhateverTheSize() throws {
+    try withSparseModels(layers: 80, width: 5760) { folder in
+      let room = FileSystem.freeBytes(at: folder) ?? 0
+      guard room > 14_000_000_000 else {
+        print("NOT RUN: theCeilingHoldsWhateverTheSize needs 14 GB of room for its output, here are \(room) bytes")
+        return
+      }
+      let run = try Program(["merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--memory", "256M", "--quiet"])
+      let end = Machine.monotonicSeconds + 5
+      var watched = 0
+      run.wait {
+        watched = max(watched, run.peakResidentBytes ?? 0)
+        return Machine.monotonicSeconds > end
+      }
+      run.killAtOnce()
+      _ = try run.wait()
+      print("--memory 256M on 32 GB of inputs: \(watched) bytes at most in 5 s")
+      #expect(FileSystem.isFolder("\(folder)/merged.partial"), "it was at work")
+      #expect(watched > 4 << 20 && watched <= 256 << 20)
+    }
+  }
+
   @Test func aCeilingTooLowNamesTheTensorAndTheLeastThatWouldDo() throws {
     try withSparseModels(layers: 1, width: 512) { folder in
       let arguments = ["merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--threads", "1", "--memory"]

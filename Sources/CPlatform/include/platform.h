@@ -7,3 +7,6 @@ int es_exchange_names(const char *a, const char *b);
 
 /// Processors this process may run on, or 0 if the system does not tell.
 int es_allowed_processors(void);
+
+/// Makes standard output pass on every line as it ends, whatever it is connected to.
+void es_buffer_output_by_lines(void);

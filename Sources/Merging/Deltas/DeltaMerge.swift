@@ -214,6 +214,19 @@ enum DeltaCards {
   static let int8Mask = ParameterCard(
     "int8_mask", .flag, default: .flag(false), "Accepted for mergekit's recipes; has no effect here.")
 
+  static let gamma = ParameterCard(
+    "gamma", .number(0...1), scope: .nonBase, default: .number(0.01), "Share of largest changes that is dropped.")
+  static let epsilon = ParameterCard(
+    "epsilon", .number(0...1), scope: .nonBase, default: .number(0.15),
+    "Half the spread of the keep probabilities around the density.")
+
+  static let dareNotes =
+    "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
+  static let breadcrumbsNotes =
+    "If density + gamma exceeds 1, fewer outliers are dropped, so that the density is kept, as in mergekit. Among equal magnitudes the first by index count as smaller."
+  static let dellaNotes =
+    "Rows are those of the tensor with its first dimension as rows; a vector is one row. rescale: true is one factor a tensor, as in mergekit, which is biased toward large changes; inverse_density divides each element by its own probability, as published. A row of one element is kept with the density."
+
   static func density(_ meaning: String = "Share of the change that is kept.") -> ParameterCard {
     ParameterCard("density", .number(0...1), scope: .nonBase, default: .number(1), meaning)
   }

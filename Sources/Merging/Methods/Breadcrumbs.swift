@@ -8,14 +8,8 @@ public struct Breadcrumbs: DeltaMethod {
     source: "davari2024breadcrumbs",
     parameters: DeltaCards.all(
       normalize: false, rescale: false,
-      more: [
-        ParameterCard(
-          "gamma", .number(0...1), scope: .nonBase, default: .number(0.01),
-          "Share of largest changes that is dropped.")
-      ]),
-    notes:
-      "If density + gamma exceeds 1, fewer outliers are dropped, so that the density is kept, as in mergekit. Among equal magnitudes the first by index count as smaller."
-  )
+      more: [DeltaCards.gamma]),
+    notes: DeltaCards.breadcrumbsNotes)
   static let sparsification = Sparsification.magnitudeWithoutOutliers
   static let elects = false
   let core: DeltaMerge

@@ -7,9 +7,7 @@ public struct DareLinear: DeltaMethod {
     name: "dare_linear", summary: "Drops changes at random, rescales the rest, and adds them.", source: "yu2024dare",
     parameters: DeltaCards.all(
       normalize: false, rescale: true),
-    notes:
-      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
-  )
+    notes: DeltaCards.dareNotes)
   static let sparsification = Sparsification.random
   static let elects = false
   let core: DeltaMerge

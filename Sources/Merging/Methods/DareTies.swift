@@ -8,9 +8,7 @@ public struct DareTies: DeltaMethod {
     source: "yu2024dare",
     parameters: DeltaCards.all(
       normalize: false, rescale: true),
-    notes:
-      "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
-  )
+    notes: DeltaCards.dareNotes)
   static let sparsification = Sparsification.random
   static let elects = true
   let core: DeltaMerge
