@@ -52,6 +52,7 @@ struct Merge: ParsableCommand {
       throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
     }
     // The folder is renamed into place, which needs a name.
+    guard FileSystem.isFile(recipe) else { throw ValidationError("There is no recipe \(recipe).") }
     if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
       throw ValidationError("--output needs the name of a folder.")
     }
