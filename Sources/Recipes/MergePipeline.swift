@@ -139,8 +139,9 @@ public struct MergePipeline: Sendable {
       do throws(Problem) {
         if isLast {
           report = try MergeRun.execute(plan, listener: listener)
-        } else if try !options.policy.resume || !MergeRun.isFinished(plan, listener: listener) {
-          _ = try MergeRun.execute(plan, keepingJournal: true, listener: listener)
+        } else {
+          let isFinished = options.policy.resume ? try MergeRun.isFinished(plan, listener: listener) : false
+          if !isFinished { _ = try MergeRun.execute(plan, keepingJournal: true, listener: listener) }
         }
       } catch {
         throw Problems([error])
