@@ -31,14 +31,30 @@ public enum FileHash {
         hash.update(bufferPointer: UnsafeRawBufferPointer(piece))
         done += piece.count
       }
-      return hash.finalize().map { byte in
-        let digits = String(byte, radix: 16)
-        return digits.count == 1 ? "0" + digits : digits
-      }.joined()
+      return hex(hash.finalize())
     #else
       throw Problem(
         .sha256Unavailable, "this program was built without SHA-256", remedy: "Build it with the trait SHA256.",
         file: file.path)
     #endif
   }
+
+  /// SHA-256 of bytes in memory, in hex.
+  public static func sha256(of bytes: [UInt8]) throws(Problem) -> String {
+    #if SHA256
+      return hex(Crypto.SHA256.hash(data: bytes))
+    #else
+      throw Problem(
+        .sha256Unavailable, "this program was built without SHA-256", remedy: "Build it with the trait SHA256.")
+    #endif
+  }
+
+  #if SHA256
+    private static func hex(_ digest: SHA256Digest) -> String {
+      digest.map { byte in
+        let digits = String(byte, radix: 16)
+        return digits.count == 1 ? "0" + digits : digits
+      }.joined()
+    }
+  #endif
 }

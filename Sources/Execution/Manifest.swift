@@ -12,9 +12,11 @@ public enum Manifest {
   /// - Parameters:
   ///   - made: what made the output: verb, version, recipe, seed, as the caller words it.
   ///   - records: digests of every tensor written and read.
+  ///   - small: every other file of the folder but the manifest.
   ///   - fileDigests: SHA-256 of files by name, where asked for.
   public static func json(
-    made: [(String, JSON)], layout: OutputLayout, records: [TensorRecord], fileDigests: [String: String]
+    made: [(String, JSON)], layout: OutputLayout, records: [TensorRecord], small: [(name: String, bytes: [UInt8])],
+    fileDigests: [String: String]
   ) -> JSON {
     let digestOf = Dictionary(
       records.map { (ExactString($0.tensor), $0.digest) }, uniquingKeysWith: { first, _ in first })
@@ -39,8 +41,17 @@ public enum Manifest {
         ))
       return .object(members)
     }
+    let smallFiles = small.map { file -> JSON in
+      var members: [(String, JSON)] = [
+        ("name", .string(file.name)), ("bytes", .number(file.bytes.count)),
+        ("xxh3", .string(file.bytes.withUnsafeBytes { Digest(of: $0) }.description)),
+      ]
+      if let sha = fileDigests[file.name] { members.append(("sha256", .string(sha))) }
+      return .object(members)
+    }
     return .object(
-      [("espalier_manifest", .number(format))] + made + [("inputs", inputs(records)), ("files", .array(files))])
+      [("espalier_manifest", .number(format))] + made
+        + [("inputs", inputs(records)), ("files", .array(files)), ("small_files", .array(smallFiles))])
   }
 
   /// The digest of a header's JSON, as readers of the file take it.

@@ -35,47 +35,6 @@ public final class OutputFolder: Sendable {
     }
   }
 
-  public static func partialPath(for path: String) -> String { path + ".partial" }
-
-  /// What stands in the way of writing to `path`, found without touching anything.
-  public static func obstacles(at path: String, policy: Policy, bytes: Int) -> [Problem] {
-    var problems: [Problem] = []
-    if FileSystem.kind(path) != nil, !policy.force {
-      problems.append(
-        Problem(
-          .outputExists, "the output exists already",
-          remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
-    } else if !mayBeReplaced(path) {
-      problems.append(
-        Problem(
-          .outputExists, "there is something that was not written by espalier; --force does not replace it",
-          remedy: "Choose another name, or remove it yourself.", file: path))
-    }
-    let partial = partialPath(for: path)
-    let partialThere = FileSystem.kind(partial) != nil
-    if partialThere, !policy.resume, !policy.force {
-      problems.append(
-        Problem(
-          .outputPartial, "an unfinished output of an earlier run is there",
-          remedy: "Continue it with --resume, or start over with --force.", file: partial))
-    }
-    if !partialThere, let free = FileSystem.freeBytes(at: path), free < bytes {
-      problems.append(
-        Problem(
-          .outputSpace,
-          "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
-          remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
-    }
-    return problems
-  }
-
-  /// Whether nothing is lost at `path` that is not an output of ours.
-  private static func mayBeReplaced(_ path: String) -> Bool {
-    guard let kind = FileSystem.kind(path) else { return true }
-    return kind == .folder
-      && (FileSystem.isFile("\(path)/\(Manifest.fileName)") || (try? FileSystem.list(path).isEmpty) == true)
-  }
-
   /// Opens the output for writing.
   ///
   /// - Parameter fingerprint: everything the bytes depend on (recipe, seed, inputs, version); a partial folder of
@@ -88,9 +47,7 @@ public final class OutputFolder: Sendable {
     self.fingerprint = fingerprint
     partial = Self.partialPath(for: path)
     replacing = FileSystem.kind(path) != nil
-    if replacing && !policy.force {
-      throw Problem(.outputExists, "the output exists already", remedy: "Give --force to replace it.", file: path)
-    }
+    if let conflict = Self.conflicts(at: path, policy: policy).first { throw conflict }
     let journalPath = "\(partial)/\(Journal.fileName)"
     var finished: [TensorRecord] = []
     if policy.resume, let opened = try Journal.resume(at: journalPath) {
@@ -99,13 +56,8 @@ public final class OutputFolder: Sendable {
       finished = opened.records
     } else {
       if FileSystem.kind(partial) != nil {
-        guard policy.force || policy.resume else {
-          throw Problem(
-            .outputPartial, "an unfinished output of an earlier run is there",
-            remedy: "Continue it with --resume, or start over with --force.", file: partial)
-        }
         try Journal.requireUnused(at: journalPath)
-        try FileSystem.remove(partial)
+        try Self.discard(partial)
       }
       try FileSystem.createParents(of: partial)
       try FileSystem.createFolder(partial)
@@ -129,7 +81,7 @@ public final class OutputFolder: Sendable {
     guard changed.isEmpty else {
       throw Problem(
         .journalMismatch,
-        "the unfinished output belongs to another run; changed since: \(changed.joined(separator: ", "))",
+        "what is there belongs to another run; changed since: \(changed.joined(separator: ", "))",
         remedy: "Restore what changed, or start over with --force.", file: path)
     }
   }
@@ -190,21 +142,36 @@ public final class OutputFolder: Sendable {
   }
 
   /// Adds the small files, makes everything durable and gives the folder its name.
-  public func commit(adding small: [(name: String, bytes: [UInt8])]) throws(Problem) {
+  ///
+  /// - Parameter keepingJournal: whether the folder keeps its journal, for ``isFinished(at:fingerprint:)``.
+  public func commit(
+    adding small: [(name: String, bytes: [UInt8])], keepingJournal: Bool = false
+  ) throws(Problem) {
     for file in files { try file.sync() }
     for (name, bytes) in small {
       let file = try File.writing("\(partial)/\(name)", truncate: true)
       try file.write(bytes, at: 0)
       try file.sync()
     }
-    try FileSystem.remove("\(partial)/\(Journal.fileName)")
     try FileSystem.syncFolder(partial)
-    if replacing {
-      try FileSystem.exchange(partial, path)
-      try FileSystem.remove(partial)
-    } else {
-      try FileSystem.rename(partial, to: path)
-    }
+    if replacing { try Self.replace(path, with: partial) } else { try FileSystem.rename(partial, to: path) }
     try FileSystem.syncFolder(FileSystem.parent(of: path))
+    // Until the folder has its name, the journal tells it to be ours.
+    if !keepingJournal { try FileSystem.remove("\(path)/\(Journal.fileName)") }
+  }
+
+  /// Whether a finished output that kept its journal is at `path`.
+  ///
+  /// - Parameter fingerprint: what the run is begun with.
+  /// - Throws: if the output at `path` is of another run, or its journal is gone.
+  public static func isFinished(at path: String, fingerprint: JSON) throws(Problem) -> Bool {
+    guard FileSystem.kind(path) != nil else { return false }
+    guard let found = try Journal.resume(at: "\(path)/\(Journal.fileName)") else {
+      throw Problem(
+        .journalMismatch, "there is no journal that tells what run this is of",
+        remedy: "Start over with --force.", file: path)
+    }
+    try requireSame(found.fingerprint, fingerprint, at: path)
+    return true
   }
 }

@@ -9,7 +9,8 @@ extension Problem.Code {
   public static let verifyMismatch = Problem.Code("verify.mismatch")
 }
 
-/// Checks an output folder against its manifest, byte for byte.
+/// Checks an output folder against its manifest, byte for byte: every file that the manifest names, and that nothing
+/// else there would be loaded as weights.
 public enum Verification {
   public struct Outcome: Sendable {
     public var tensors: Int
@@ -30,12 +31,16 @@ public enum Verification {
     }
     let json: JSON
     do throws(Problem) { json = try JSON(parsing: try FileSystem.read(path)) } catch { throw error.at(file: path) }
-    guard json["espalier_manifest"]?.integer == Manifest.format, let files = json["files"]?.array else {
+    guard json["espalier_manifest"]?.integer == Manifest.format, let files = json["files"]?.array, !files.isEmpty,
+      let smallFiles = json["small_files"]?.array
+    else {
       throw Problem(.manifestInvalid, "the manifest is not one this version can read", file: path)
     }
     var outcome = Outcome(tensors: 0, bytes: 0, problems: [])
     var checks: [TensorCheck] = []
     for file in files { try add(file, in: folder, manifest: path, to: &checks, outcome: &outcome) }
+    for file in smallFiles { try check(small: file, in: folder, manifest: path, outcome: &outcome) }
+    outcome.problems += try unlisted(in: folder, files: files + smallFiles)
     listener.receive(.began(stage: "verify", totalBytes: outcome.bytes))
     let found = Mutex<[(Int, Problem)]>([])
     let pool = WorkerPool(threads: threads)
@@ -93,13 +98,7 @@ public enum Verification {
           .verifyMismatch, "the header is not the one that was written: \(header.digest), expected \(headerDigest)",
           file: file.path))
     }
-    if let sha = entry["sha256"]?.string {
-      let found = try FileHash.sha256(of: file)
-      if found != sha {
-        outcome.problems.append(
-          Problem(.verifyMismatch, "SHA-256 is \(found), expected \(sha)", file: file.path))
-      }
-    }
+    try check(sha256: entry, of: file, outcome: &outcome)
     let stored = Dictionary(
       header.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
     if stored.count != tensors.count {
@@ -125,5 +124,49 @@ public enum Verification {
         TensorCheck(file: file, name: name, offset: offset, byteCount: there.byteCount, digest: digest))
       outcome.bytes += there.byteCount
     }
+  }
+
+  private static func check(sha256 entry: JSON, of file: File, outcome: inout Outcome) throws(Problem) {
+    guard let sha = entry["sha256"]?.string else { return }
+    let found = try FileHash.sha256(of: file)
+    guard found != sha else { return }
+    outcome.problems.append(Problem(.verifyMismatch, "SHA-256 is \(found), expected \(sha)", file: file.path))
+  }
+
+  // MARK: - Other files
+
+  private static func check(
+    small entry: JSON, in folder: String, manifest: String, outcome: inout Outcome
+  ) throws(Problem) {
+    guard let name = entry["name"]?.string, !name.contains("/"), let bytes = entry["bytes"]?.integer,
+      let digest = entry["xxh3"]?.string.flatMap({ Digest($0) })
+    else { throw Problem(.manifestInvalid, "a file's entry is incomplete", file: manifest) }
+    do throws(Problem) {
+      let file = try File.reading("\(folder)/\(name)")
+      let size = try file.size()
+      guard size == bytes else {
+        throw Problem(.verifyMismatch, "the file has \(size) bytes, expected \(bytes)", file: file.path)
+      }
+      let found = try file.read(size, at: 0).withUnsafeBytes { Digest(of: $0) }
+      guard found == digest else {
+        throw Problem(
+          .verifyMismatch, "the bytes are not those that were written: \(found), expected \(digest)",
+          remedy: "The file was changed or damaged since; make it again.", file: file.path)
+      }
+      try check(sha256: entry, of: file, outcome: &outcome)
+    } catch { outcome.problems.append(error) }
+  }
+
+  /// Files that a reader of the folder would take weights from, and that the manifest does not name.
+  private static func unlisted(in folder: String, files: [JSON]) throws(Problem) -> [Problem] {
+    let listed = Set(files.compactMap { $0["name"]?.string })
+    let endings = [".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf"]
+    return try FileSystem.list(folder)
+      .filter { name in !listed.contains(name) && endings.contains { name.hasSuffix($0) } }
+      .map {
+        Problem(
+          .verifyMismatch, "the manifest does not name this file of weights",
+          remedy: "It was not written with the others; remove it.", file: "\(folder)/\($0)")
+      }
   }
 }

@@ -4,7 +4,8 @@ internal import EspalierExecution
 /// A recipe file from text to output: its documents in the order in which they need each other.
 ///
 /// A file with one document is one merge. With several, the named ones are merged first, into `OUT.stages/NAME`, and
-/// the others use them as models; the stages are removed when the last is done.
+/// the others use them as models; the stages are removed when the last is done. Until then they keep their journals, by
+/// which a resumed run knows those that are finished.
 public struct MergePipeline: Sendable {
   private let file: String
   private let source: String
@@ -26,8 +27,16 @@ public struct MergePipeline: Sendable {
       source = String(decoding: try FileSystem.read(file, limit: 16 << 20), as: UTF8.self)
     } catch { throw Problems([error]) }
     recipes = try Self.ordered(try Recipe.read(source, file: file, warnings: &warnings), file: file)
-    first = try MergePlan.prepare(
-      recipes[0], text: source, file: file, options: Self.options(options, stage: recipes.count > 1 ? recipes[0] : nil))
+    var problems = Problems(Self.foreseen(recipes, file: file, options: options))
+    do throws(Problems) {
+      first = try MergePlan.prepare(
+        recipes[0], text: source, file: file,
+        options: Self.options(options, stage: recipes.count > 1 ? recipes[0] : nil))
+    } catch {
+      problems.all += error.all
+      throw problems
+    }
+    guard problems.all.isEmpty else { throw problems }
     self.warnings = warnings + first.warnings
   }
 
@@ -76,12 +85,36 @@ public struct MergePipeline: Sendable {
     return done
   }
 
+  /// What is known to stand in the way of documents after the first, which are planned only when their inputs exist:
+  /// models that are not on this machine, an output that may not be written, a stage that is there already.
+  private static func foreseen(_ recipes: [Recipe], file: String, options: MergeOptions) -> [Problem] {
+    guard recipes.count > 1 else { return [] }
+    var problems = Problems(OutputFolder.obstacles(at: options.output, policy: options.policy, bytes: 0))
+    let locator = ModelLocator(recipeFolder: FileSystem.parent(of: file), models: options.models)
+    let stages = Set(recipes.compactMap(\.name))
+    for (index, recipe) in recipes.enumerated() {
+      if (1..<recipes.count - 1).contains(index) {
+        let stage = Self.options(options, stage: recipe)
+        problems.all += OutputFolder.obstacles(at: stage.output, policy: stage.policy, bytes: 0)
+      }
+      for model in recipe.models where !stages.contains(model.path) {
+        do throws(Problems) {
+          problems.all += try OutputOverlap.problems(writing: options.output, reading: model, locator: locator)
+        } catch {
+          // Of the first document its own plan tells.
+          if index > 0 { problems.all += error.all }
+        }
+      }
+    }
+    return problems.inFile(file).all.uniqued()
+  }
+
   private static func options(_ options: MergeOptions, stage: Recipe?) -> MergeOptions {
     guard let name = stage?.name else { return options }
     var options = options
     options.output = "\(stages(options))/\(name)"
-    // A finished stage of an interrupted run is made again: only an unfinished one can be told to be of this run.
-    options.policy = OutputFolder.Policy(resume: options.policy.resume, force: true)
+    // A finished stage is no obstacle to a resumed run: it is kept if it is of this run, and else an error.
+    options.policy.force = options.policy.force || options.policy.resume
     return options
   }
 
@@ -103,14 +136,30 @@ public struct MergePipeline: Sendable {
           references: finished)
         for problem in plan.warnings { listener.receive(.problem(problem)) }
       }
-      do throws(Problem) { report = try MergeRun.execute(plan, listener: listener) } catch {
+      do throws(Problem) {
+        if isLast {
+          report = try MergeRun.execute(plan, listener: listener)
+        } else {
+          let isFinished = options.policy.resume ? try MergeRun.isFinished(plan, listener: listener) : false
+          if !isFinished { _ = try MergeRun.execute(plan, keepingJournal: true, listener: listener) }
+        }
+      } catch {
         throw Problems([error])
       }
       if let name = recipe.name, !isLast { finished[name] = plan.options.output }
     }
-    if recipes.count > 1 { try? FileSystem.remove(Self.stages(options)) }
+    removeStages(Array(finished.values))
     guard let report else { throw Problems([Problem(.recipeValue, "the recipe has no document", file: file)]) }
     return MergeReport(report)
+  }
+
+  /// Removes the stages of this run, and their folder if nothing else is in it. The output is complete already, so
+  /// that what cannot be removed is only left behind.
+  private func removeStages(_ stages: [String]) {
+    guard !stages.isEmpty else { return }
+    for stage in stages { try? FileSystem.remove(stage) }
+    let folder = Self.stages(options)
+    if (try? FileSystem.list(folder).isEmpty) == true { try? FileSystem.remove(folder) }
   }
 
   // MARK: - What will be done

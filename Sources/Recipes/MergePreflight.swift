@@ -15,7 +15,9 @@ extension MergePlan {
     var problems = Problems()
     let families = try Architecture.families(with: options.architectures)
     let locator = ModelLocator(recipeFolder: FileSystem.parent(of: file), models: options.models)
-    let opened = open(recipe, locator: locator, families: families, references: references, problems: &problems)
+    let opened = open(
+      recipe, output: options.output, locator: locator, families: families, references: references,
+      problems: &problems)
     guard let method = MergeMethods.named(recipe.method), problems.errors.isEmpty else { throw problems.inFile(file) }
 
     requireOneFamily(opened, recipe: recipe, problems: &problems)
@@ -69,7 +71,7 @@ extension MergePlan {
   }
 
   private static func open(
-    _ recipe: Recipe, locator: ModelLocator, families: [Architecture], references: [String: String],
+    _ recipe: Recipe, output: String, locator: ModelLocator, families: [Architecture], references: [String: String],
     problems: inout Problems
   ) -> [MergePlanner.OpenModel] {
     var opened: [MergePlanner.OpenModel] = []
@@ -77,6 +79,7 @@ extension MergePlan {
       do throws(Problems) {
         var found = reference
         if let path = references[reference.path] { found.path = path }
+        problems.all += try OutputOverlap.problems(writing: output, reading: found, locator: locator)
         let checkpoint = try locator.open(found)
         do throws(Problem) {
           opened.append(

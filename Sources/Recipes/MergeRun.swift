@@ -20,9 +20,10 @@ public struct MergeRun: Sendable {
 
   public static let version = "0.1.0"
 
+  /// - Parameter keepingJournal: whether the output keeps its journal, for ``isFinished(_:listener:)``.
   /// - Throws: the first problem; what was finished stays for `--resume`, and inputs are never touched.
   public static func execute(
-    _ plan: MergePlan, listener: any ProgressListener
+    _ plan: MergePlan, keepingJournal: Bool = false, listener: any ProgressListener
   ) throws(Problem) -> Report {
     let start = Machine.monotonicSeconds
     let output = try OutputFolder(
@@ -33,26 +34,50 @@ public struct MergeRun: Sendable {
       listener: listener)
     let kept = try runner.run(plan.jobs, into: output, plan: plan.memory)
     try requireUnchangedInputs(plan, since: output.fingerprint)
-    var digests: [String: String] = [:]
-    if plan.options.sha256 {
-      for file in output.weightFiles { digests[file.name] = try FileHash.sha256(of: try File.reading(file.path)) }
-    }
+    let small = otherFiles(plan)
     let manifest = Manifest.json(
-      made: provenance(plan), layout: plan.layout, records: output.finishedRecords(), fileDigests: digests)
-    var small = plan.smallFiles
-    if let index = plan.layout.index {
-      small.append(("model.safetensors.index.json", Array((index.text(pretty: true) + "\n").utf8)))
-    }
-    small.append((Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8)))
-    small.append(("mergekit_config.yml", Array(plan.text.utf8)))
-    small.append(("README.md", Array(ModelCard.text(plan).utf8)))
-    try output.commit(adding: small)
+      made: provenance(plan), layout: plan.layout, records: output.finishedRecords(), small: small,
+      fileDigests: plan.options.sha256 ? try sha256(output, small) : [:])
+    try output.commit(
+      adding: small + [(Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8))],
+      keepingJournal: keepingJournal)
     let seconds = Machine.monotonicSeconds - start
     listener.receive(.ended(stage: "merge", seconds: seconds))
     return Report(
       output: plan.options.output, tensors: plan.jobs.count, kept: kept, bytesWritten: plan.layout.byteCount,
       bytesMoved: plan.movedBytes, seconds: seconds, predictedPeakBytes: plan.memory.predictedPeak,
       peakBytes: Machine.peakResidentBytes, threads: plan.memory.threads)
+  }
+
+  /// Whether an earlier run of the same plan, told to keep its journal, has finished: its output is there and whole.
+  ///
+  /// - Throws: if what is there is of another run, or was changed since.
+  public static func isFinished(_ plan: MergePlan, listener: any ProgressListener) throws(Problem) -> Bool {
+    let path = plan.options.output
+    guard try OutputFolder.isFinished(at: path, fingerprint: try fingerprint(plan)) else { return false }
+    let outcome = try Verification.verify(path, threads: plan.options.threads, listener: listener)
+    if let problem = outcome.problems.first { throw problem }
+    return true
+  }
+
+  /// What is written beside the weights and the manifest.
+  private static func otherFiles(_ plan: MergePlan) -> [(name: String, bytes: [UInt8])] {
+    var files = plan.smallFiles
+    if let index = plan.layout.index {
+      files.append(("model.safetensors.index.json", Array((index.text(pretty: true) + "\n").utf8)))
+    }
+    files.append(("mergekit_config.yml", Array(plan.text.utf8)))
+    files.append(("README.md", Array(ModelCard.text(plan).utf8)))
+    return files
+  }
+
+  private static func sha256(
+    _ output: OutputFolder, _ small: [(name: String, bytes: [UInt8])]
+  ) throws(Problem) -> [String: String] {
+    var digests: [String: String] = [:]
+    for file in output.weightFiles { digests[file.name] = try FileHash.sha256(of: try File.reading(file.path)) }
+    for file in small { digests[file.name] = try FileHash.sha256(of: file.bytes) }
+    return digests
   }
 
   /// Everything the output's bytes depend on; a partial output is continued only if all of it is the same.

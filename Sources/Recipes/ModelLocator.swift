@@ -28,22 +28,29 @@ public struct ModelLocator: Sendable {
         : "Paths are taken from the recipe's folder, then from the current one.", recipeLine: line > 0 ? line : nil)
   }
 
-  /// Opens a model with its adapter.
-  public func open(_ reference: ModelReference) throws(Problems) -> any Checkpoint {
+  /// The folders or files of a model and of its adapter.
+  func paths(of reference: ModelReference) throws(Problems) -> (model: String, adapter: String?) {
     var problems = Problems()
-    let line = reference.line
-    let path = problems.collect { () throws(Problem) in
-      try locate(reference.path, revision: reference.revision, line: line)
+    let model = problems.collect { () throws(Problem) in
+      try locate(reference.path, revision: reference.revision, line: reference.line)
     }
-    let adapter: String?? = reference.adapter.map { adapter in
-      problems.collect { () throws(Problem) in
-        try locate(adapter, revision: reference.adapterRevision, line: line)
+    var adapter: String?
+    if let path = reference.adapter {
+      adapter = problems.collect { () throws(Problem) in
+        try locate(path, revision: reference.adapterRevision, line: reference.line)
       }
     }
-    guard problems.all.isEmpty, let path else { throw problems }
+    guard problems.all.isEmpty, let model else { throw problems }
+    return (model, adapter)
+  }
+
+  /// Opens a model with its adapter.
+  public func open(_ reference: ModelReference) throws(Problems) -> any Checkpoint {
+    let line = reference.line
+    let (path, adapter) = try paths(of: reference)
     do throws(Problems) {
       let base = try SafetensorsCheckpoint(at: path)
-      guard let adapter, let adapter else { return base }
+      guard let adapter else { return base }
       return try AdaptedCheckpoint(base: base, adapterAt: adapter)
     } catch { throw Problems(error.all.map { $0.at(recipeLine: line > 0 ? line : nil) }) }
   }

@@ -62,6 +62,57 @@ import Testing
     }
   }
 
+  /// A folder that only bears the name of a partial output is not removed, whatever is asked for.
+  @Test(arguments: [(true, false), (false, true), (true, true), (false, false)])
+  func aFolderOfTheUserIsNotRemoved(_ resume: Bool, _ force: Bool) throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/out"
+      try FileSystem.createFolder(path + ".partial")
+      try FileSystem.write([1], to: path + ".partial/mine")
+      let found = problem { try Sample.open(path, resume: resume, force: force) }
+      #expect(found?.code == .outputPartial && found?.remedy?.contains("--force") == false)
+      let policy = OutputFolder.Policy(resume: resume, force: force)
+      #expect(OutputFolder.obstacles(at: path, policy: policy, bytes: 1).map(\.code) == [.outputPartial])
+      #expect(try FileSystem.list(path + ".partial") == ["mine"])
+    }
+  }
+
+  /// Where names cannot be exchanged, the old output steps aside.
+  @Test func replacingWithoutExchange() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/out"
+      try Sample.make(at: path)
+      try FileSystem.createFolder("\(folder)/new")
+      try FileSystem.write([7], to: "\(folder)/new/seven")
+      let new = "\(folder)/new"
+      let refuse = { (_: String, _: String) throws(Problem) in throw Problem(.fileWrite, "not supported") }
+      try FileSystem.createFolder("\(path).replaced")
+      #expect(problem { try OutputFolder.replace(path, with: new, exchange: refuse) }?.code == .outputExists)
+      #expect(try contents(path) == Sample.contents)
+      try FileSystem.remove("\(path).replaced")
+      // What cannot be renamed leaves the old output where it was.
+      #expect(problem { try OutputFolder.replace(path, with: new + "er", exchange: refuse) }?.code == .fileMissing)
+      #expect(try contents(path) == Sample.contents)
+      try OutputFolder.replace(path, with: new, exchange: refuse)
+      #expect(try FileSystem.list(folder) == ["out"])
+      #expect(try FileSystem.list(path) == ["seven"])
+    }
+  }
+
+  /// A finished output that kept its journal tells what run it is of.
+  @Test func finishedOutputs() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/out"
+      #expect(try !OutputFolder.isFinished(at: path, fingerprint: Sample.fingerprint))
+      try Sample.make(at: path, keepingJournal: true)
+      #expect(try OutputFolder.isFinished(at: path, fingerprint: Sample.fingerprint))
+      #expect(problem { try OutputFolder.isFinished(at: path, fingerprint: ["recipe": "s"]) }?.code == .journalMismatch)
+      try FileSystem.remove("\(path)/\(Journal.fileName)")
+      let found = problem { try OutputFolder.isFinished(at: path, fingerprint: Sample.fingerprint) }
+      #expect(found?.code == .journalMismatch)
+    }
+  }
+
   /// Tensors that the journal holds are hashed again; what is damaged since, or was never finished, is redone.
   @Test func resumeRedoesWhatIsNotProven() throws {
     try withTemporaryFolder { folder in

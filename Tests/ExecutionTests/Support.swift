@@ -73,17 +73,19 @@ enum Sample {
     return try runner.run(jobs, into: output, plan: try runner.plan(jobs, layout: layout, headerBytes: 0))
   }
 
-  static func commit(_ output: OutputFolder) throws {
+  static func commit(_ output: OutputFolder, keepingJournal: Bool = false) throws {
+    let small = [(name: "config.json", bytes: Array("{}".utf8))]
     let manifest = Manifest.json(
-      made: [("verb", "test")], layout: layout, records: output.finishedRecords(), fileDigests: [:])
-    try output.commit(adding: [(Manifest.fileName, manifest.bytes(pretty: true))])
+      made: [("verb", "test")], layout: layout, records: output.finishedRecords(), small: small, fileDigests: [:])
+    try output.commit(
+      adding: small + [(Manifest.fileName, manifest.bytes(pretty: true))], keepingJournal: keepingJournal)
   }
 
   /// A finished output.
-  static func make(at path: String) throws {
+  static func make(at path: String, keepingJournal: Bool = false) throws {
     let output = try open(path)
     _ = try run(jobs(), into: output)
-    try commit(output)
+    try commit(output, keepingJournal: keepingJournal)
   }
 }
 

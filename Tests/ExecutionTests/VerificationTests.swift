@@ -77,6 +77,43 @@ import Testing
     }
   }
 
+  /// The small files count as the weights do.
+  @Test func smallFiles() throws {
+    try withOutput { path in
+      let config = "\(path)/config.json"
+      for bytes in [Array("[]".utf8), Array("{} ".utf8)] {
+        try FileSystem.write(bytes, to: config)
+        let problems = try verify(path).problems
+        #expect(problems.map(\.code) == [.verifyMismatch] && problems.first?.context.file == config)
+      }
+      try FileSystem.remove(config)
+      #expect(try verify(path).problems.map(\.code) == [.fileMissing])
+    }
+  }
+
+  /// Weights that a reader of the folder would take for its own; other files are the user's.
+  @Test func weightsThatTheManifestDoesNotName() throws {
+    try withOutput { path in
+      for name in ["notes.txt", Journal.fileName] { try FileSystem.write([1], to: "\(path)/\(name)") }
+      #expect(try verify(path).problems.isEmpty)
+      for name in ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"] {
+        try FileSystem.write([1], to: "\(path)/\(name)")
+        let problems = try verify(path).problems
+        #expect(problems.map(\.code) == [.verifyMismatch] && problems.first?.context.file == "\(path)/\(name)")
+        try FileSystem.remove("\(path)/\(name)")
+      }
+    }
+  }
+
+  @Test func anEmptyListOfFiles() throws {
+    try withOutput { path in
+      let manifest = "\(path)/\(Manifest.fileName)"
+      try FileSystem.write(
+        Array(#"{"espalier_manifest": 1, "files": [], "small_files": []}"#.utf8), to: manifest)
+      #expect(problem { try verify(path) }?.code == .manifestInvalid)
+    }
+  }
+
   @Test func withoutManifest() throws {
     try withTemporaryFolder { folder in
       #expect(problem { try verify(folder) }?.code == .manifestMissing)
@@ -116,7 +153,7 @@ import Testing
       _ = try Sample.run(Sample.jobs(), into: output)
       let wrong = String(repeating: "0", count: 64)
       let manifest = Manifest.json(
-        made: [], layout: Sample.layout, records: output.finishedRecords(),
+        made: [], layout: Sample.layout, records: output.finishedRecords(), small: [],
         fileDigests: [Sample.layout.files[0].name: wrong])
       try output.commit(adding: [(Manifest.fileName, manifest.bytes())])
       #expect(try verify(path).problems.map(\.code) == [.verifyMismatch])

@@ -1,0 +1,91 @@
+public import EspalierBasics
+
+// What lies at the place of an output, and what of it may go. Nothing is ever removed that is not ours.
+
+extension OutputFolder {
+  public static func partialPath(for path: String) -> String { path + ".partial" }
+
+  /// What stands in the way of writing to `path`, found without touching anything.
+  public static func obstacles(at path: String, policy: Policy, bytes: Int) -> [Problem] {
+    var problems = conflicts(at: path, policy: policy)
+    if FileSystem.kind(partialPath(for: path)) == nil, let free = FileSystem.freeBytes(at: path), free < bytes {
+      problems.append(
+        Problem(
+          .outputSpace,
+          "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
+          remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
+    }
+    return problems
+  }
+
+  /// What is at `path` or at its partial folder and must stay.
+  static func conflicts(at path: String, policy: Policy) -> [Problem] {
+    var problems: [Problem] = []
+    if FileSystem.kind(path) != nil, !policy.force {
+      problems.append(
+        Problem(
+          .outputExists, "the output exists already",
+          remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
+    } else if !isFree(path, for: [Manifest.fileName]) {
+      problems.append(
+        Problem(
+          .outputExists, "there is something that was not written by espalier; --force does not replace it",
+          remedy: "Choose another name, or remove it yourself.", file: path))
+    }
+    let partial = partialPath(for: path)
+    if !isFree(partial, for: [Journal.fileName, Manifest.fileName]) {
+      problems.append(
+        Problem(
+          .outputPartial, "there is something that was not written by espalier, where the output is prepared",
+          remedy: "Choose another name for the output, or remove it yourself.", file: partial))
+    } else if FileSystem.kind(partial) != nil, !policy.resume, !policy.force {
+      problems.append(
+        Problem(
+          .outputPartial, "an unfinished output of an earlier run is there",
+          remedy: "Continue it with --resume, or start over with --force.", file: partial))
+    }
+    return problems
+  }
+
+  /// Whether there is nothing at `path`, or an empty folder, or a folder that one of `marks` tells to be ours.
+  private static func isFree(_ path: String, for marks: [String]) -> Bool {
+    guard let kind = FileSystem.kind(path) else { return true }
+    return kind == .folder
+      && (marks.contains { FileSystem.isFile("\(path)/\($0)") } || (try? FileSystem.list(path).isEmpty) == true)
+  }
+
+  /// Removes a folder of ours. What tells it to be ours goes last, so that an interrupted removal can be continued.
+  static func discard(_ path: String) throws(Problem) {
+    for name in try FileSystem.list(path) where name != Journal.fileName && name != Manifest.fileName {
+      try FileSystem.remove("\(path)/\(name)")
+    }
+    try FileSystem.remove(path)
+  }
+
+  /// Gives `folder` the name `path`, and removes what had it.
+  ///
+  /// In one step where the file system can exchange names. Where it cannot (network file systems, old kernels), the
+  /// old folder steps aside first; whatever else was wrong, renaming meets it too and says so.
+  static func replace(
+    _ path: String, with folder: String,
+    exchange: (String, String) throws(Problem) -> Void = { (a, b) throws(Problem) in try FileSystem.exchange(a, b) }
+  ) throws(Problem) {
+    do throws(Problem) {
+      try exchange(folder, path)
+    } catch {
+      let aside = path + ".replaced"
+      guard FileSystem.kind(aside) == nil else {
+        throw Problem(
+          .outputExists, "the old output cannot step aside: there is something already",
+          remedy: "Remove it and continue with --resume --force.", file: aside)
+      }
+      try FileSystem.rename(path, to: aside)
+      do throws(Problem) { try FileSystem.rename(folder, to: path) } catch {
+        try FileSystem.rename(aside, to: path)
+        throw error
+      }
+      return try discard(aside)
+    }
+    try discard(folder)
+  }
+}

@@ -1,0 +1,41 @@
+internal import EspalierBasics
+internal import EspalierExecution
+
+extension Problem.Code {
+  static let outputOverlap = Problem.Code("output.input")
+}
+
+/// Keeps an output from replacing what it is made of.
+enum OutputOverlap {
+  /// - Throws: if the model is not on this machine.
+  static func problems(
+    writing output: String, reading reference: ModelReference, locator: ModelLocator
+  ) throws(Problems) -> [Problem] {
+    let (model, adapter) = try locator.paths(of: reference)
+    let written = [output, OutputFolder.partialPath(for: output)]
+    return [model, adapter].compactMap { $0 }.filter { input in
+      written.contains { overlaps($0, input: input) }
+    }.map { input in
+      Problem(
+        .outputOverlap, "the output \(output) and the input \(input) are one folder, or one lies in the other",
+        remedy: "Choose another name for the output: inputs are never written to.", recipeLine: reference.line)
+    }
+  }
+
+  /// Whether writing to `output` could touch `input`, a model's folder or its only file.
+  private static func overlaps(_ output: String, input: String) -> Bool {
+    let (output, input) = (resolved(output), resolved(input))
+    return contains(output, input) || contains(input, output)
+  }
+
+  private static func contains(_ folder: String, _ path: String) -> Bool {
+    path == folder || path.hasPrefix(folder.hasSuffix("/") ? folder : folder + "/")
+  }
+
+  /// The path without links and dots, also where its end does not exist yet.
+  private static func resolved(_ path: String) -> String {
+    if let found = FileSystem.resolved(path) { return found }
+    let parent = FileSystem.parent(of: path)
+    return parent == path ? path : FileSystem.join(resolved(parent), FileSystem.lastComponent(of: path))
+  }
+}
