@@ -50,22 +50,23 @@ public enum RawCopy {
   }
 
   private static func copyFirst(_ tensors: [StoredTensor], context: JobContext) throws(Problem) {
-    var values: [[UInt8]] = []
-    for tensor in tensors {
-      var value = [UInt8](repeating: 0, count: tensor.byteCount)
-      let reader = try StoredReader(tensor, files: context.files)
-      try value.withUnsafeMutableBytes { (bytes) throws(Problem) in try reader.readBytes(at: 0, into: bytes) }
-      context.read(tensor, value.withUnsafeBytes { ChunkedDigest.digest(of: $0) })
-      values.append(value)
-    }
-    if let other = values.firstIndex(where: { $0 != values[0] }) {
+    let size = tensors[0].byteCount
+    let values = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * size, alignment: 16)
+    defer { values.deallocate() }
+    let first = UnsafeMutableRawBufferPointer(rebasing: values[..<size])
+    let other = UnsafeMutableRawBufferPointer(rebasing: values[size...])
+    for (index, tensor) in tensors.enumerated() {
+      let value = index == 0 ? first : other
+      try StoredReader(tensor, files: context.files).readBytes(at: 0, into: value)
+      context.read(tensor, ChunkedDigest.digest(of: UnsafeRawBufferPointer(value)))
+      guard index > 0, !other.elementsEqual(first) else { continue }
       context.warn(
         Problem(
           .valuesDiffer, "the models disagree on a counter; it is carried from \(tensors[0].file)",
-          file: tensors[other].file, tensor: tensors[0].name, severity: .warning))
+          file: tensor.file, tensor: tensor.name, severity: .warning))
     }
-    try values[0].withUnsafeBytes { (bytes) throws(Problem) in try context.write(bytes, at: 0) }
-    context.written(values[0].withUnsafeBytes { ChunkedDigest.digest(of: $0) })
+    try context.write(UnsafeRawBufferPointer(first), at: 0)
+    context.written(ChunkedDigest.digest(of: UnsafeRawBufferPointer(first)))
   }
 
   private typealias Feed = (UnsafeRawBufferPointer, ChunkedDigest) -> Void

@@ -1,5 +1,6 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierMerging
 internal import EspalierTokenizers
 
 /// The output's tokenizer, and what it means for parameters indexed by tokens.
