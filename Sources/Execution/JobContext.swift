@@ -42,6 +42,9 @@ public final class JobContext: Sendable {
   /// Notes the digest of the output tensor, once all of it is written.
   public func written(_ digest: Digest) { state.withLock { $0.digest = digest } }
 
+  /// Reports something suspicious that does not stop the job.
+  func warn(_ problem: Problem) { listener.receive(.problem(problem)) }
+
   /// The record for the journal; nil if the job wrote nothing.
   func record() -> TensorRecord? {
     state.withLock { state in

@@ -25,7 +25,12 @@ public enum RawCopy {
   }
 
   /// Copies the first of several stored tensors after making sure that all hold the same bytes.
+  ///
+  /// Of counters (tensors of one element, as the batches a normalization has seen) the first is carried with a warning
+  /// if they differ.
+  /// - Throws: ``Problem/Code/valuesDiffer`` if larger tensors differ.
   public static func copyIdentical(_ tensors: [StoredTensor], context: JobContext) throws(Problem) {
+    if tensors[0].elementCount == 1 { return try copyFirst(tensors, context: context) }
     var readers: [StoredReader] = []
     for tensor in tensors { readers.append(try StoredReader(tensor, files: context.files)) }
     let digest = ChunkedDigest(byteCount: tensors[0].byteCount)
@@ -34,7 +39,7 @@ public enum RawCopy {
         throw Problem(
           .valuesDiffer,
           "the models disagree on a tensor of type \(tensors[0].elementType.safetensorsName), which cannot be averaged",
-          remedy: "Take it from one model with a passthrough slice, or make the inputs agree.",
+          remedy: "List its module under modules: with one model, or remove the tensor from the models.",
           file: tensors[index].file, tensor: tensors[index].name, byteOffset: tensors[index].offset + offset)
       }
       feed(UnsafeRawBufferPointer(pieces[0]), digest)
@@ -42,6 +47,26 @@ public enum RawCopy {
     }
     for tensor in tensors { context.read(tensor, digest.value()) }
     context.written(digest.value())
+  }
+
+  private static func copyFirst(_ tensors: [StoredTensor], context: JobContext) throws(Problem) {
+    let size = tensors[0].byteCount
+    let values = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * size, alignment: 16)
+    defer { values.deallocate() }
+    let first = UnsafeMutableRawBufferPointer(rebasing: values[..<size])
+    let other = UnsafeMutableRawBufferPointer(rebasing: values[size...])
+    for (index, tensor) in tensors.enumerated() {
+      let value = index == 0 ? first : other
+      try StoredReader(tensor, files: context.files).readBytes(at: 0, into: value)
+      context.read(tensor, ChunkedDigest.digest(of: UnsafeRawBufferPointer(value)))
+      guard index > 0, !other.elementsEqual(first) else { continue }
+      context.warn(
+        Problem(
+          .valuesDiffer, "the models disagree on a counter; it is carried from \(tensors[0].file)",
+          file: tensor.file, tensor: tensor.name, severity: .warning))
+    }
+    try context.write(UnsafeRawBufferPointer(first), at: 0)
+    context.written(ChunkedDigest.digest(of: UnsafeRawBufferPointer(first)))
   }
 
   private typealias Feed = (UnsafeRawBufferPointer, ChunkedDigest) -> Void

@@ -18,7 +18,7 @@ public struct MergeJob: TensorJob, Codable {
   public enum Operation: Sendable, Hashable, Codable {
     /// Carries the stored bytes of the one input.
     case copy
-    /// Carries the bytes that all inputs share; an error if they differ.
+    /// Carries the bytes that all inputs share; if they differ, an error, or the first of counters with a warning.
     case copyIdentical
     case method(String, MergeParameters)
   }

@@ -48,15 +48,18 @@ struct MergePlanner {
   /// Names of drafted tensors that the family's description does not name.
   private(set) var unknownOutputs: [String] = []
   private var names: Set<ExactString> = []
+  /// Stored names that have been planned, by index of the model.
+  private(set) var planned: [Set<ExactString>]
 
   init(recipe: Recipe, models: [OpenModel], method: any MergeMethod.Type, vocabulary: VocabularyAdapter?) {
     self.recipe = recipe
     self.models = models
     self.method = method
     self.vocabulary = vocabulary
+    planned = models.map { _ in [] }
   }
 
-  private mutating func complain(
+  mutating func complain(
     _ code: Problem.Code, _ message: String, remedy: String? = nil, tensor: String? = nil, line: Int,
     severity: Problem.Severity = .error
   ) {
@@ -74,8 +77,8 @@ struct MergePlanner {
   mutating func plan() {
     var modules: [String] = []
     for model in models {
-      for tensor in model.structure.tensors where !modules.contains(tensor.slot.module) {
-        modules.append(tensor.slot.module)
+      for slot in model.structure.tensors.map(\.slot) + model.structure.missing where !modules.contains(slot.module) {
+        modules.append(slot.module)
       }
     }
     switch recipe.body {
@@ -130,8 +133,14 @@ struct MergePlanner {
       .recipeIgnored, "the module \(module) is taken unchanged from the base model", line: recipe.line,
       severity: .warning)
     for tensor in models[base].structure.tensors where tensor.slot.module == module {
-      add(name: tensor.parameter.name, entries: [(source(base), tensor)], operation: nil, line: recipe.line)
+      add(
+        name: tensor.parameter.name, slot: tensor.slot, entries: [(source(base), tensor)], base: base, operation: nil,
+        line: recipe.line)
     }
+    let layers = models[base].structure.layers(of: module) ?? 0
+    requireComplete(
+      module, Slice(sources: [source(base)], layers: layers, base: base, scopes: [], line: recipe.line), isFirst: true,
+      isLast: true)
   }
 
   private func source(_ model: Int) -> Source { Source(model: model, firstLayer: 0, settings: .none, line: 0) }
@@ -157,6 +166,10 @@ struct MergePlanner {
     for template in templates(module, in: last, where: { $0 == .after }) {
       tensor(template, part: .after, layer: 0, output: nil, position: 0, slice: last)
     }
+    for (index, slice) in slices.enumerated() {
+      requireComplete(module, slice, isFirst: index == 0, isLast: index == slices.count - 1)
+    }
+    if case .models = body { requireAllPlanned(module, first) }
   }
 
   private mutating func resolve(
@@ -251,15 +264,19 @@ struct MergePlanner {
     for (index, slot) in slots.enumerated() where entries[index].tensor == nil {
       entries[index].tensor = models[entries[index].source.model].structure.tied(slot)
     }
+    for entry in entries {
+      if let tensor = entry.tensor { planned[entry.source.model].insert(ExactString(tensor.parameter.name)) }
+    }
     let name = output.map { example.spelling.replacing("{layer}", with: "\($0)") } ?? example.spelling
     guard let present = settle(entries, name: name, isOptional: example.isOptional, slice: slice) else { return }
     if present.isPassedThrough {
-      add(name: name, entries: present.entries, operation: nil, line: slice.line)
+      add(name: name, slot: slot, entries: present.entries, base: slice.base, operation: nil, line: slice.line)
     } else {
       let parameters = parameters(for: present, output: name, position: position, slice: slice)
       guard let parameters else { return }
       add(
-        name: name, entries: present.entries, operation: .method(method.card.name, parameters), line: slice.line)
+        name: name, slot: slot, entries: present.entries, base: slice.base,
+        operation: .method(method.card.name, parameters), line: slice.line)
     }
   }
 
@@ -388,18 +405,22 @@ struct MergePlanner {
   // MARK: - Drafts
 
   private mutating func add(
-    name: String, entries: [(source: Source, tensor: ModelStructure.Tensor)], operation: MergeJob.Operation?,
-    line: Int
+    name: String, slot: ModelStructure.Slot, entries: [(source: Source, tensor: ModelStructure.Tensor)], base: Int?,
+    operation: MergeJob.Operation?, line: Int
   ) {
-    let peers = Dictionary(
-      entries.map { ($0.source.model, $0.tensor.parameter) }, uniquingKeysWith: { first, _ in first })
-    let inputs = entries.map { entry -> MergeJob.Input in
-      let model = models[entry.source.model]
+    var inputs: [MergeJob.Input] = []
+    for entry in entries {
       var parameter = entry.tensor.parameter
       if let dimension = entry.tensor.vocabularyDimension, let vocabulary {
-        parameter = vocabulary.adapt(parameter, dimension: dimension, model: entry.source.model, peers: peers)
+        do throws(Problem) {
+          parameter = try vocabulary.adapt(
+            parameter, dimension: dimension, model: entry.source.model, peers: peers(of: slot, entries))
+        } catch {
+          problems.add(error.at(tensor: name, recipeLine: recipe.tokenizer?.line ?? line))
+          return
+        }
       }
-      return MergeJob.Input(model: model.reference.key, parameter: parameter)
+      inputs.append(MergeJob.Input(model: models[entry.source.model].reference.key, parameter: parameter))
     }
     guard let first = inputs.first?.parameter else { return }
     guard names.insert(ExactString(name)).inserted else {
@@ -432,11 +453,27 @@ struct MergePlanner {
         remedy: "Leave the tokenizer and adapters of the recipe out.", tensor: name, line: line)
       return
     }
+    if !common.isFloat, let place = entries.firstIndex(where: { $0.source.model == base }) {
+      // Where integers differ, the first decides.
+      inputs.insert(inputs.remove(at: place), at: 0)
+    }
     let type = common.isFloat ? recipe.outputType ?? recipe.computeType ?? common : common
     drafts.append(
       Draft(
         request: .init(name: name, elementType: type, shape: first.shape), inputs: inputs,
         operation: Self.simplest(operation, inputs: inputs, type: type)))
+  }
+
+  /// The parameter of every opened model, by index: rows may come from models that are not merged.
+  private func peers(
+    of slot: ModelStructure.Slot, _ entries: [(source: Source, tensor: ModelStructure.Tensor)]
+  ) -> [Int: Parameter] {
+    var peers: [Int: Parameter] = [:]
+    for (index, model) in models.enumerated() {
+      peers[index] = (model.structure[slot] ?? model.structure.tied(slot))?.parameter
+    }
+    for entry in entries { peers[entry.source.model] = entry.tensor.parameter }
+    return peers
   }
 
   /// The type that holds all of the inputs: their own if they share it, else float32 or float64.

@@ -26,6 +26,14 @@ extension MergePlan {
       recipe: recipe, models: opened, method: method, vocabulary: tokenizer?.adapter)
     planner.plan()
     problems.all += planner.problems.all
+    if !planner.unknownOutputs.isEmpty {
+      problems.add(
+        Problem(
+          .unknownTensors,
+          "the family's description does not name \(planner.unknownOutputs.count) tensors "
+            + "(\(MergePlanner.listed(planner.unknownOutputs))); they are merged like the others",
+          recipeLine: recipe.line, severity: .warning))
+    }
     if planner.drafts.isEmpty, problems.errors.isEmpty {
       problems.add(Problem(.mergeInputs, "the models have no tensors to merge", recipeLine: recipe.line))
     }
@@ -123,6 +131,7 @@ extension MergePlan {
 
 extension Problem.Code {
   static let unknownFamily = Problem.Code("architecture.unknown")
+  static let unknownTensors = Problem.Code("architecture.unknown-tensors")
 }
 
 extension Problems {

@@ -26,6 +26,13 @@ enum ModelCard {
       let base = model.reference.key == plan.recipe.base?.key ? " (base)" : ""
       lines.append("| \(model.reference.key)\(base) | \(model.family ?? "unknown") | \(licence ?? "none") |")
     }
+    if !plan.unknownTensors.isEmpty {
+      lines += [
+        "",
+        "Merged like the others, though the family's description does not name them: "
+          + "\(MergePlanner.listed(plan.unknownTensors)).",
+      ]
+    }
     lines += [
       "", "Seed \(plan.options.seed). `espalier verify` checks the files against `espalier-manifest.json`.", "",
       "```yaml", plan.text.hasSuffix("\n") ? String(plan.text.dropLast()) : plan.text, "```", "",

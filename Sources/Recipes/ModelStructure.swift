@@ -13,6 +13,12 @@ struct ModelStructure {
     /// The name with `{layer}` for the layer's number.
     var template: ExactString
     var part: Part
+
+    /// The name that the template stands for.
+    var name: String {
+      guard case .layer(let layer) = part else { return template.text }
+      return template.text.replacing("{layer}", with: "\(layer)")
+    }
   }
 
   enum Part: Hashable {
@@ -39,6 +45,8 @@ struct ModelStructure {
   let tensors: [Tensor]
   /// Tensors that the family's description does not name.
   let unknown: [String]
+  /// Places of parameters that the family requires and the model does not store.
+  let missing: [Slot]
   private let bySlot: [Slot: Int]
   /// Names of the parameters whose values others share, by the place of those others.
   private let ties: [Slot: String]
@@ -66,14 +74,19 @@ struct ModelStructure {
       described.compactMap { $0 }.filter { $0.spelling.contains("{layer}") }.map {
         (Self.layerPrefix($0.spelling), $0.slot.module)
       }, uniquingKeysWith: { first, _ in first })
-    let tensors = zip(checkpoint.parameters, described).map { parameter, tensor in
-      tensor ?? Self.unknown(parameter, modules: modules)
-    }
-    let unknown = tensors.filter(\.isUnknown).map(\.parameter.name)
     let layered = description.towers.filter { $0.layerCount > 0 }
+    let tensors = zip(checkpoint.parameters, described).map { parameter, tensor in
+      if let tensor { return tensor }
+      let tensor = Self.unknown(parameter, modules: modules)
+      // Layers beyond the config's number, as those that predict further tokens, belong to no stack.
+      guard case .layer(let layer) = tensor.slot.part,
+        layered.first(where: { $0.name == tensor.slot.module })?.layerCount ?? 0 <= layer
+      else { return tensor }
+      return Self.alone(parameter)
+    }
     self.init(
-      family: description.architecture, modules: layered.map { ($0.name, $0.layerCount) },
-      tensors: tensors, unknown: unknown,
+      family: description.architecture, modules: layered.map { ($0.name, $0.layerCount) }, tensors: tensors,
+      missing: description.fit(names: checkpoint.parameters.map(\.name)).missing.map { Self.slot(of: $0) },
       ties: Dictionary(
         description.parameters.compactMap { meaning in meaning.tiedTo.map { (Self.slot(of: meaning), $0) } },
         uniquingKeysWith: { first, _ in first }))
@@ -85,16 +98,22 @@ struct ModelStructure {
       if case .layer(let layer) = tensor.slot.part { max(count, layer + 1) } else { count }
     }
     self.init(
-      family: nil, modules: layers > 0 ? [(Self.wholeModel, layers)] : [], tensors: tensors, unknown: [], ties: [:])
+      family: nil, modules: layers > 0 ? [(Self.wholeModel, layers)] : [], tensors: tensors, missing: [], ties: [:])
   }
 
   private init(
-    family: String?, modules: [(name: String, layers: Int)], tensors: [Tensor], unknown: [String], ties: [Slot: String]
+    family: String?, modules: [(name: String, layers: Int)], tensors: [Tensor], missing: [Slot], ties: [Slot: String]
   ) {
+    var taken: Set<Slot> = []
+    // Two names may mean one place (`norm.weight`, `model.norm.weight`): the second gets a place of its own.
+    let tensors = tensors.map {
+      taken.insert($0.slot).inserted ? $0 : Self.alone($0.parameter, isUnknown: family != nil)
+    }
     self.family = family
     self.modules = modules
     self.tensors = tensors
-    self.unknown = unknown
+    self.unknown = tensors.filter(\.isUnknown).map(\.parameter.name)
+    self.missing = missing
     self.ties = ties
     bySlot = Dictionary(
       tensors.indices.map { (tensors[$0].slot, $0) }, uniquingKeysWith: { first, _ in first })
@@ -134,22 +153,27 @@ struct ModelStructure {
   /// A tensor that a known family's description does not name: in a layer if it lies beside the layer's others.
   private static func unknown(_ parameter: Parameter, modules: [String: String]) -> Tensor {
     var tensor = inferred(parameter)
-    if case .layer = tensor.slot.part, let module = modules[layerPrefix(tensor.spelling)] {
-      tensor.slot.module = module
-    } else {
-      tensor.slot = Slot(module: wholeModel, template: ExactString(parameter.name), part: .before)
-      tensor.spelling = parameter.name
+    guard case .layer = tensor.slot.part, let module = modules[layerPrefix(tensor.spelling)] else {
+      return alone(parameter)
     }
+    tensor.slot.module = module
     tensor.isUnknown = true
     return tensor
   }
 
-  /// The first number between dots counts layers: `blocks.7.attention.weight`.
+  /// A tensor that only its name places.
+  private static func alone(_ parameter: Parameter, isUnknown: Bool = true) -> Tensor {
+    Tensor(
+      slot: Slot(module: wholeModel, template: ExactString(parameter.name), part: .before), parameter: parameter,
+      spelling: parameter.name, isOptional: true, isUnknown: isUnknown)
+  }
+
+  /// The first number between dots counts layers: `blocks.7.attention.weight`; `07` is no number but a name.
   private static func inferred(_ parameter: Parameter) -> Tensor {
     var words = parameter.name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
     var part = Part.before
     if let position = words.firstIndex(where: { !$0.isEmpty && $0.allSatisfy(\.isNumber) }),
-      let layer = Int(words[position]), position + 1 < words.count, layer < 100_000
+      let layer = Int(words[position]), words[position] == "\(layer)", position + 1 < words.count, layer < 100_000
     {
       part = .layer(layer)
       words[position] = "{layer}"

@@ -77,7 +77,8 @@ struct RecipeNode {
     if case .map(let pairs) = content { pairs } else { nil }
   }
 
-  subscript(key: String) -> RecipeNode? { pairs?.first { $0.key == key }?.value }
+  /// The value of a key; nil if it is absent or null.
+  subscript(key: String) -> RecipeNode? { pairs?.first { $0.key == key && !$0.value.isNull }?.value }
 
   /// A number, written as one or as text that looks like one.
   var number: Double? {

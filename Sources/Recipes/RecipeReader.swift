@@ -64,7 +64,7 @@ struct RecipeReader {
     }
     guard let body = body(node, of: "the recipe", method: method, allowModules: true) else { return nil }
     return Recipe(
-      name: node["name"]?.text, method: method, methodLine: methodNode.line,
+      name: node["name"].flatMap { text($0, key: "name") }, method: method, methodLine: methodNode.line,
       base: node["base_model"].flatMap { reference($0) }, body: body,
       parameters: settings(node["parameters"], method: method), computeType: elementType(node["dtype"], key: "dtype"),
       outputType: elementType(node["out_dtype"], key: "out_dtype"), tokenizer: tokenizer(node),
@@ -210,7 +210,7 @@ struct RecipeReader {
       complain(.recipeValue, "a model must be a path or a hub name", line: node.line)
       return nil
     }
-    let adapter = node["lora"].flatMap { $0.isNull ? nil : pathAndRevision($0) }
+    let adapter = node["lora"].flatMap { pathAndRevision($0) }
     return ModelReference(
       path: path, revision: revision, adapter: adapter?.path, adapterRevision: adapter?.revision, line: node.line)
   }
@@ -220,13 +220,14 @@ struct RecipeReader {
       let reference = ModelReference(parsing: text, line: node.line)
       return (reference.path, reference.revision)
     }
-    guard checkKeys(node, known: ["path", "revision"], of: "a model reference"), let path = node["path"]?.text
+    guard checkKeys(node, known: ["path", "revision"], of: "a model reference"),
+      let written = node["path"] ?? missing("path", node), let path = text(written, key: "path")
     else { return nil }
-    return (path, node["revision"]?.text)
+    return (path, node["revision"].flatMap { text($0, key: "revision") })
   }
 
   private mutating func elementType(_ node: RecipeNode?, key: String) -> ElementType? {
-    guard let node, !node.isNull else { return nil }
+    guard let node else { return nil }
     let names: [String: ElementType] = [
       "float16": .f16, "bfloat16": .bf16, "float32": .f32, "float64": .f64, "float8_e4m3fn": .f8e4m3,
       "float8_e5m2": .f8e5m2, "f16": .f16, "bf16": .bf16, "f32": .f32, "f64": .f64,
@@ -243,7 +244,7 @@ struct RecipeReader {
   // MARK: - Parameters
 
   mutating func settings(_ node: RecipeNode?, method: String) -> ParameterSettings {
-    guard let node, !node.isNull else { return .none }
+    guard let node else { return .none }
     guard let pairs = node.pairs else {
       complain(.recipeValue, "parameters must be a map of names and values", line: node.line)
       return .none
@@ -294,7 +295,7 @@ struct RecipeReader {
     guard checkKeys(node, known: ["filter", "value"], of: "a filtered value"),
       let value = node["value"] ?? missing("value", node), let points = points(value, card)
     else { return nil }
-    let filter = node["filter"].flatMap { $0.text }
+    let filter = node["filter"].flatMap { text($0, key: "filter") }
     return .init(filter: filter == "*" ? nil : filter, points: points)
   }
 
@@ -322,8 +323,7 @@ struct RecipeReader {
   // MARK: - Tokenizer
 
   private mutating func tokenizer(_ node: RecipeNode) -> Recipe.TokenizerSetting? {
-    let old = node["tokenizer_source"].flatMap { $0.isNull ? nil : $0 }
-    let new = node["tokenizer"].flatMap { $0.isNull ? nil : $0 }
+    let (old, new) = (node["tokenizer_source"], node["tokenizer"])
     if let old, new != nil {
       complain(.recipeValue, "tokenizer_source and tokenizer exclude each other", line: old.line)
       return nil
@@ -337,13 +337,17 @@ struct RecipeReader {
     let origin = new["source"].map { self.origin($0) } ?? .union
     guard let origin else { return nil }
     var pad: Int?
-    if let node = new["pad_to_multiple_of"], !node.isNull {
+    if let node = new["pad_to_multiple_of"] {
       pad = node.integer
       if pad.map({ $0 < 1 || $0 > 1 << 20 }) ?? true {
         complain(.recipeValue, "pad_to_multiple_of must be a whole number from 1", line: node.line)
       }
     }
-    let tokens = new["tokens"]?.pairs?.compactMap { token($0.key, $0.value, line: $0.line) } ?? []
+    var tokens: [Recipe.TokenizerSetting.Token] = []
+    if let node = new["tokens"] {
+      if node.pairs == nil { complain(.recipeValue, "tokens must be a map from tokens", line: node.line) }
+      tokens = node.pairs?.compactMap { token($0.key, $0.value, line: $0.line) } ?? []
+    }
     return .init(origin: origin, tokens: tokens, padToMultipleOf: pad, line: new.line)
   }
 
@@ -360,8 +364,9 @@ struct RecipeReader {
   ) -> Recipe.TokenizerSetting.Token? {
     guard checkKeys(node, known: ["source", "force"], of: "the token \(token)") else { return nil }
     var embedding: Recipe.TokenizerSetting.Token.Embedding?
-    if let source = node["source"], !source.isNull {
-      if let kind = source["kind"]?.text {
+    if let source = node["source"] {
+      if let written = source["kind"] {
+        guard let kind = text(written, key: "kind") else { return nil }
         guard checkKeys(source, known: ["kind", "model", "token_id", "token"], of: "a token's source") else {
           return nil
         }
@@ -370,12 +375,17 @@ struct RecipeReader {
         case "model_token":
           guard let named = source["model"] ?? missing("model", source), let model = reference(named)
           else { return nil }
-          let (id, text) = (source["token_id"]?.integer, source["token"]?.text)
-          guard (id == nil) != (text == nil) else {
+          let written = (id: source["token_id"], text: source["token"])
+          guard (written.id == nil) != (written.text == nil) else {
             complain(.recipeValue, "model_token needs either token_id or token", line: source.line)
             return nil
           }
-          embedding = .modelToken(model, id: id, token: text)
+          if let node = written.id, node.integer == nil {
+            complain(.recipeValue, "token_id must be a whole number", line: node.line)
+            return nil
+          }
+          let token = written.text.flatMap { text($0, key: "token") }
+          embedding = .modelToken(model, id: written.id?.integer, token: token)
         default:
           complain(.recipeValue, "a token's source cannot be of kind \"\(kind)\"", line: source.line)
           return nil
@@ -383,6 +393,9 @@ struct RecipeReader {
       } else {
         embedding = reference(source).map { .model($0) }
       }
+    }
+    if let force = node["force"], force.flag == nil {
+      complain(.recipeValue, "force must be true or false", line: force.line)
     }
     return .init(token: token, embedding: embedding, force: node["force"]?.flag ?? false, line: line)
   }

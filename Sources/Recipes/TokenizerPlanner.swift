@@ -1,5 +1,6 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierMerging
 internal import EspalierTokenizers
 
 /// The output's tokenizer, and what it means for parameters indexed by tokens.
@@ -24,11 +25,20 @@ struct VocabularyAdapter {
   /// - Parameters:
   ///   - dimension: the dimension that tokens index; only the first can be rearranged.
   ///   - peers: the same parameter of every model, by index, to take rows from.
-  func adapt(_ parameter: Parameter, dimension: Int, model: Int, peers: [Int: Parameter]) -> Parameter {
+  /// - Throws: ``Problem/Code/mergeInputs`` if rows of another length would be taken.
+  func adapt(
+    _ parameter: Parameter, dimension: Int, model: Int, peers: [Int: Parameter]
+  ) throws(Problem) -> Parameter {
     guard dimension == 0, plans.indices.contains(model), let plan = plans[model],
       !plan.isIdentity(model: model, embeddingRows: parameter.shape.first ?? 0)
     else { return parameter }
-    let sources = peers.keys.sorted()
+    let wanted = plan.sources
+    let sources = peers.keys.filter { wanted.contains($0) }.sorted()
+    for shape in sources.compactMap({ peers[$0]?.shape }) where shape.dropFirst() != parameter.shape.dropFirst() {
+      throw Problem(
+        .mergeInputs, "rows of tokens are to be taken from a tensor of shape \(shape) for one of \(parameter.shape)",
+        remedy: "Only models of one width can lend each other tokens.")
+    }
     let place = Dictionary(uniqueKeysWithValues: sources.enumerated().map { ($0.element, $0.offset) })
     var adapted = parameter
     adapted.shape[0] = rows
@@ -48,6 +58,21 @@ struct VocabularyAdapter {
     case .zero: .zeros(count: run.output.count)
     case .average: .averages(count: run.output.count)
     }
+  }
+}
+
+extension RowPlan {
+  /// Indices of the models that rows come from.
+  fileprivate var sources: Set<Int> {
+    var sources: Set<Int> = []
+    for run in runs {
+      switch run.source {
+      case .rows(let model, _): sources.insert(model)
+      case .mean(let rows): sources.formUnion(rows.map(\.model))
+      case .zero, .average: break
+      }
+    }
+    return sources
   }
 }
 

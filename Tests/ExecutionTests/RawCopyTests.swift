@@ -78,6 +78,16 @@ private struct CopyJob: TensorJob {
     #expect(found?.context.file?.hasSuffix("2.safetensors") == true)
   }
 
+  /// Of one element that differs the first is carried; the record has what each model held.
+  @Test func differentCounters() throws {
+    let values: [[UInt8]] = [[5, 0, 0, 0], [6, 0, 0, 0], [5, 0, 0, 0]]
+    let (bytes, record) = try copy(values, type: .i32)
+    #expect(bytes == values[0])
+    let digests = values.map { $0.withUnsafeBytes { ChunkedDigest.digest(of: $0) } }
+    #expect(record?.digest == digests[0])
+    #expect(record?.inputs.map(\.digest) == digests)
+  }
+
   /// NaN and infinity of every float type that has them stop a copy, unless they are allowed.
   @Test(arguments: [
     (ElementType.f32, [UInt8]([0, 0, 0xc0, 0x7f])), (.f32, [0, 0, 0x80, 0xff]), (.f16, [0, 0x7c]), (.f16, [1, 0xfc]),

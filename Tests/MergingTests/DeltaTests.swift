@@ -31,10 +31,18 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
     #expect(try TestMerge(method, [[1, -2, 3]]).result() == [1, -2, 3])
   }
 
-  @Test func weightsThatSumToNothingAreNotNormalized() throws {
-    // The divisor 1 - 1 counts as 1: 0 + (3 - 5) = -2.
-    let merge = TestMerge("task_arithmetic", [[0], [3], [5]], ["normalize": .flag(true)], each: models(1, -1))
+  @Test(arguments: ["task_arithmetic", "dare_linear", "breadcrumbs", "della_linear"])
+  func weightsThatSumToNothingCannotBeNormalized(_ method: String) throws {
+    var merge = TestMerge(method, [[0], [3], [5]], ["normalize": .flag(true)], each: models(1, -1))
+    #expect(code { try merge.result() } == .parameterRange)
+    // 0 + (3 - 5) = -2.
+    merge.shared["normalize"] = .flag(false)
     #expect(try merge.result() == [-2])
+  }
+
+  /// Where signs are elected the divisor is an element's own, and 0 counts as 1: nothing took part, nothing is added.
+  @Test func electedWeightsMaySumToNothing() throws {
+    #expect(try TestMerge("ties", [[1], [3], [5]], ["normalize": .flag(true)], each: models(0, 0)).result() == [1])
   }
 
   /// Doubling every input doubles the output to the bit: nothing in these methods has an absolute scale.

@@ -57,6 +57,112 @@ private let average = """
     }
   }
 
+  // MARK: - Nothing is dropped, nothing is absent in silence
+
+  /// Layers beyond the config's number, and a second name for one place, are carried along and named.
+  @Test func unknownTensorsAreMergedToo() throws {
+    let names = ["model.layers.2.self_attn.q_proj.weight", "norm.weight", "model.layers.00.q.weight", "odd.weight"]
+    func model(_ value: Float) -> TinyLlama {
+      TinyLlama(value: value, extra: names.map { TestTensor($0, [2], [value, 10 * value]) })
+    }
+    try Workplace.with(["a": model(1), "b": model(3)]) { place in
+      let plan = try place.plan(average)
+      let warning = plan.warnings.first { $0.code.rawValue == "architecture.unknown-tensors" }
+      #expect(warning?.message.contains("does not name 4 tensors") == true)
+      let output = try place.run(average)
+      for name in names { #expect(output.values(name) == [2, 20], "\(name)") }
+      #expect(output.values("model.norm.weight") == [2, 2])
+      let card = try FileSystem.read("\(place.options.output)/README.md", limit: 1 << 20)
+      #expect(String(decoding: card, as: UTF8.self).contains("does not name them: "))
+    }
+  }
+
+  /// A config of fewer layers than are stored loses none.
+  @Test func moreLayersThanTheConfigSays() throws {
+    var model = TinyLlama(layers: 3)
+    model.configuration["num_hidden_layers"] = 2
+    try Workplace.with(["a": model, "b": model]) { place in
+      let output = try place.run(average)
+      #expect(output.names.count == 3 + 3 * 9)
+      #expect(output.values("model.layers.2.mlp.up_proj.weight") == [Float](repeating: 2, count: 6))
+    }
+  }
+
+  /// Without a config names are all there is: `01` is no layer, and no other name for layer 1.
+  @Test func namesThatDifferInZeros() throws {
+    try Workplace.with { place in
+      for model in ["a", "b"] {
+        let tensors = ["a.1.w", "a.01.w", "a.0.w"].map { TestTensor($0, [1], [Float($0.utf8.count)]) }
+        try TestTensor.write(tensors, to: place.path("\(model).safetensors"))
+      }
+      let recipe = average.replacing("model: a", with: "model: ./a.safetensors")
+        .replacing("model: b", with: "model: ./b.safetensors")
+      let output = try place.run(recipe)
+      #expect(output.names == ["a.0.w", "a.01.w", "a.1.w"])
+      #expect(output.values("a.01.w") == [6] && output.values("a.1.w") == [5])
+    }
+  }
+
+  @Test func requiredTensorsThatNoModelHas() throws {
+    let model = TinyLlama(without: ["model.norm.weight", q])
+    try Workplace.with(["a": model, "b": model]) { place in
+      let found = problems { try place.plan(average) }
+      #expect(found.map(\.message) == ["a lacks \(q), model.norm.weight, which the family requires"])
+      // A slice answers for its own layers; the last one for what stands behind them.
+      let slices = "merge_method: passthrough\nslices:\n- sources: [{model: a, layer_range: [1, 2]}]"
+      let sliced = problems { try place.plan(slices) }
+      #expect(sliced.map(\.message) == ["a lacks model.norm.weight, which the family requires"])
+    }
+  }
+
+  // MARK: - Integers
+
+  /// A counter that differs is the base's, with a warning; larger tensors of integers must agree.
+  @Test func integersThatDiffer() throws {
+    func model(_ counter: UInt8, _ table: UInt8) -> TinyLlama {
+      TinyLlama(extra: [
+        TestTensor("batches", .i64, [], bytes: [counter] + [UInt8](repeating: 0, count: 7)),
+        TestTensor("table", .u8, [2], bytes: [table, 1]),
+      ])
+    }
+    let based =
+      "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1}}, {model: b}]"
+    try Workplace.with(["a": model(7, 4), "b": model(9, 4), "c": model(9, 5)]) { place in
+      #expect(try place.run(average).bytes["batches"]?.first == 7)
+      place.options.output += "-based"
+      #expect(try place.run(based).bytes["batches"]?.first == 9)
+      place.options.output += "-larger"
+      let found = problems { try place.run(average.replacing("model: b", with: "model: c")) }
+      #expect(found.map(\.context.tensor) == ["table"])
+      #expect(found.map(\.code.rawValue) == ["values.differ"])
+    }
+  }
+
+  // MARK: - Tokens
+
+  private func write(tokenizer vocabulary: [String], to folder: String) throws {
+    let ids = vocabulary.enumerated().map { "\"\($0.element)\": \($0.offset)" }.joined(separator: ", ")
+    let text = #"{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {\#(ids)}, "merges": []}}"#
+    try FileSystem.write(Array(text.utf8), to: "\(folder)/tokenizer.json")
+  }
+
+  /// Rows come from a model that is opened for its tokens alone.
+  @Test func tokensOfAModelThatIsNotMerged() throws {
+    let models = ["a": TinyLlama(value: 1), "b": TinyLlama(value: 3), "c": TinyLlama(value: 7)]
+    try Workplace.with(models) { place in
+      for (name, tokens) in ["a": "wxyz", "b": "wxyz", "c": "wxyv"] {
+        try write(tokenizer: tokens.map(String.init), to: place.path(name))
+      }
+      let forced = try place.run(average + "\ntokenizer: {source: union, tokens: {w: {source: c, force: true}}}")
+      #expect(forced.values("model.embed_tokens.weight").prefix(4) == [7, 7, 2, 2])
+      #expect(forced.values("lm_head.weight").prefix(4) == [7, 7, 2, 2])
+      // Only c has v, the last token of its vocabulary.
+      place.options.output += "-other"
+      let other = try place.run(average + "\ntokenizer_source: c")
+      #expect(other.values("model.embed_tokens.weight") == [2, 2, 2, 2, 2, 2, 7, 7])
+    }
+  }
+
   // MARK: - Shapes and types
 
   @Test func shapesDiffer() throws {

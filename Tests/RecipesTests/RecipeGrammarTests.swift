@@ -53,6 +53,23 @@ func recipe(_ text: String) throws -> Recipe {
     #expect(recipe.models.map(\.path) == ["org/base", "./one"])
   }
 
+  @Test func nullIsTheSameAsNothing() throws {
+    let recipe = try recipe(
+      """
+      merge_method: linear
+      models: [{model: a, parameters: null}]
+      slices: null
+      base_model: null
+      chat_template: ~
+      tokenizer_source:
+      dtype: null
+      name: null
+      """)
+    #expect(sources(recipe).map(\.model.path) == ["a"])
+    #expect(recipe.base == nil && recipe.chatTemplate == nil && recipe.tokenizer == nil)
+    #expect(recipe.computeType == nil && recipe.name == nil)
+  }
+
   @Test func slicesAndModules() throws {
     let recipe = try recipe(
       """

@@ -68,6 +68,16 @@ import Testing
     Case(
       linear + "tokenizer: {tokens: {x: {source: {kind: model_token, model: a}}}}", "recipe.value", line: 3,
       "either token_id or token"),
+    Case(linear + "tokenizer: {tokens: [x]}", "recipe.value", line: 3, "tokens must be a map"),
+    Case(
+      linear + "tokenizer: {tokens: {x: {force: \"true\"}}}", "recipe.value", line: 3, "force must be true or false"),
+    Case(
+      linear + "tokenizer: {tokens: {x: {source: {kind: model_token, model: a, token_id: one}}}}", "recipe.value",
+      line: 3, "token_id must be a whole number"),
+    Case(
+      linear + "parameters: {weight: {filter: [mlp], value: 1}}", "recipe.value", line: 3, "filter must be text"),
+    Case(linear + "name: [a]", "recipe.value", line: 3, "name must be text"),
+    Case(linear + "base_model: {model: {path: a, revision: [b]}}", "recipe.value", line: 3, "revision must be text"),
     Case(linear + "chat_template: [a]", "recipe.value", line: 3, "chat_template must be text"),
     Case("", "recipe.value", line: 1, "the recipe is empty"),
     Case("- a\n- b", "recipe.value", line: 1, "must be a map"),

@@ -9,7 +9,7 @@ internal import EspalierNumerics
 /// d_i = x_i - b
 /// d_i <- r_i S(d_i)                     S keeps a share of the elements, r_i makes up for the rest
 /// mix = sum_i m_i w_i d_i               m_i: 1, or with consensus whether w_i d_i has the elected sign
-/// mix <- mix / sum_i m_i w_i            if normalize
+/// mix <- mix / sum_i m_i w_i            if normalize; an elected element whose divisor is 0 stays as it is
 /// out = b + lambda mix
 /// ```
 /// The sign is elected after weighting: that of `sum_i w_i d_i`, 0 counting as positive; zeros never agree.
@@ -41,6 +41,8 @@ struct DeltaMerge: Sendable {
   private let settings: [SparsifierSettings]
   private let normalizes: Bool
   private let lambda: Double
+  /// What the mix is divided by where no sign is elected.
+  private let divisor: Double
   private let rescaling: Rescaling
 
   init(_ parameters: MergeParameters, sparsification: Sparsification, elects: Bool) throws(Problem) {
@@ -49,6 +51,7 @@ struct DeltaMerge: Sendable {
     weights = try parameters.numbers("weight")
     normalizes = try parameters.flag("normalize")
     lambda = try parameters.number("lambda")
+    divisor = normalizes && !elects ? try requiredSum(of: weights, name: "weight") : 1
     var settings = try parameters.numbers("density").map { SparsifierSettings(density: $0) }
     if case .magnitudeWithoutOutliers = sparsification {
       for (index, gamma) in try parameters.numbers("gamma").enumerated() { settings[index].gamma = gamma }
@@ -174,8 +177,7 @@ struct DeltaMerge: Sendable {
       try writeElected(tensor, factors: factors, sparsify: sparsify)
       return
     }
-    let divisor = weights.reduce(0, +)
-    let scale = normalizes && abs(divisor) >= 1e-8 ? lambda / divisor : lambda
+    let scale = lambda / divisor
     let coefficients = factors.map { $0 * scale }
     try tensor.write(layout(tensor.shape)) { block in
       guard let sparsify else {
@@ -234,7 +236,8 @@ enum DeltaCards {
   static func normalize(_ standard: Bool) -> ParameterCard {
     ParameterCard(
       "normalize", .flag, default: .flag(standard),
-      "Divide by the sum of the weights that took part (1 where it is 0).")
+      "Divide by the sum of the weights: with elected signs, of those that took part (1 where it is 0), else of all, which must not be 0."
+    )
   }
 
   static func rescale(_ standard: Bool) -> ParameterCard {

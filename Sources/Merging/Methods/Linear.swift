@@ -42,11 +42,19 @@ public struct Linear: MergeMethod {
 ///
 /// - Throws: ``Problem/Code/parameterRange`` if they sum to nothing.
 func normalized(_ weights: [Double], name: String) throws(Problem) -> [Double] {
+  let sum = try requiredSum(of: weights, name: name)
+  return weights.map { $0 / sum }
+}
+
+/// The sum of weights, to divide by.
+///
+/// - Throws: ``Problem/Code/parameterRange`` if they sum to nothing.
+func requiredSum(of weights: [Double], name: String) throws(Problem) -> Double {
   let sum = weights.reduce(0, +)
   guard abs(sum) > 1e-12 else {
     throw Problem(
       .parameterRange, "the values of \(name) sum to \(sum) and cannot be normalized",
       remedy: "Change a weight, or turn the normalization off.")
   }
-  return weights.map { $0 / sum }
+  return sum
 }

@@ -21,8 +21,7 @@ public struct NuSlerp: MergeMethod {
         "Unless flattened: interpolate columns (true) instead of rows (false). The name says the reverse, as in mergekit."
       ),
     ],
-    notes:
-      "Weights that sum to less than 1e-6 in magnitude count as equal. Vectors count as parallel where 1 - cos² <= 1e-16."
+    notes: "Weights must not sum to 0. Vectors count as parallel where 1 - cos² <= 1e-16."
   )
   public static let inputs = MergeInputRule(base: .optional, count: 2...3, missing: .passSingle)
 
@@ -39,8 +38,7 @@ public struct NuSlerp: MergeMethod {
         .mergeInputs, "nuslerp takes 2 models beside the base, here are \(weights.count)",
         remedy: "Use multislerp for more.")
     }
-    let sum = weights[0] + weights[1]
-    t = abs(sum) < 1e-6 ? 0.5 : weights[1] / sum
+    t = try normalized(weights, name: "weight")[1]
     let columns = try parameters.flag("nuslerp_row_wise")
     grain = try parameters.flag("nuslerp_flatten") ? .tensor : columns ? .columns : .rows
     hasBase = parameters.hasBase
