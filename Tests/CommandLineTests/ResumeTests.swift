@@ -106,7 +106,6 @@ import Testing
           try FileSystem.remove("\(scene.partial)/\(name)")
         }
       ),
-      ("no journal", { scene in try FileSystem.remove(scene.journal) }),
       ("an empty journal", { scene in try write("", to: scene.journal) }),
       ("the first line unfinished", { scene in try write("{\"entry\":{", to: scene.journal) }),
     ]
@@ -117,6 +116,17 @@ import Testing
         #expect(outcome.code == 0, "\(damage): \(outcome)")
         #expect(try differences(scene.output, scene.reference) == [], "\(damage)")
       }
+    }
+  }
+
+  /// Without its journal a partial folder could be anybody's: it is neither continued nor removed.
+  @Test func aPartialFolderWithoutItsJournalIsLeftAlone() throws {
+    try withInterruptedRun { scene in
+      try FileSystem.remove(scene.journal)
+      let before = try FileSystem.list(scene.partial)
+      let outcome = try Program.run(scene.arguments("--resume"))
+      #expect(outcome.code == 1 && outcome.errors.contains("output.partial"), "\(outcome)")
+      #expect(try FileSystem.list(scene.partial) == before)
     }
   }
 

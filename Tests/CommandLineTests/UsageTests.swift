@@ -58,11 +58,11 @@ import Testing
     #expect(outcome.output.isEmpty && !outcome.errors.isEmpty, "\(outcome)")
   }
 
-  @Test func aMissingFileExitsWith1() throws {
+  @Test func missingFiles() throws {
     try withTemporaryFolder { folder in
       let missing = "\(folder)/no-such-recipe.yml"
       let merge = try Program.run("merge", missing, "-o", "\(folder)/out")
-      #expect(merge.code == 1 && merge.errors.contains(missing) && merge.errors.contains("file.missing"), "\(merge)")
+      #expect(merge.code == 2 && merge.errors.contains("There is no recipe \(missing)"), "\(merge)")
       let verify = try Program.run("verify", folder)
       #expect(verify.code == 1 && verify.errors.contains("manifest.missing"), "\(verify)")
     }
@@ -94,7 +94,7 @@ import Testing
   @Test func aModelThatIsNotThereIsNamed() throws {
     try withRecipe("merge_method: passthrough\nmodels:\n  - model: no/such-model\n") { folder in
       let outcome = try Program.run("merge", "\(folder)/recipe.yml", "-o", "\(folder)/out")
-      #expect(outcome.code == 1, "\(outcome)")
+      #expect(outcome.code == 2, "\(outcome)")
       #expect(outcome.errors.contains("no/such-model") && outcome.errors.contains("recipe line 3"), "\(outcome)")
     }
   }

@@ -29,7 +29,8 @@ import Testing
   @Test func aStoppedRunLeavesNoOutput() throws {
     try withStoppedRun { place in
       #expect(FileSystem.kind(place.options.output) == nil)
-      #expect(problems { try place.plan(recipe) }.map(\.code.rawValue) == ["output.partial"])
+      #expect(
+        problems { try place.plan(recipe) }.filter { $0.severity == .error }.map(\.code.rawValue) == ["output.partial"])
     }
   }
 
@@ -51,7 +52,7 @@ import Testing
       #expect(problems { try other.run(recipe) }.first?.message.hasSuffix("changed since: seed") == true)
       #expect(problems { try place.run(recipe + "\n# another text") }.first?.message.hasSuffix(": recipe") == true)
       try TestTensor.write([TestTensor("zzz", [2], [1, 1])], to: place.path("a/model.safetensors"))
-      #expect(problems { try place.run(recipe) }.allSatisfy { $0.severity == .error })
+      #expect(problems { try place.run(recipe) }.contains { $0.severity == .error })
       #expect(FileSystem.kind(place.options.output) == nil)
     }
   }

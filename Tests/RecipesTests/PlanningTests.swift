@@ -128,9 +128,11 @@ private let average = """
     let based =
       "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1}}, {model: b}]"
     try Workplace.with(["a": model(7, 4), "b": model(9, 4), "c": model(9, 5)]) { place in
-      #expect(try place.run(average).bytes["batches"]?.first == 7)
+      let first = try place.run(average).bytes["batches"]
+      #expect(first?.first == 7)
       place.options.output += "-based"
-      #expect(try place.run(based).bytes["batches"]?.first == 9)
+      let ofBase = try place.run(based).bytes["batches"]
+      #expect(ofBase?.first == 9)
       place.options.output += "-larger"
       let found = problems { try place.run(average.replacing("model: b", with: "model: c")) }
       #expect(found.map(\.context.tensor) == ["table"])
@@ -229,7 +231,8 @@ private let average = """
     }
     try Workplace.with(["a": TinyLlama(extra: [extra(7)]), "b": TinyLlama(extra: [extra(7, .i32)])]) { place in
       #expect(
-        problems { try place.plan(average) }.map(\.message) == ["element types cannot be mixed: a has I64, b has I32"])
+        problems { try place.plan(average) }.filter { $0.severity == .error }.map(\.message)
+          == ["element types cannot be mixed: a has I64, b has I32"])
     }
   }
 
