@@ -30,8 +30,9 @@ let package = Package(
     .library(
       name: "Espalier",
       targets: [
-        "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierTokenizers", "EspalierEvaluation", "EspalierMerging", "EspalierRecipes",
+        "EspalierBasics", "EspalierNumerics", "EspalierLinearMaps", "EspalierCheckpoints", "EspalierArchitectures",
+        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierMerging",
+        "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -62,13 +63,19 @@ let package = Package(
     room(
       "Numerics", imports: ["Basics"],
       c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
-    room("Checkpoints", imports: ["Basics", "Numerics"]),
+    room("LinearMaps", imports: ["Basics", "Numerics"], c: ["CKernels"]),
+    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"]),
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
       resources: [.embedInCode("Families")]),
     room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
     room("Tokenizers", imports: ["Basics"]),
-    room("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"], c: ["CKernels"]),
+    room(
+      "Networks", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures"], c: ["CKernels"]),
+    room(
+      "Evaluation",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"],
+      c: ["CKernels"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
@@ -78,19 +85,28 @@ let package = Package(
       name: "espalier",
       dependencies: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierEvaluation", "EspalierMerging", "EspalierRecipes",
+        "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierMerging",
+        "EspalierRecipes",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
-    tests("Checkpoints", imports: ["Basics", "Numerics", "Checkpoints"], excluding: ["Fixtures"]),
+    tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"]),
+    tests("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], excluding: ["Fixtures"]),
     tests(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
       excluding: ["Fixtures", "make_fixtures.py"]),
     tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
-    tests("Evaluation", imports: ["Basics", "Numerics", "Checkpoints", "Architectures", "Evaluation"]),
+    tests(
+      "Networks",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"]),
+    tests(
+      "Evaluation",
+      imports: [
+        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks", "Evaluation",
+      ]),
     tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
     tests(
       "Recipes",

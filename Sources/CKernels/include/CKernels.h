@@ -1,10 +1,13 @@
 #pragma once
 // The module is what this header names; a file that is not listed is not part of it.
+#include "blocks.h"
 #include "convert.h"
 #include "inspect.h"
 #include "keep_by_rank.h"
+#include "linear.h"
 #include "mask.h"
 #include "merge.h"
+#include "network.h"
 #include "product.h"
 #include "random.h"
 #include "reduce.h"

@@ -1,0 +1,2 @@
+#pragma once
+// Block formats of quantized weights: decoding (llama.cpp's types).

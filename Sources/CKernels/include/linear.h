@@ -1,0 +1,2 @@
+#pragma once
+// Products of activations with coded weights.

@@ -1,0 +1,2 @@
+#pragma once
+// The arithmetic of network operations: norms, activations, attention, scans.

@@ -1,0 +1,15 @@
+public import EspalierNumerics
+
+/// How the numbers of a weight are coded: one by one, or in blocks that share scales.
+public enum WeightFormat: Sendable, Hashable, Codable {
+  case elements(ElementType)
+  case blocks(BlockType)
+
+  /// Bytes of a row of `count` numbers; for blocks a multiple of their length.
+  public func byteCount(of count: Int) -> Int {
+    switch self {
+    case .elements(let type): count * type.byteWidth
+    case .blocks(let type): type.byteCount(of: count)
+    }
+  }
+}
