@@ -15,7 +15,23 @@ extension WeightFormat {
       case .f8e5m2: es_linear_widen_f8e5m2
       default: nil
       }
-    case .blocks: nil
+    case .blocks(let type):
+      switch type {
+      case .q4_0: es_linear_widen_q4_0
+      case .q4_1: es_linear_widen_q4_1
+      case .q5_0: es_linear_widen_q5_0
+      case .q5_1: es_linear_widen_q5_1
+      case .q8_0: es_linear_widen_q8_0
+      case .iq4_nl: es_linear_widen_iq4_nl
+      case .mxfp4: es_linear_widen_mxfp4
+      case .q2_K: es_linear_widen_q2_K
+      case .q3_K: es_linear_widen_q3_K
+      case .q4_K: es_linear_widen_q4_K
+      case .q5_K: es_linear_widen_q5_K
+      case .q6_K: es_linear_widen_q6_K
+      case .q8_K: es_linear_widen_q8_K
+      case .iq4_xs: es_linear_widen_iq4_xs
+      }
     }
   }
 }

@@ -4,61 +4,53 @@ import EspalierNumerics
 import Testing
 
 @Suite struct StoredMatrixTests {
-  /// Floats of a matrix in a buffer of some element type, the rows `gap` bytes apart and the first `gap` bytes in.
-  func stored(
-    _ values: [Float], rows: Int, columns: Int, as type: ElementType, gap: Int = 0
-  ) throws -> StoredMatrix {
-    let rowStride = columns * type.byteWidth + gap
-    let buffer = try AlignedBuffer(byteCount: gap + rows * rowStride)
-    for row in 0..<rows {
-      values[(row * columns)...].withUnsafeBufferPointer {
-        type.encode($0.baseAddress!, into: buffer.address + gap + row * rowStride, count: columns)
+  @Test(
+    "Exact mode: the bits of the widened copy, at any alignment, in any batch, tile and order",
+    arguments: WeightFormat.weights)
+  func exactMode(format: WeightFormat) throws {
+    let shapes =
+      format.blockLength == 1 ? [(7, 5), (13, 530), (100, 1536), (6, 16)] : [(13, 768), (100, 1536), (1, 256)]
+    for (rows, columns) in shapes {
+      for gap in [0, 3] {
+        let stride = format.byteCount(of: columns) + gap
+        let buffer = try randomBytes(format, rows: rows, columns: columns, stride: stride, seed: columns)
+        let map = try StoredMatrix(buffer, format: format, rows: rows, columns: columns, rowStride: stride)
+        #expect(map.byteCount == rows * format.byteCount(of: columns))
+        var generator = TestGenerator(seed: rows)
+        let x = generator.values(40 * columns)
+        let expected = try product(x, widened(map), depth: columns)
+        for batch in [1, 2, 3, 5, 8, 9, 40] {
+          let y = try apply(map, Array(x[..<(batch * columns)]), rows: batch)
+          #expect(y == Array(expected[..<(batch * rows)]), "\(rows) x \(columns), gap \(gap), batch \(batch)")
+        }
+        let backwards = try apply(map, x, rows: 40) { (count, body) throws(Problem) in
+          for index in (0..<count).reversed() { try body(index) }
+        }
+        #expect(backwards == expected)
       }
     }
-    return try StoredMatrix(
-      buffer, offset: gap, format: .elements(type), rows: rows, columns: columns, rowStride: rowStride)
   }
 
-  func values(_ count: Int, seed: UInt64) -> [Float] {
-    var generator = SystemIndependentGenerator(state: seed)
-    return (0..<count).map { _ in Float.random(in: -1...1, using: &generator) }
-  }
-
-  func apply(_ map: StoredMatrix, _ x: [Float], rows: Int, mode: NumericMode = .exact) throws -> [Float] {
-    var y = [Float](repeating: .nan, count: rows * map.outputWidth)
+  /// `x wᵀ` by the dense product.
+  func product(_ x: [Float], _ w: [Float], depth: Int) throws -> [Float] {
+    let (m, n) = (x.count / depth, w.count / depth)
+    var y = [Float](repeating: .nan, count: m * n)
     try x.withUnsafeBufferPointer { x in
-      try y.withUnsafeMutableBufferPointer { y in
-        try map.apply(
-          MatrixView(x, rows: rows, columns: map.inputWidth),
-          into: MutableMatrixView(y, rows: rows, columns: map.outputWidth), mode: mode,
-          parallel: MatrixProduct.serially)
+      try w.withUnsafeBufferPointer { w in
+        try y.withUnsafeMutableBufferPointer { y in
+          try MatrixProduct.multiply(
+            MatrixView(x, rows: m, columns: depth), MatrixView(w, rows: n, columns: depth).transposed,
+            into: MutableMatrixView(y, rows: m, columns: n))
+        }
       }
     }
     return y
   }
 
-  @Test(
-    "A stored matrix gives the bits of its widened copy, at any alignment and batch",
-    arguments: [ElementType.f32, .f16, .bf16, .f64, .f8e4m3], [(7, 5), (13, 530), (100, 1536), (6, 16)])
-  func exactMode(type: ElementType, shape: (rows: Int, columns: Int)) throws {
-    let (rows, columns) = shape
-    for gap in [0, 3] {
-      let map = try stored(values(rows * columns, seed: 1), rows: rows, columns: columns, as: type, gap: gap)
-      #expect(map.byteCount == rows * columns * type.byteWidth)
-      var widened = [Float](repeating: 0, count: rows * columns)
-      try map.gather(rows: 0..<rows, into: &widened)
-      let plain = try stored(widened, rows: rows, columns: columns, as: .f32)
-      let x = values(40 * columns, seed: 2)
-      let whole = try apply(plain, x, rows: 40)
-      for batch in [1, 2, 3, 5, 8, 9, 40] {
-        let part = try apply(map, Array(x[..<(batch * columns)]), rows: batch)
-        #expect(part == Array(whole[..<(batch * rows)]), "\(type) \(shape) gap \(gap) batch \(batch)")
-      }
-    }
-  }
-
   @Test func gatherRepeatsAndRefuses() throws {
-    let map = try stored([1, 2, 3, 4, 5, 6], rows: 3, columns: 2, as: .bf16)
+    let buffer = try AlignedBuffer(byteCount: 12)
+    ElementType.bf16.encode([1, 2, 3, 4, 5, 6], into: buffer.address, count: 6)
+    let map = try StoredMatrix(buffer, format: .elements(.bf16), rows: 3, columns: 2)
     var rows = [Float](repeating: 0, count: 6)
     try map.gather(rows: [2, 0, 2], into: &rows)
     #expect(rows == [5, 6, 1, 2, 5, 6])
@@ -84,19 +76,5 @@ import Testing
     #expect(throws: Problem.self) { try StoredMatrix(buffer, format: .elements(.f32), rows: .max, columns: .max) }
     #expect(throws: Problem.self) { try StoredMatrix(buffer, format: .elements(.f32), rows: -1, columns: 2) }
     #expect(try StoredMatrix(buffer, format: .elements(.f32), rows: 0, columns: 6).byteCount == 0)
-  }
-}
-
-/// Knuth's MMIX congruential generator, so that every failure can be run again.
-struct SystemIndependentGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    var word: UInt64 = 0
-    for _ in 0..<4 {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      word = word << 16 | state >> 48
-    }
-    return word
   }
 }
