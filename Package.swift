@@ -101,7 +101,8 @@ let package = Package(
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
     tests(
       "Networks",
-      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"]),
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"],
+      excluding: ["Fixtures"]),
     tests(
       "Evaluation",
       imports: [

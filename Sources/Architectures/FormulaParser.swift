@@ -190,7 +190,7 @@ extension FormulaParser {
     case .name(let name):
       advance()
       return try named(name)
-    case .symbol, .end: throw unexpected("a value")
+    case .symbol, .reference, .end: throw unexpected("a value")
     }
   }
 
