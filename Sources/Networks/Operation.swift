@@ -104,3 +104,9 @@ final class OperationRun {
     try pool.forEach(count, body)
   }
 }
+
+/// An operation in which a token sees others.
+protocol SequenceOperation: Operation {
+  /// Whether it sees only what came before, so that a sequence can be continued.
+  var isCausal: Bool { get }
+}

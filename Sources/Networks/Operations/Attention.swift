@@ -15,13 +15,13 @@ internal import EspalierBasics
 ///
 /// Keys come in pages at fixed places of their sequence and are summed in their order, so the result for a token does
 /// not depend on how the sequence was cut into calls.
-struct AttentionOperation: Operation {
+struct AttentionOperation: SequenceOperation {
   static let name = "attention"
   private let heads: Int
   private let groups: Int
   private let keyWidth: Int
   private let valueWidth: Int
-  private let isCausal: Bool
+  let isCausal: Bool
   private let window: Int32?
   private let kernel: es_attention
   private let state: Int

@@ -9,7 +9,7 @@ internal import EspalierLinearMaps
 struct EmbeddingOperation: Operation {
   static let name = "embedding"
   private let table: MatrixHandle
-  private let entries: Int
+  let entries: Int
   private let width: Int
   private let offset: Int32
   private let what: String
