@@ -92,7 +92,7 @@ let package = Package(
       path: "Sources/espalier", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
-    tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"]),
+    tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"], excluding: ["Fixtures"]),
     tests("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], excluding: ["Fixtures"]),
     tests(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
@@ -101,7 +101,8 @@ let package = Package(
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
     tests(
       "Networks",
-      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"]),
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"],
+      excluding: ["Fixtures"]),
     tests(
       "Evaluation",
       imports: [

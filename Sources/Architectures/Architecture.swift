@@ -64,6 +64,8 @@ struct TowerTemplate: Sendable {
   var before: [ParameterTemplate]
   var layer: [ParameterTemplate]
   var after: [ParameterTemplate]
+  /// What the tower computes; nil if it can only be merged.
+  var program: ProgramTemplate?
 }
 
 /// How the kinds of all layers are stored under one config key.

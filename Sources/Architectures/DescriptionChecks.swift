@@ -18,6 +18,7 @@ extension DescriptionReader {
           }
         }
       }
+      check(tower.program, of: tower, names: names)
       for (key, form) in tower.kinds.writes { check(form, of: tower, at: "towers.\(tower.name).writes.\(key)") }
     }
   }

@@ -66,7 +66,7 @@ struct DescriptionReader {
   }
 
   private mutating func tower(_ name: String, _ json: JSON, _ path: String) -> TowerTemplate? {
-    let keys = ["when", "repeat", "layers", "kinds", "lists", "writes", "before", "layer", "after"]
+    let keys = ["when", "repeat", "layers", "kinds", "lists", "writes", "before", "layer", "after", "program"]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     let repetition = named(members["repeat"], at: path + ".repeat") { reader, key, json, path in
       reader.formula(json, at: path).map { (variable: key, count: $0) }
@@ -85,7 +85,8 @@ struct DescriptionReader {
       layerCount: layerCount, kinds: kinds, lists: members["lists"].map { texts($0, at: path + ".lists") } ?? [],
       before: parameters(members["before"], at: path + ".before"),
       layer: parameters(members["layer"], at: path + ".layer"),
-      after: parameters(members["after"], at: path + ".after"))
+      after: parameters(members["after"], at: path + ".after"),
+      program: members["program"].flatMap { program($0, path + ".program") })
   }
 
   private mutating func kindsForm(_ json: JSON, _ path: String) -> KindsForm? {
@@ -147,12 +148,12 @@ extension DescriptionReader {
     let _: Never? = complain(path, message)
   }
 
-  private mutating func parsed<T>(at path: String, _ parse: () throws(Problem) -> T) -> T? {
+  mutating func parsed<T>(at path: String, _ parse: () throws(Problem) -> T) -> T? {
     do { return try parse() } catch { return complain(path, error.message) }
   }
 
   /// The members of an object whose keys must be among `keys`.
-  private mutating func object(_ json: JSON?, at path: String, keys: [String]) -> JSON.Members? {
+  mutating func object(_ json: JSON?, at path: String, keys: [String]) -> JSON.Members? {
     guard let members = json?.members else { return complain(path, "expected an object") }
     for key in members.keys where !keys.contains(key) {
       complain(path, "unknown key `\(key)`; known are \(keys.map { "`\($0)`" }.joined(separator: ", "))")
@@ -161,7 +162,7 @@ extension DescriptionReader {
   }
 
   /// Reads each member of an object that may be absent; what cannot be read is left out.
-  private mutating func named<T>(
+  mutating func named<T>(
     _ json: JSON?, at path: String, _ read: (inout DescriptionReader, String, JSON, String) -> T?
   ) -> [T] {
     guard let json else { return [] }
@@ -169,11 +170,11 @@ extension DescriptionReader {
     return members.pairs.compactMap { key, value in read(&self, key, value, "\(path).\(key)") }
   }
 
-  private mutating func text(_ json: JSON?, at path: String) -> String? {
+  mutating func text(_ json: JSON?, at path: String) -> String? {
     json?.string ?? complain(path, "expected a text")
   }
 
-  private mutating func texts(_ json: JSON?, at path: String) -> [String] {
+  mutating func texts(_ json: JSON?, at path: String) -> [String] {
     guard let elements = json?.array else { return complain(path, "expected a list of texts") ?? [] }
     return elements.enumerated().compactMap { index, element in text(element, at: "\(path)[\(index)]") }
   }
@@ -191,7 +192,7 @@ extension DescriptionReader {
   }
 
   /// A formula: a text in the language of expressions, or a number, truth value or list as itself.
-  private mutating func formula(_ json: JSON?, at path: String) -> Expression? {
+  mutating func formula(_ json: JSON?, at path: String) -> Expression? {
     guard let json, !json.isNull else { return complain(path, "expected a formula") }
     guard let source = json.string else { return .value(Value(json, name: path)) }
     return parsed(at: path) { () throws(Problem) in try Expression(parsing: source) }

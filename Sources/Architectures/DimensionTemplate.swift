@@ -93,7 +93,7 @@ extension FormulaParser {
       let index = try expression()
       try expect("]")
       return .axis(name, index: index)
-    case .text, .symbol, .end: throw unexpected("an axis or a number")
+    case .text, .symbol, .reference, .end: throw unexpected("an axis or a number")
     }
   }
 }

@@ -10,7 +10,8 @@ import EspalierBasics
 /// From weakest to strongest: `a ? b : c`, `or`, `and`, `== != < <= > >= in`, `??`, `+ -`, `* / // %`, `! -`, `a[i]`.
 /// `/` must divide without remainder, `//` rounds down, `%` has the sign of the divisor (as in Python); `??` takes its
 /// right side where the left is a key the config lacks or has as null. Functions: `length(list)`,
-/// `startsWith(text, text)`, `endsWith(text, text)`, `portion(size, fraction)` (their product, rounded down).
+/// `startsWith(text, text)`, `endsWith(text, text)`, `portion(size, fraction)` (their product, rounded down),
+/// `sqrt(number)`, `rsqrt(number)` (one over the root).
 /// A name may lead into nested objects by dots. Arithmetic is on whole numbers and checked: an overflow is an error.
 indirect enum Expression: Sendable {
   case value(Value)
@@ -41,8 +42,8 @@ indirect enum Expression: Sendable {
   }
 
   enum Function: String, Sendable {
-    case length, startsWith, endsWith, portion
-    var arity: Int { self == .length ? 1 : 2 }
+    case length, startsWith, endsWith, portion, sqrt, rsqrt
+    var arity: Int { [.length, .sqrt, .rsqrt].contains(self) ? 1 : 2 }
   }
 
   /// The key, if the whole expression is one name: then what it reads can also be written.
@@ -154,7 +155,15 @@ extension Expression {
       let part = try arguments[1].evaluate(in: scope).text(of: arguments[1].description)
       return .truth(function == .startsWith ? text.hasPrefix(part) : text.hasSuffix(part))
     case .portion: return try portion(value.integer(of: first.description), of: arguments[1], in: scope)
+    case .sqrt: return .fraction(try root(of: value, first))
+    case .rsqrt: return .fraction(1 / (try root(of: value, first)))
     }
+  }
+
+  private static func root(of value: Value, _ source: Expression) throws(Problem) -> Double {
+    let number = if case .fraction(let value) = value { value } else { Double(try value.integer(of: source.description)) }
+    guard number > 0 else { throw Problem(.architectureConfig, "`\(source)` is \(number), which has no root to use") }
+    return number.squareRoot()
   }
 
   private static func portion(_ size: Int, of fraction: Expression, in scope: Scope) throws(Problem) -> Value {

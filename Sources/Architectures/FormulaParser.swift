@@ -7,6 +7,8 @@ struct FormulaParser {
     case integer(Int)
     case text(String)
     case symbol(String)
+    /// The name of a parameter or module, written `@name`.
+    case reference(String)
     case end
   }
 
@@ -45,6 +47,7 @@ struct FormulaParser {
     let found =
       switch next {
       case .name(let text), .symbol(let text): "`\(text)`"
+      case .reference(let text): "`@\(text)`"
       case .text(let text): "'\(text)'"
       case .integer(let value): "\(value)"
       case .end: "the end"
@@ -67,6 +70,7 @@ struct FormulaParser {
 extension FormulaParser {
   private static let symbols = [
     "??", "==", "!=", "<=", ">=", "//", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", "|", "(", ")", "[", "]", ",",
+    "=",
   ]
 
   private static func tokens(of source: String) throws(Problem) -> [Token] {
@@ -89,6 +93,11 @@ extension FormulaParser {
         guard let close = rest.firstIndex(of: "'") else { throw unreadable(source, "a text without its closing '") }
         tokens.append(.text(String(rest[..<close])))
         rest = rest[rest.index(after: close)...]
+      } else if first == "@" {
+        rest.removeFirst()
+        let name = rest.prefix { isNameStart($0) || isDigit($0) || $0 == "." || $0 == "{" || $0 == "}" }
+        rest.removeFirst(name.count)
+        tokens.append(.reference(String(name)))
       } else if let symbol = symbols.first(where: { rest.hasPrefix($0) }) {
         rest.removeFirst(symbol.count)
         tokens.append(.symbol(symbol))
@@ -181,7 +190,7 @@ extension FormulaParser {
     case .name(let name):
       advance()
       return try named(name)
-    case .symbol, .end: throw unexpected("a value")
+    case .symbol, .reference, .end: throw unexpected("a value")
     }
   }
 

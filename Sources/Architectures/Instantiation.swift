@@ -193,7 +193,7 @@ extension Instantiation {
   }
 
   /// The spellings of a name of this family, as it is included or on its own.
-  private func spellings(of name: String) -> [String] {
+  func spellings(of name: String) -> [String] {
     var rules = architecture.spellings
     if let include { rules.beginnings = include.spellings.beginnings }
     return rules.all(of: name)

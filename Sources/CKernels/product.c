@@ -16,6 +16,11 @@
 // With fewer uses of an operand's row than this, packing costs more than it saves.
 #define USES_WORTH_PACKING 5
 
+// A tile of so few rows packs so many rows of the right operand at a time, if the depth has so few blocks.
+#define FEW_ROWS 8
+#define FEW_COLUMNS 6
+#define FEW_BLOCKS 256
+
 // Rows of a panel lie one group of lanes further apart than they need to, lest they all fall into the same cache sets.
 #define PANEL_STRIDE_BYTES (ES_PRODUCT_BLOCK_BYTES + ES_PRODUCT_LANE_BYTES)
 
@@ -31,7 +36,11 @@
 #define INTERLEAVED_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
 #include "product_type.h"
 
-size_t es_product_scratch_bytes(ptrdiff_t rows) { return (size_t)(rows + PANEL_COLUMNS) * PANEL_STRIDE_BYTES; }
+size_t es_product_scratch_bytes(ptrdiff_t rows, size_t row_bytes) {
+  size_t blocks = (row_bytes + ES_PRODUCT_BLOCK_BYTES - 1) / ES_PRODUCT_BLOCK_BYTES;
+  if (rows <= FEW_ROWS && blocks <= FEW_BLOCKS) return ((size_t)rows * blocks + FEW_COLUMNS) * PANEL_STRIDE_BYTES;
+  return (size_t)(rows + PANEL_COLUMNS) * PANEL_STRIDE_BYTES;
+}
 
 bool es_product_kernel_runs(es_product_kernel kernel) {
   switch (kernel) {

@@ -117,13 +117,35 @@ static NAME(panel) NAME(prepared)(
   return (NAME(panel)){space, PANEL_STRIDE};
 }
 
-void PUBLIC(run)(
-    es_product_kernel kernel, es_product_tile tile, ptrdiff_t depth, PUBLIC(operand) a, PUBLIC(operand) b, REAL *c,
-    ptrdiff_t c_stride, bool accumulate, void *scratch) {
-  REAL *corner = c + tile.row * c_stride + tile.column;
-  if (depth == 0 && !accumulate)
-    for (ptrdiff_t i = 0; i < tile.rows; i++) memset(corner + i * c_stride, 0, (size_t)tile.columns * sizeof(REAL));
+/// A tile of few rows: each row of b meets so few of a that packing many of them into the second cache and reading
+/// them back would cost more than the products. They are packed a handful at a time, into the first cache, and read in
+/// the order in which they are stored. The sums are those of any other tile.
+static void NAME(run_few)(
+    es_product_kernel kernel, es_product_tile tile, ptrdiff_t depth, PUBLIC(operand) a, PUBLIC(operand) b, REAL *corner,
+    ptrdiff_t c_stride, bool accumulate, REAL *scratch) {
+  NAME(panel) left[FEW_BLOCKS];
+  REAL *b_space = scratch, *a_space = b_space + FEW_COLUMNS * PANEL_STRIDE;
+  for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
+    ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
+    left[start / BLOCK] = NAME(prepared)(
+        a, tile.row, tile.rows, start, count, 0, a_space + start / BLOCK * tile.rows * PANEL_STRIDE);
+  }
+  for (ptrdiff_t j = 0; j < tile.columns; j += FEW_COLUMNS) {
+    ptrdiff_t width = tile.columns - j < FEW_COLUMNS ? tile.columns - j : FEW_COLUMNS;
+    for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
+      ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
+      NAME(panel) right = NAME(prepared)(b, tile.column + j, width, start, count, tile.rows, b_space);
+      NAME(panels)(
+          kernel, tile.rows, width, (count + LANES - 1) / LANES, left[start / BLOCK].first, left[start / BLOCK].stride,
+          right.first, right.stride, corner + j, c_stride, accumulate || start > 0);
+    }
+  }
+}
 
+/// A tile of many rows: panels of both operands, as long as a block of the depth, stay in the second cache.
+static void NAME(run_many)(
+    es_product_kernel kernel, es_product_tile tile, ptrdiff_t depth, PUBLIC(operand) a, PUBLIC(operand) b, REAL *corner,
+    ptrdiff_t c_stride, bool accumulate, REAL *scratch) {
   REAL *a_space = scratch, *b_space = a_space + tile.rows * PANEL_STRIDE;
   for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
     ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
@@ -137,6 +159,18 @@ void PUBLIC(run)(
           accumulate || start > 0);
     }
   }
+}
+
+void PUBLIC(run)(
+    es_product_kernel kernel, es_product_tile tile, ptrdiff_t depth, PUBLIC(operand) a, PUBLIC(operand) b, REAL *c,
+    ptrdiff_t c_stride, bool accumulate, void *scratch) {
+  REAL *corner = c + tile.row * c_stride + tile.column;
+  if (depth == 0 && !accumulate)
+    for (ptrdiff_t i = 0; i < tile.rows; i++) memset(corner + i * c_stride, 0, (size_t)tile.columns * sizeof(REAL));
+  if (tile.rows <= FEW_ROWS && depth <= FEW_BLOCKS * BLOCK)
+    NAME(run_few)(kernel, tile, depth, a, b, corner, c_stride, accumulate, scratch);
+  else
+    NAME(run_many)(kernel, tile, depth, a, b, corner, c_stride, accumulate, scratch);
 }
 
 #undef FOLD

@@ -1,6 +1,7 @@
 /// Quantized types whose numbers lie in blocks that share scales, as llama.cpp stores them in GGUF files.
 ///
-/// A row of a matrix is a whole number of blocks.
+/// A row of a matrix is a whole number of blocks. The names are those of the formats.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 public enum BlockType: String, Sendable, Hashable, Codable, CaseIterable {
   case q4_0, q4_1, q5_0, q5_1, q8_0
   case q2_K, q3_K, q4_K, q5_K, q6_K, q8_K

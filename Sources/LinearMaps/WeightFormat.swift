@@ -13,3 +13,21 @@ public enum WeightFormat: Sendable, Hashable, Codable {
     }
   }
 }
+
+extension WeightFormat {
+  /// Numbers that are coded together: 1, or a block's length.
+  public var blockLength: Int {
+    switch self {
+    case .elements: 1
+    case .blocks(let type): type.blockLength
+    }
+  }
+
+  /// The type's name: `bf16`, `q4_K`.
+  public var name: String {
+    switch self {
+    case .elements(let type): type.rawValue
+    case .blocks(let type): type.rawValue
+    }
+  }
+}

@@ -69,20 +69,25 @@ public enum MatrixProduct {
 
   // MARK: - Kernels and tiles; internal, so that tests can hold them against each other
 
-  enum Kernel: UInt32, CaseIterable {
+  package enum Kernel: UInt32, CaseIterable, Sendable {
     case portable, avx2, avx512
 
-    static let fastest = Kernel(es_product_fastest_kernel())
-    static var available: [Kernel] { allCases.filter { es_product_kernel_runs($0.native) } }
+    package static let fastest = Kernel(es_product_fastest_kernel())
+    package static var available: [Kernel] { allCases.filter { es_product_kernel_runs($0.native) } }
 
     init(_ native: es_product_kernel) { self = Kernel(rawValue: native.rawValue) ?? .portable }
     var native: es_product_kernel { es_product_kernel(rawValue: rawValue) ?? .portable }
   }
 
   /// Rows and columns of a tile of C.
-  struct Tile: Equatable {
+  package struct Tile: Equatable, Sendable {
     var rows = 256
     var columns = 768
+
+    package init(rows: Int = 256, columns: Int = 768) {
+      self.rows = rows
+      self.columns = columns
+    }
 
     /// Large tiles pack least; small products are cut finer, so that there is work to share.
     static func cutting(rows: Int, columns: Int) -> Tile {
@@ -102,12 +107,36 @@ public enum MatrixProduct {
     _ a: MatrixView<Float>, _ b: MatrixView<Float>, into c: MutableMatrixView<Float>, accumulate: Bool,
     kernel: Kernel, tile: Tile? = nil, parallel: ParallelLoop = serially
   ) throws(Problem) {
-    try checkShapes(a, b, c)
+    try checkShapes((a.rows, a.columns), (b.rows, b.columns), (c.rows, c.columns))
     guard let target = c.elements else { return }
     let left = es_product_operand_f32(rowsOf: a)
     let right = es_product_operand_f32(rowsOf: b.transposed)
-    try forEachTile(of: c, tile: tile, parallel: parallel) { tile, scratch in
+    try forEachTile(of: c, depth: a.columns, tile: tile, parallel: parallel) { tile, scratch in
       es_product_run_f32(kernel.native, tile, a.columns, left, right, target, c.stride, accumulate, scratch)
+    }
+  }
+
+  /// `c = a bᵀ` for rows of b in whatever form they are stored: they are widened while they are packed, so the bits are
+  /// those of the product with the widened matrix.
+  ///
+  /// - Throws: as the other forms.
+  package static func multiply(
+    _ a: MatrixView<Float>, storedRows b: StoredRows, into c: MutableMatrixView<Float>,
+    parallel: ParallelLoop = serially
+  ) throws(Problem) {
+    try multiply(a, storedRows: b, into: c, kernel: .fastest, tile: nil, parallel: parallel)
+  }
+
+  package static func multiply(
+    _ a: MatrixView<Float>, storedRows b: StoredRows, into c: MutableMatrixView<Float>, kernel: Kernel, tile: Tile?,
+    parallel: ParallelLoop
+  ) throws(Problem) {
+    try checkShapes((a.rows, a.columns), (b.columns, b.rows), (c.rows, c.columns))
+    guard let target = c.elements else { return }
+    let left = es_product_operand_f32(rowsOf: a)
+    let right = es_product_operand_f32(elements: b.address, stride: b.stride, pack: b.widening)
+    try forEachTile(of: c, depth: a.columns, tile: tile, parallel: parallel) { tile, scratch in
+      es_product_run_f32(kernel.native, tile, a.columns, left, right, target, c.stride, false, scratch)
     }
   }
 
@@ -115,17 +144,17 @@ public enum MatrixProduct {
     _ a: MatrixView<Double>, _ b: MatrixView<Double>, into c: MutableMatrixView<Double>, accumulate: Bool,
     kernel: Kernel, tile: Tile? = nil, parallel: ParallelLoop = serially
   ) throws(Problem) {
-    try checkShapes(a, b, c)
+    try checkShapes((a.rows, a.columns), (b.rows, b.columns), (c.rows, c.columns))
     guard let target = c.elements else { return }
     let left = es_product_operand_f64(rowsOf: a)
     let right = es_product_operand_f64(rowsOf: b.transposed)
-    try forEachTile(of: c, tile: tile, parallel: parallel) { tile, scratch in
+    try forEachTile(of: c, depth: a.columns, tile: tile, parallel: parallel) { tile, scratch in
       es_product_run_f64(kernel.native, tile, a.columns, left, right, target, c.stride, accumulate, scratch)
     }
   }
 
-  private static func checkShapes<Element>(
-    _ a: MatrixView<Element>, _ b: MatrixView<Element>, _ c: MutableMatrixView<Element>
+  private static func checkShapes(
+    _ a: (rows: Int, columns: Int), _ b: (rows: Int, columns: Int), _ c: (rows: Int, columns: Int)
   ) throws(Problem) {
     guard a.columns == b.rows, c.rows == a.rows, c.columns == b.columns else {
       throw Problem(
@@ -136,7 +165,7 @@ public enum MatrixProduct {
 
   /// Calls `body` once for each tile of `c`, with scratch.
   private static func forEachTile<Element>(
-    of c: MutableMatrixView<Element>, tile: Tile?, parallel: ParallelLoop,
+    of c: MutableMatrixView<Element>, depth: Int, tile: Tile?, parallel: ParallelLoop,
     _ body: @escaping (es_product_tile, UnsafeMutableRawPointer) -> Void
   ) throws(Problem) {
     guard c.rows > 0, c.columns > 0 else { return }
@@ -148,7 +177,7 @@ public enum MatrixProduct {
       let rectangle = es_product_tile(
         row: row, rows: min(tile.rows, c.rows - row), column: column, columns: min(tile.columns, c.columns - column))
       let scratch = UnsafeMutableRawPointer.allocate(
-        byteCount: es_product_scratch_bytes(rectangle.rows), alignment: 64)
+        byteCount: es_product_scratch_bytes(rectangle.rows, depth * MemoryLayout<Element>.stride), alignment: 64)
       defer { scratch.deallocate() }
       body(rectangle, scratch)
     }

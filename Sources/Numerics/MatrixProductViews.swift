@@ -59,11 +59,11 @@ extension Matrix: Equatable where Element: Equatable {}
 public struct MatrixView<Element> {
   public let rows: Int
   public let columns: Int
-  let elements: UnsafePointer<Element>?
+  package let elements: UnsafePointer<Element>?
   /// Elements from one stored row to the next.
-  let stride: Int
+  package let stride: Int
   /// Whether the stored rows are this matrix's columns.
-  let isTransposed: Bool
+  package let isTransposed: Bool
 
   /// Element (i, j) is `elements[i * stride + j]`; `stride` is `columns` unless given.
   ///
@@ -91,8 +91,9 @@ public struct MatrixView<Element> {
 public struct MutableMatrixView<Element> {
   public let rows: Int
   public let columns: Int
-  let elements: UnsafeMutablePointer<Element>?
-  let stride: Int
+  package let elements: UnsafeMutablePointer<Element>?
+  /// Elements from one row to the next.
+  package let stride: Int
 
   /// Element (i, j) is `elements[i * stride + j]`; `stride` is `columns` unless given.
   ///
@@ -105,6 +106,33 @@ public struct MutableMatrixView<Element> {
     self.columns = columns
     self.elements = elements.baseAddress
     self.stride = stride ?? columns
+  }
+}
+
+/// The rows of a matrix in whatever form they are stored: the right operand of
+/// ``MatrixProduct/multiply(_:storedRows:into:parallel:)``. Valid while the memory beneath it is.
+package struct StoredRows {
+  /// Widens rows `[row, row + rows)`, elements `[start, start + count)` of each, to float32, the rows `panelStride`
+  /// floats apart. `start` is a multiple of 512; `start + count` is, or is the end of the row.
+  package typealias Widening =
+    @convention(c) (
+      _ address: UnsafeRawPointer?, _ stride: Int, _ row: Int, _ rows: Int, _ start: Int, _ count: Int,
+      _ panel: UnsafeMutablePointer<Float>?, _ panelStride: Int
+    ) -> Void
+
+  package let address: UnsafeRawPointer
+  package let rows: Int
+  package let columns: Int
+  /// From one row to the next, in the unit that `widening` counts in.
+  package let stride: Int
+  package let widening: Widening
+
+  package init(_ address: UnsafeRawPointer, rows: Int, columns: Int, stride: Int, widening: Widening) {
+    self.address = address
+    self.rows = rows
+    self.columns = columns
+    self.stride = stride
+    self.widening = widening
   }
 }
 

@@ -75,8 +75,8 @@ typedef struct {
   ptrdiff_t row, rows, column, columns;
 } es_product_tile;
 
-/// Bytes of scratch, best aligned to 64, for a tile of so many rows.
-size_t es_product_scratch_bytes(ptrdiff_t rows);
+/// Bytes of scratch, best aligned to 64, for a tile of so many rows, each of so many bytes along the depth.
+size_t es_product_scratch_bytes(ptrdiff_t rows, size_t row_bytes);
 
 /// Computes one tile of C, whose row i begins at c[i * c_stride]. Tiles that do not overlap may run at the same time,
 /// each with scratch of its own. C must not overlap the operands.

@@ -1,0 +1,118 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+public import EspalierLinearMaps
+internal import EspalierNumerics
+
+/// A network that predicts the next token, as evaluation and generation see it.
+public struct CausalLanguageModel: LanguageModel {
+  public let network: Network
+  public let vocabularySize: Int
+  public let contextLength: Int?
+  /// The tokens it can read.
+  let tokens: Range<Int32>
+  /// The width of final states.
+  public let width: Int
+
+  public var mode: NumericMode { network.mode }
+
+  /// - Throws: `network.input` if the network does not give logits for every token of a text it reads from left to
+  ///   right.
+  public init(_ network: Network) throws(Problem) {
+    guard let final = network.plan.slot("final"), let logits = network.plan.slot("logits"),
+      network.plan.slot("decoderTokens") == nil, network.plan.slot("tokens") != nil, network.readsForward,
+      network.heads.allSatisfy(\.keepsRows)
+    else {
+      throw Problem(
+        .networkInput, "a network of the family \(network.program.architecture) with this config is no language model")
+    }
+    self.network = network
+    width = network.plan.widths[final]
+    vocabularySize = network.plan.widths[logits]
+    tokens = 0..<Int32(clamping: network.plan.entries(of: "tokens") ?? vocabularySize)
+    contextLength = ["max_position_embeddings", "n_positions", "n_ctx"].lazy
+      .compactMap { network.config[$0]?.integer }.first
+  }
+
+  /// Tokens that go through a block together: as many as keep the widest activation within 16 MB.
+  private var rowsTogether: Int { max(64, min(2048, (4 << 20) / network.plan.widest)) }
+
+  public func finalStates(of sequences: [[Int32]]) throws(Problem) -> FinalStates {
+    var starts = [0]
+    for sequence in sequences { starts.append(starts[starts.count - 1] + sequence.count) }
+    let values = try AlignedBuffer(count: starts[starts.count - 1] * width, of: Float.self)
+    try network.withWorkspace { (workspace) throws(Problem) in
+      var groups: [(first: Int, execution: Execution)] = []
+      for group in groupsOfSequences(sequences) {
+        let inputs = NetworkInputs(tokens: Array(sequences[group]))
+        let slots = try inputs.activations(skipping: network.program.positionsSkip)
+        groups.append(
+          (group.lowerBound, Execution(network.plan, run: network.operationRun(workspace), inputs: slots)))
+      }
+      try network.run(network.trunk, groups.map(\.execution)) { (index, execution) throws(Problem) in
+        if let final = execution.value("final") {
+          (values.floats.baseAddress! + starts[groups[index].first] * width).update(
+            from: final.floats, count: final.count)
+        }
+        execution.finish()
+      }
+    }
+    return FinalStates(starts: starts, width: width, values: values)
+  }
+
+  private func groupsOfSequences(_ sequences: [[Int32]]) -> [Range<Int>] {
+    var groups: [Range<Int>] = []
+    var (first, rows) = (0, 0)
+    for (index, sequence) in sequences.enumerated() {
+      if rows > 0, rows + sequence.count > rowsTogether {
+        groups.append(first..<index)
+        (first, rows) = (index, 0)
+      }
+      rows += sequence.count
+    }
+    if first < sequences.count { groups.append(first..<sequences.count) }
+    return groups
+  }
+
+  public func logits(
+    of states: FinalStates, rows: Range<Int>, into logits: UnsafeMutablePointer<Float>
+  ) throws(Problem) {
+    guard !rows.isEmpty else { return }
+    try network.withWorkspace { (workspace) throws(Problem) in
+      let final = Activation(
+        storage: .floats(try workspace.take(rows.count * width)), width: width, segments: Segments(lengths: [rows.count]))
+      final.floats.update(
+        from: states.values.floats.baseAddress! + rows.lowerBound * width, count: rows.count * width)
+      try head(final, workspace, into: logits)
+    }
+  }
+
+  /// Runs the head on rows of final states, which are given back.
+  func head(_ final: Activation, _ workspace: Workspace, into logits: UnsafeMutablePointer<Float>) throws(Problem) {
+    let execution = Execution(network.plan, run: network.operationRun(workspace), inputs: ["final": final])
+    try network.run(network.heads, [execution]) { (_, execution) throws(Problem) in
+      if let value = execution.value("logits") { logits.update(from: value.floats, count: value.count) }
+      execution.finish()
+    }
+  }
+}
+
+extension Network {
+  /// Whether every operation that looks at other tokens looks back only.
+  var readsForward: Bool {
+    plan.sections.allSatisfy { $0.steps.allSatisfy { ($0.operation as? any SequenceOperation)?.isCausal ?? true } }
+  }
+}
+
+extension Plan {
+  /// The entries of the first table that a slot's indices look into.
+  fileprivate func entries(of name: String) -> Int? {
+    let slot = slot(name)
+    return sections.lazy.flatMap(\.steps).first { $0.inputs.first == slot && $0.operation is EmbeddingOperation }
+      .flatMap { ($0.operation as? EmbeddingOperation)?.entries }
+  }
+}
+
+extension Plan.Section {
+  /// Whether each row of the output comes from one row of the input.
+  fileprivate var keepsRows: Bool { !steps.contains { $0.operation is SelectOperation } }
+}

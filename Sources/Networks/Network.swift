@@ -1,0 +1,127 @@
+public import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierLinearMaps
+internal import EspalierNumerics
+internal import Synchronization
+
+/// A model that runs: the program of its family over the parameters of a checkpoint.
+///
+/// Sequences are run side by side without padding, and every result is that of the sequence alone, to the bit in
+/// ``NumericMode/exact``: it depends neither on the sequences beside it, nor on threads, nor on how weights are kept.
+public final class Network: Sendable {
+  /// Where weights are while the network runs.
+  public enum Residency: Sendable, Hashable {
+    /// In memory, as they are stored, from their first use on.
+    case resident
+    /// In memory while their block runs; many sequences go through a block before the next one is read.
+    case streamed
+  }
+
+  public let program: ModelProgram
+  public let mode: NumericMode
+  public let config: JSON
+  public let residency: Residency
+  let plan: Plan
+  let store: ParameterStore
+  let pool: WorkerPool
+  let rotary: RotaryTables
+  private let workspaces: Mutex<[Workspace]> = Mutex([])
+
+  /// Reads no weights: what is missing or of a wrong shape is found from headers.
+  ///
+  /// - Parameters:
+  ///   - architectures: the families to recognise the config by.
+  ///   - workers: shared with whatever else runs.
+  /// - Throws: `architecture.config`, `architecture.unsupported` for what the config asks and no program computes,
+  ///   `network.parameter` for what the checkpoint lacks.
+  public init(
+    _ checkpoint: any Checkpoint, architectures: [Architecture] = Architecture.builtIn(), mode: NumericMode = .exact,
+    residency: Residency = .resident, workers: WorkerPool
+  ) throws(Problem) {
+    guard let config = checkpoint.config else {
+      throw Problem(
+        .architectureConfig, "there is no config.json, so the weights are of no known network",
+        file: checkpoint.location)
+    }
+    guard let architecture = Architecture.recognise(config: config, among: architectures) else {
+      throw Problem(
+        .architectureUnsupported,
+        "no family is known for the model type `\(config["model_type"]?.string ?? "")`", file: checkpoint.location)
+    }
+    do throws(Problem) {
+      program = try architecture.program(config: config)
+      plan = try Plan(program)
+    } catch { throw error.at(file: checkpoint.location) }
+    self.config = config
+    self.mode = mode
+    self.residency = residency
+    pool = workers
+    rotary = RotaryTables(plan.frequencies)
+    store = ParameterStore(checkpoint, description: program.description, isResident: residency == .resident)
+    for request in plan.sections.flatMap(\.requests) {
+      do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
+    }
+  }
+
+  /// Bytes of all weights as they are kept in memory, tied ones once.
+  public func weightBytes() throws(Problem) -> Int {
+    var bytes: [ExactString: Int] = [:]
+    for request in plan.sections.flatMap(\.requests) {
+      let source = try store.source(of: request.name)
+      let key = ExactString("\(source.parameter.name)/\(source.rows?.first ?? 0)")
+      bytes[key] = max(bytes[key] ?? 0, try store.byteCount(of: request))
+    }
+    return bytes.values.reduce(0, +)
+  }
+
+  /// Names of the parameters that running the network reads, one entry a use.
+  public var parametersRead: [String] { plan.sections.flatMap { $0.requests.map(\.name) } }
+
+  /// Runs `body` with memory for activations, which later runs use again.
+  func withWorkspace<T>(_ body: (Workspace) throws(Problem) -> T) throws(Problem) -> T {
+    let workspace = workspaces.withLock { $0.popLast() } ?? Workspace()
+    defer { workspaces.withLock { $0.append(workspace) } }
+    return try body(workspace)
+  }
+
+  func operationRun(_ workspace: Workspace, states: [SequenceState]? = nil) -> OperationRun {
+    OperationRun(pool: pool, workspace: workspace, mode: mode, states: states, rotary: rotary)
+  }
+
+  func parameters(of section: Plan.Section) throws(Problem) -> [LoadedParameter] {
+    try store.load(section.requests, pool: pool)
+  }
+
+  /// The state of a sequence that has not begun.
+  func emptyState() -> SequenceState { SequenceState(operations: plan.stateCount) }
+
+  /// Sections before the heads, and the heads.
+  var trunk: [Plan.Section] { plan.sections.filter { $0.part != .head } }
+  var heads: [Plan.Section] { plan.sections.filter { $0.part == .head } }
+
+  /// Runs batches through sections: batch after batch where weights stay, section after section where they stream.
+  func run(
+    _ sections: [Plan.Section], _ executions: [Execution],
+    observe: ((Int, String, Activation) throws(Problem) -> Void)? = nil,
+    finished: (Int, Execution) throws(Problem) -> Void
+  ) throws(Problem) {
+    func pass(_ index: Int, _ section: Plan.Section, _ parameters: [LoadedParameter]) throws(Problem) {
+      try executions[index].run(section, parameters: parameters) { (name, value) throws(Problem) in
+        try observe?(index, name, value)
+      }
+    }
+    if residency == .resident {
+      for index in executions.indices {
+        for section in sections { try pass(index, section, try parameters(of: section)) }
+        try finished(index, executions[index])
+      }
+    } else {
+      for section in sections {
+        let parameters = try parameters(of: section)
+        for index in executions.indices { try pass(index, section, parameters) }
+      }
+      for index in executions.indices { try finished(index, executions[index]) }
+    }
+  }
+}

@@ -1,0 +1,112 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+
+/// A primitive of network programs: a pure value that turns activations into activations.
+///
+/// An operation is made from its statement once, checking settings, widths and parameters, and then runs on any batch.
+/// It computes each row, or each sequence, independently of the others, with sums in a fixed order. Its file says what a
+/// gradient would have to save.
+protocol Operation: Sendable {
+  /// The name in programs.
+  static var name: String { get }
+  init(_ binding: inout Binding) throws(Problem)
+  func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation]
+}
+
+/// Every operation there is; a new one is a file in `Operations/` and a line here.
+enum Operations {
+  static let all: [any Operation.Type] = [
+    EmbeddingOperation.self, MapOperation.self, RMSNormOperation.self, RotaryOperation.self, AttentionOperation.self,
+    AddOperation.self, MultiplyOperation.self, ScaleOperation.self, ActivateOperation.self, GateOperation.self,
+    SoftCapOperation.self, SelectOperation.self,
+  ]
+
+  static func named(_ name: String) -> (any Operation.Type)? { all.first { $0.name == name } }
+}
+
+/// What an operation may use while it runs.
+final class OperationRun {
+  let pool: WorkerPool
+  let workspace: Workspace
+  let mode: NumericMode
+  /// The parameters of the running section, in the order of its requests.
+  var parameters: [LoadedParameter] = []
+  /// One state a sequence, or nil where sequences are run whole and forgotten.
+  let states: [SequenceState]?
+  /// Rotary tables of all frequencies, by the length that each sequence will have reached after this run.
+  let rotary: RotaryTables
+  /// Whether input `i` of the running operation is used by nobody after it, so that its memory may take the output.
+  var isLastUse: [Bool] = []
+
+  init(pool: WorkerPool, workspace: Workspace, mode: NumericMode, states: [SequenceState]?, rotary: RotaryTables) {
+    self.pool = pool
+    self.workspace = workspace
+    self.mode = mode
+    self.states = states
+    self.rotary = rotary
+  }
+
+  func matrix(_ handle: MatrixHandle) -> any LinearMap {
+    guard case .matrix(let map) = parameters[handle.index] else { preconditionFailure("a request chose another form") }
+    return map
+  }
+
+  func vector(_ handle: VectorHandle) -> UnsafeMutablePointer<Float> {
+    guard case .vector(let buffer) = parameters[handle.index] else {
+      preconditionFailure("a request chose another form")
+    }
+    return buffer.floats.baseAddress!
+  }
+
+  func vector(_ handle: VectorHandle?) -> UnsafeMutablePointer<Float>? {
+    if let handle { vector(handle) } else { nil }
+  }
+
+  /// A new activation with undefined contents.
+  func activation(width: Int, segments: Segments) throws(Problem) -> Activation {
+    Activation(
+      storage: .floats(try workspace.take(segments.rows * width)), width: width, segments: segments)
+  }
+
+  /// The memory of the first input that nobody needs any more, else new memory of the first input's shape.
+  func inPlace(_ inputs: [Activation]) throws(Problem) -> Activation {
+    for (index, input) in inputs.enumerated() where isLastUse[index] && input.width == inputs[0].width {
+      return Activation(storage: input.storage, width: input.width, segments: inputs[0].segments)
+    }
+    return try activation(width: inputs[0].width, segments: inputs[0].segments)
+  }
+
+  /// Runs `body` over all rows in spans cut by shape, several at once.
+  func forEachSpan(
+    rows: Int, width: Int, _ body: (Range<Int>) throws(Problem) -> Void
+  ) throws(Problem) {
+    // Enough elements to be worth another thread's while.
+    let span = max(1, 16_384 / max(1, width))
+    let spans = (rows + span - 1) / span
+    try pool.forEach(spans) { (index) throws(Problem) in
+      try body(index * span..<min(rows, (index + 1) * span))
+    }
+  }
+
+  /// `y = x Wᵀ` into a new activation.
+  func apply(_ map: any LinearMap, to x: Activation) throws(Problem) -> Activation {
+    let y = try activation(width: map.outputWidth, segments: x.segments)
+    try map.apply(
+      MatrixView(x.view, rows: x.rows, columns: x.width),
+      into: MutableMatrixView(y.mutableView, rows: y.rows, columns: y.width), mode: mode, parallel: parallel)
+    return y
+  }
+
+  /// The pool as a loop.
+  func parallel(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
+    try pool.forEach(count, body)
+  }
+}
+
+/// An operation in which a token sees others.
+protocol SequenceOperation: Operation {
+  /// Whether it sees only what came before, so that a sequence can be continued.
+  var isCausal: Bool { get }
+}

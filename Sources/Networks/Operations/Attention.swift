@@ -1,0 +1,158 @@
+internal import CKernels
+internal import EspalierArchitectures
+internal import EspalierBasics
+
+/// Scaled dot-product attention (Vaswani et al. 2017) of several heads, of which groups may share keys and values:
+///
+///     y[t] = sum over s of softmax over s (scale q[t] . k[s]) v[s]
+///
+/// For a gradient: q, k, v and, a row and head, the logarithm of the softmax's denominator.
+///
+/// `y = attention(q, k, v, heads: h, keyValueHeads: g, scale: s)`. Settings: `causal` (default true: a token sees itself
+/// and what came before, and keys and values are kept in the sequence's state; false: it sees the whole sequence of k
+/// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within),
+/// `bias` (a slot from `relativeBias`).
+///
+/// Keys come in pages at fixed places of their sequence and are summed in their order, so the result for a token does
+/// not depend on how the sequence was cut into calls.
+struct AttentionOperation: SequenceOperation {
+  static let name = "attention"
+  private let heads: Int
+  private let groups: Int
+  private let keyWidth: Int
+  private let valueWidth: Int
+  let isCausal: Bool
+  private let window: Int32?
+  private let kernel: es_attention
+  private let state: Int
+
+  /// Queries that walk over the pages together.
+  private static let tile = 32
+
+  init(_ binding: inout Binding) throws(Problem) {
+    try binding.expect(inputs: 3)
+    let statement = binding.statement
+    heads = try statement.integer("heads")
+    groups = statement.has("keyValueHeads") ? try statement.integer("keyValueHeads") : heads
+    let widths = binding.inputWidths
+    guard heads > 0, groups > 0, heads % groups == 0, widths[0] % heads == 0, widths[1] % groups == 0,
+      widths[2] % groups == 0, widths[0] / heads == widths[1] / groups
+    else {
+      throw binding.problem("cannot share rows of \(widths) among \(heads) heads and \(groups) key-value heads")
+    }
+    keyWidth = widths[1] / groups
+    valueWidth = widths[2] / groups
+    isCausal = statement.has("causal") ? try statement.truth("causal") : true
+    window = statement.has("window") ? Int32(clamping: try statement.integer("window")) : nil
+    let scale = Float(try statement.number("scale"))
+    let softCap = statement.has("softCap") ? Float(try statement.number("softCap")) : 0
+    kernel = es_attention(
+      key_width: Int64(keyWidth), value_width: Int64(valueWidth), scale: scale, softcap: softCap)
+    state = isCausal ? binding.state() : -1
+    binding.outputWidths = [heads * valueWidth]
+  }
+
+  func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
+    let (q, k, v) = (inputs[0], inputs[1], inputs[2])
+    let y = try run.activation(width: heads * valueWidth, segments: q.segments)
+    var sequences: [KeyValuePages]
+    if isCausal, let states = run.states {
+      sequences = states.map { $0.pages(state, keyWidth: keyWidth, valueWidth: valueWidth, heads: groups) }
+    } else {
+      sequences = run.workspace.pages(
+        k.segments.count, keyWidth: keyWidth, valueWidth: valueWidth, heads: groups)
+    }
+    var tiles: [Tile] = []
+    var firsts: [Int] = []
+    for (sequence, pages) in sequences.enumerated() {
+      firsts.append(pages.count)
+      try pages.extend(by: k.segments.positions[k.segments.rows(of: sequence)])
+      let rows = q.segments.rows(of: sequence)
+      for start in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.tile) {
+        tiles.append(Tile(sequence: sequence, rows: start..<min(rows.upperBound, start + Self.tile)))
+      }
+    }
+    // Few rows: one loop stores what is new and attends at once.
+    if tiles.count == sequences.count, tiles.count * groups <= 64 {
+      try run.pool.forEach(tiles.count * groups) { index in
+        let tile = tiles[index / groups]
+        let pages = sequences[tile.sequence]
+        store(k, v, sequence: tile.sequence, head: index % groups, in: pages, from: firsts[tile.sequence])
+        attend(q, y, tile, head: index % groups, to: pages)
+      }
+    } else {
+      try run.pool.forEach(sequences.count * groups) { index in
+        let sequence = index / groups
+        store(
+          k, v, sequence: sequence, head: index % groups, in: sequences[sequence], from: firsts[sequence])
+      }
+      try run.pool.forEach(tiles.count * groups) { index in
+        let tile = tiles[index / groups]
+        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence])
+      }
+    }
+    return [y]
+  }
+
+  private struct Tile {
+    var sequence: Int
+    var rows: Range<Int>
+  }
+
+  private func store(
+    _ k: Activation, _ v: Activation, sequence: Int, head: Int, in pages: KeyValuePages, from first: Int
+  ) {
+    for (index, row) in k.segments.rows(of: sequence).enumerated() {
+      pages.put(
+        k.floats + row * k.width + head * keyWidth, v.floats + row * v.width + head * valueWidth, head: head,
+        slot: first + index)
+    }
+  }
+
+  /// The queries of one tile and of all heads that share key-value head `head`.
+  private func attend(_ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages) {
+    let shared = heads / groups
+    var ranges: [Range<Int>] = []
+    for row in tile.rows { ranges.append(visible(from: q.segments.positions[row], in: pages)) }
+    var maxima = [Float](repeating: -.infinity, count: tile.rows.count * shared)
+    var sums = [Float](repeating: 0, count: maxima.count)
+    for row in tile.rows {
+      (y.floats + row * y.width + head * shared * valueWidth).update(repeating: 0, count: shared * valueWidth)
+    }
+    let first = (ranges.map(\.lowerBound).min() ?? 0) / KeyValuePages.length
+    let end = (ranges.map(\.upperBound).max() ?? 0) + KeyValuePages.length - 1
+    withUnsafePointer(to: kernel) { kernel in
+      for page in first..<max(first, end / KeyValuePages.length) {
+        let (keys, values) = (pages.keys(page: page, head: head), pages.values(page: page, head: head))
+        let start = page * KeyValuePages.length
+        for (index, row) in tile.rows.enumerated() {
+          let from = max(0, ranges[index].lowerBound - start)
+          let to = min(KeyValuePages.length, ranges[index].upperBound - start)
+          guard from < to else { continue }
+          for inner in 0..<shared {
+            es_attention_page(
+              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values, nil, Int64(from),
+              Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
+              y.floats + row * y.width + (head * shared + inner) * valueWidth)
+          }
+        }
+      }
+    }
+    for (index, row) in tile.rows.enumerated() {
+      for inner in 0..<shared {
+        es_attention_finish(
+          sums[index * shared + inner], y.floats + row * y.width + (head * shared + inner) * valueWidth,
+          Int64(valueWidth))
+      }
+    }
+  }
+
+  /// The keys that a query at `position` sees.
+  private func visible(from position: Int32, in pages: KeyValuePages) -> Range<Int> {
+    let end = isCausal ? pages.firstKey(at: position + 1) : pages.count
+    guard let window else { return 0..<end }
+    let start = pages.firstKey(at: position.subtractingReportingOverflow(window - 1).partialValue)
+    if isCausal { return min(start, end)..<end }
+    return start..<max(start, pages.firstKey(at: position.addingReportingOverflow(window).partialValue))
+  }
+}

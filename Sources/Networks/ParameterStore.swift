@@ -1,0 +1,263 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+internal import Synchronization
+
+/// Fetches parameters by name from a checkpoint, in the form operations work on.
+///
+/// A matrix is read as it is stored, never widened as a whole; what is stored transposed is turned while it is read.
+/// Weights are read rather than mapped: memory then holds exactly what was read whatever the page cache does, and a file
+/// that is cut under a running network is an error, not a crash.
+final class ParameterStore: Sendable {
+  /// Where a parameter's elements are: in a tensor of its own, or some rows of one that stacks several.
+  struct Source: Sendable {
+    var parameter: Parameter
+    var description: ParameterDescription
+    /// First row of the matrix `[all dimensions but the last, last]`, and the rows in order; nil for all of them.
+    var rows: [Int]?
+    /// The shape of what is taken.
+    var shape: [Int]
+  }
+
+  private struct Key: Hashable {
+    var name: ExactString
+    var firstRow: Int
+    var form: ParameterRequest.Form
+  }
+
+  let description: ModelDescription
+  private let stored: [ExactString: Parameter]
+  private let files = FilePool()
+  private let kept: Mutex<[Key: LoadedParameter]> = Mutex([:])
+  /// Whether what was loaded stays in memory.
+  let isResident: Bool
+
+  init(_ checkpoint: any Checkpoint, description: ModelDescription, isResident: Bool) {
+    self.description = description
+    stored = checkpoint.parametersByName()
+    self.isResident = isResident
+  }
+
+  /// What a name of the description stands for in this checkpoint.
+  ///
+  /// - Throws: `network.parameter` if it is not there, or has another shape than described.
+  func source(of name: String) throws(Problem) -> Source {
+    guard let found = try find(name) else {
+      throw Problem(
+        .networkParameter, "the network needs `\(name)`, which the checkpoint does not have", tensor: name)
+    }
+    return found
+  }
+
+  private func find(_ name: String) throws(Problem) -> Source? {
+    guard let wanted = description.parameter(named: name) else { return nil }
+    if let parameter = storedParameter(wanted) {
+      guard parameter.shape == wanted.shape else {
+        throw Problem(
+          .networkParameter, "the shape is \(parameter.shape), and \(wanted.shape) by the config",
+          tensor: parameter.name)
+      }
+      return Source(parameter: parameter, description: wanted, rows: nil, shape: wanted.shape)
+    }
+    if let target = wanted.tiedTo { return try find(target) }
+    for other in description.parameters where other.replaces.contains(wanted.name) {
+      if let parameter = storedParameter(other) { return try part(wanted, of: other, in: parameter) }
+    }
+    return nil
+  }
+
+  private func storedParameter(_ description: ParameterDescription) -> Parameter? {
+    for name in [description.name] + description.aliases {
+      if let parameter = stored[ExactString(name)] { return parameter }
+    }
+    return nil
+  }
+
+  /// Rows of a tensor that stores several parameters: all experts, or gate and up.
+  private func part(
+    _ wanted: ParameterDescription, of stack: ParameterDescription, in parameter: Parameter
+  ) throws(Problem) -> Source {
+    guard parameter.shape == stack.shape else {
+      throw Problem(
+        .networkParameter, "the shape is \(parameter.shape), and \(stack.shape) by the config", tensor: parameter.name)
+    }
+    if stack.shape == wanted.shape {
+      return Source(parameter: parameter, description: stack, rows: nil, shape: stack.shape)
+    }
+    let labels: [Role.Part: String] = [.feedForwardGate: "gate", .feedForwardUp: "up"]
+    guard let expert = wanted.expert, stack.shape.count == 3, !stack.recipe.isTransposed, !wanted.recipe.isTransposed
+    else {
+      throw Problem(
+        .networkParameter, "`\(wanted.name)` cannot be taken out of this tensor", tensor: parameter.name)
+    }
+    var rows = Array(0..<stack.shape[1])
+    if let label = labels[wanted.role.part], stack.dimensions[1].labels.contains(label) {
+      rows = try stack.dimensions[1].indices(ofSegment: label)
+    }
+    guard [rows.count, stack.shape[2]] == wanted.shape else {
+      throw Problem(
+        .networkParameter, "its parts are not of the shape \(wanted.shape) of `\(wanted.name)`", tensor: parameter.name)
+    }
+    return Source(
+      parameter: parameter, description: stack, rows: rows.map { expert * stack.shape[1] + $0 }, shape: wanted.shape)
+  }
+
+  /// Bytes of a parameter in memory once it is loaded.
+  func byteCount(of request: ParameterRequest) throws(Problem) -> Int {
+    let source = try source(of: request.name)
+    let width = request.form == .matrix ? source.directType?.byteWidth ?? 4 : 4
+    return source.shape.reduce(1, *) * width
+  }
+
+  /// All parameters of a section, several read at once.
+  func load(_ requests: [ParameterRequest], pool: WorkerPool) throws(Problem) -> [LoadedParameter] {
+    let loaded: Mutex<[Int: LoadedParameter]> = Mutex([:])
+    try pool.forEach(requests.count) { (index) throws(Problem) in
+      let parameter = try load(requests[index])
+      loaded.withLock { $0[index] = parameter }
+    }
+    return loaded.withLock { loaded in requests.indices.compactMap { loaded[$0] } }
+  }
+
+  private func load(_ request: ParameterRequest) throws(Problem) -> LoadedParameter {
+    let source = try source(of: request.name)
+    let key = Key(name: ExactString(source.parameter.name), firstRow: source.rows?.first ?? -1, form: request.form)
+    if let known = kept.withLock({ $0[key] }) { return known }
+    let loaded: LoadedParameter
+    do throws(Problem) {
+      loaded =
+        switch request.form {
+        case .matrix: .matrix(try matrix(source))
+        case .vector: .vector(try floats(source))
+        }
+    } catch { throw error.at(tensor: source.parameter.name) }
+    if isResident { kept.withLock { $0[key] = loaded } }
+    return loaded
+  }
+}
+
+// MARK: - Reading
+
+extension ParameterStore.Source {
+  /// The element type if the stored bytes can be used as they are (or turned), nil if they have to be computed.
+  var directType: ElementType? {
+    guard case .stored(let tensor) = parameter.recipe, description.recipe.value == .identity else { return nil }
+    return tensor.elementType
+  }
+
+  /// Rows and columns as a map has them: all dimensions but the first are inputs. A leading 1 is no dimension.
+  var matrixShape: (rows: Int, columns: Int) {
+    var shape = shape
+    if shape.count > 2, shape[0] == 1 { shape.removeFirst() }
+    if description.recipe.isTransposed { shape.swapAt(shape.count - 1, shape.count - 2) }
+    return (shape.first ?? 1, shape.dropFirst().reduce(1, *))
+  }
+}
+
+extension ParameterStore {
+  private func matrix(_ source: Source) throws(Problem) -> any LinearMap {
+    let (rows, columns) = source.matrixShape
+    guard let type = source.directType, case .stored(let tensor) = source.parameter.recipe else {
+      return try StoredMatrix(try floats(source), format: .elements(.f32), rows: rows, columns: columns)
+    }
+    let buffer = try bytes(of: tensor, source: source)
+    if source.description.recipe.isTransposed {
+      let turned = try AlignedBuffer(byteCount: buffer.byteCount)
+      transpose(buffer, into: turned, rows: rows, columns: columns, width: type.byteWidth)
+      return try StoredMatrix(turned, format: .elements(type), rows: rows, columns: columns)
+    }
+    return try StoredMatrix(buffer, format: .elements(type), rows: rows, columns: columns)
+  }
+
+  /// The stored bytes, whole or row by row.
+  private func bytes(of tensor: StoredTensor, source: Source) throws(Problem) -> AlignedBuffer {
+    let reader = try StoredReader(tensor, files: files)
+    let count = source.shape.reduce(1, *)
+    let buffer = try AlignedBuffer(byteCount: count * tensor.elementType.byteWidth)
+    guard let rows = source.rows else {
+      try reader.readBytes(at: 0, into: buffer.bytes)
+      return buffer
+    }
+    let rowBytes = (source.shape.last ?? 1) * tensor.elementType.byteWidth
+    try forEachRun(rows) { (first, run) throws(Problem) in
+      let part = UnsafeMutableRawBufferPointer(
+        rebasing: buffer.bytes[first * rowBytes..<(first + run.count) * rowBytes])
+      try reader.readBytes(at: run.lowerBound * rowBytes, into: part)
+    }
+    return buffer
+  }
+
+  /// All elements as floats, in canonical layout and value.
+  private func floats(_ source: Source) throws(Problem) -> AlignedBuffer {
+    let reader = try source.parameter.recipe.reader(files: files)
+    let count = source.shape.reduce(1, *)
+    let buffer = try AlignedBuffer(count: count, of: Float.self)
+    let rowLength = source.shape.last ?? 1
+    let tile = max(1, (1 << 18) / max(1, rowLength)) * max(1, rowLength)
+    let scratch = try AlignedBuffer(byteCount: reader.scratchBytes(for: min(tile, count)))
+    func read(_ range: Range<Int>, to start: Int) throws(Problem) {
+      for first in stride(from: range.lowerBound, to: range.upperBound, by: tile) {
+        let part = first..<min(range.upperBound, first + tile)
+        try reader.read(
+          part, into: buffer.floats.baseAddress! + start + first - range.lowerBound, scratch: scratch.address)
+      }
+    }
+    if let rows = source.rows {
+      try forEachRun(rows) { (first, run) throws(Problem) in
+        try read(run.lowerBound * rowLength..<run.upperBound * rowLength, to: first * rowLength)
+      }
+    } else {
+      try read(0..<count, to: 0)
+    }
+    transform(buffer.floats, count, source.description.recipe.value)
+    guard source.description.recipe.isTransposed, source.shape.count > 1 else { return buffer }
+    let (rows, columns) = source.matrixShape
+    let turned = try AlignedBuffer(byteCount: buffer.byteCount)
+    transpose(buffer, into: turned, rows: rows, columns: columns, width: 4)
+    return turned
+  }
+
+  private func transform(
+    _ values: UnsafeMutableBufferPointer<Float>, _ count: Int, _ transform: StoredForm.ValueTransform
+  ) {
+    switch transform {
+    case .identity: break
+    case .plusOne: for index in 0..<count { values[index] += 1 }
+    case .negativeExponential:
+      for index in 0..<count { values[index] = Float(-FloatingPoint64.exp(Double(values[index]))) }
+    }
+  }
+
+  /// Calls `body` for each run of consecutive rows, with the place of the run in the list.
+  private func forEachRun(
+    _ rows: [Int], _ body: (_ first: Int, _ run: Range<Int>) throws(Problem) -> Void
+  ) throws(Problem) {
+    var first = 0
+    while first < rows.count {
+      var end = first + 1
+      while end < rows.count, rows[end] == rows[end - 1] + 1 { end += 1 }
+      try body(first, rows[first]..<rows[first] + end - first)
+      first = end
+    }
+  }
+
+  /// `turned[i, j] = stored[j, i]` for elements of `width` bytes.
+  private func transpose(_ stored: AlignedBuffer, into turned: AlignedBuffer, rows: Int, columns: Int, width: Int) {
+    func move<T: BitwiseCopyable>(_ type: T.Type) {
+      let (from, to): (UnsafeMutableBufferPointer<T>, UnsafeMutableBufferPointer<T>) = (stored.values(), turned.values())
+      for block in stride(from: 0, to: rows, by: 32) {
+        for column in 0..<columns {
+          for row in block..<min(rows, block + 32) { to[row * columns + column] = from[column * rows + row] }
+        }
+      }
+    }
+    switch width {
+    case 1: move(UInt8.self)
+    case 2: move(UInt16.self)
+    case 4: move(UInt32.self)
+    default: move(UInt64.self)
+    }
+  }
+}

@@ -1,0 +1,112 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+
+/// A program made ready to run: operations in place of statements, numbers in place of slot names, and for every step
+/// the slots that nobody needs after it.
+struct Plan: Sendable {
+  struct Step: Sendable {
+    let operation: any Operation
+    let inputs: [Int]
+    let outputs: [Int]
+    /// Whether the value of each input is used by nobody after this step.
+    var isLastUse: [Bool]
+    /// The line of the description, for messages.
+    let source: String
+  }
+
+  struct Section: Sendable {
+    let tower: String
+    let part: ModelProgram.Section.Part
+    var steps: [Step]
+    /// Names seen from outside, with their slots.
+    let outputs: [(name: String, slot: Int)]
+    let requests: [ParameterRequest]
+  }
+
+  private(set) var sections: [Section] = []
+  private(set) var slots: [String] = []
+  /// The width of what was last written to each slot.
+  private(set) var widths: [Int] = []
+  private(set) var stateCount = 0
+  private(set) var frequencies: [RotaryFrequencies] = []
+  /// The widest row of any slot.
+  private(set) var widest = 1
+
+  /// Slots that a batch fills before the first section, with their widths; the width of pictures follows from the maps
+  /// that take them.
+  static let batchSlots = ["tokens": 1, "types": 1, "positions": 1, "decoderTokens": 1, "pixels": 0]
+
+  init(_ program: ModelProgram) throws(Problem) {
+    for section in program.sections { try append(section, of: program) }
+    markLastUses()
+  }
+
+  func slot(_ name: String) -> Int? { slots.firstIndex(of: name) }
+
+  private mutating func append(_ section: ModelProgram.Section, of program: ModelProgram) throws(Problem) {
+    var steps: [Step] = []
+    var requests: [ParameterRequest] = []
+    for statement in section.statements {
+      guard let type = Operations.named(statement.operation) else {
+        throw Problem(
+          .networkProgram, "there is no operation `\(statement.operation)`, in `\(statement.source)`",
+          remedy: "Known are \(Operations.all.map { $0.name }.joined(separator: ", ")).")
+      }
+      var inputs: [Int] = []
+      for name in statement.inputs { inputs.append(try read(name, statement)) }
+      var binding = Binding(
+        statement: statement, inputWidths: inputs.map { widths[$0] }, description: program.description,
+        requests: requests, stateCount: stateCount, frequencies: frequencies)
+      let operation = try type.init(&binding)
+      (requests, stateCount, frequencies) = (binding.requests, binding.stateCount, binding.frequencies)
+      guard binding.outputWidths.count == statement.outputs.count else {
+        throw binding.problem("has \(binding.outputWidths.count) outputs")
+      }
+      var outputs: [Int] = []
+      for (name, width) in zip(statement.outputs, binding.outputWidths) { outputs.append(write(name, width)) }
+      steps.append(
+        Step(operation: operation, inputs: inputs, outputs: outputs, isLastUse: [], source: statement.source))
+    }
+    var named: [(name: String, slot: Int)] = []
+    for output in section.outputs { if let slot = slot(output.slot) { named.append((output.name, slot)) } }
+    sections.append(
+      Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
+  }
+
+  private mutating func read(_ name: String, _ statement: Statement) throws(Problem) -> Int {
+    if let slot = slot(name) { return slot }
+    guard let width = Plan.batchSlots[name] else {
+      throw Problem(.networkProgram, "nothing was written to the slot `\(name)` before `\(statement.source)`")
+    }
+    return write(name, width)
+  }
+
+  private mutating func write(_ name: String, _ width: Int) -> Int {
+    widest = max(widest, width)
+    if let slot = slot(name) {
+      widths[slot] = width
+      return slot
+    }
+    slots.append(name)
+    widths.append(width)
+    return slots.count - 1
+  }
+
+  /// Walks backwards: a value is needed where a later step reads its slot before another step writes it, or where its
+  /// section gives it out.
+  private mutating func markLastUses() {
+    var needed = Set<Int>()
+    for section in sections.indices.reversed() {
+      needed.formUnion(sections[section].outputs.map(\.slot))
+      for step in sections[section].steps.indices.reversed() {
+        let (inputs, outputs) = (sections[section].steps[step].inputs, sections[section].steps[step].outputs)
+        needed.subtract(outputs)
+        // A slot that is an input twice is used up only once.
+        sections[section].steps[step].isLastUse = inputs.indices.map { index in
+          !needed.contains(inputs[index]) && !inputs[(index + 1)...].contains(inputs[index])
+        }
+        needed.formUnion(inputs)
+      }
+    }
+  }
+}
