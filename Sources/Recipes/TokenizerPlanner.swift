@@ -129,7 +129,7 @@ enum TokenizerPlanner {
     }
   }
 
-  private static func files(in folder: String?) throws(Problem) -> TokenizerFiles {
+  static func files(in folder: String?) throws(Problem) -> TokenizerFiles {
     var contents: [String: [UInt8]] = [:]
     if let folder {
       for name in TokenizerFiles.names where FileSystem.isFile("\(folder)/\(name)") {

@@ -17,7 +17,10 @@ struct Espalier: ParsableCommand {
         espalier methods ties                    what a method does and takes
       """,
     version: EspalierVersion.text,
-    subcommands: [Merge.self, Inspect.self, Diff.self, Verify.self, Methods.self])
+    subcommands: [
+      Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
+      Chat.self, Tokenize.self, Forward.self, Methods.self,
+    ])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
   static func main() {

@@ -1,0 +1,64 @@
+public import EspalierBasics
+public import EspalierNetworks
+
+/// A text that a model continued, and how long it took.
+public struct TextGeneration: Sendable {
+  public enum Ending: String, Sendable {
+    case endToken = "end token"
+    case stopString = "stop string"
+    case length
+    case stopped
+  }
+
+  public var promptTokens: Int
+  public var tokens: [Int32]
+  public var text: String
+  public var ending: Ending
+  /// From the beginning to the logits of the first new token.
+  public var promptSeconds: Double
+  /// From the first new token to the end.
+  public var decodingSeconds: Double
+
+  public var promptTokensPerSecond: Double { Double(promptTokens) / max(promptSeconds, 1e-9) }
+  /// The first token comes with the prompt, so it is not counted; 0 if there is no other.
+  public var decodedTokensPerSecond: Double { Double(max(0, tokens.count - 1)) / max(decodingSeconds, 1e-9) }
+}
+
+extension TextModel {
+  /// Continues `prompt` in `session`.
+  ///
+  /// - Parameters:
+  ///   - generator: how tokens are chosen and how many; its end tokens are taken as they are, its stop strings end the
+  ///     text and are not part of it.
+  ///   - receive: gets the text as it grows, never half a character and nothing of a stop string; false stops.
+  public func generate(
+    _ prompt: [Int32], in session: Session, generator: Generator,
+    receive: (String) -> Bool = { _ in true }
+  ) throws(Problem) -> TextGeneration {
+    var plain = generator
+    plain.stopStrings = []
+    var decoder = tokenizer.streamingDecoder()
+    var stops = StopStrings(generator.stopStrings)
+    var text = ""
+    var continues = true
+    func show(_ piece: String) {
+      guard !piece.isEmpty else { return }
+      text += piece
+      if !receive(piece) { continues = false }
+    }
+    let began = Machine.monotonicSeconds
+    var firstToken: Double?
+    let (tokens, ending) = try plain.continuation(of: prompt, in: session) { token in
+      if firstToken == nil { firstToken = Machine.monotonicSeconds }
+      show(stops.append(decoder.append(token)))
+      return continues && !stops.found
+    }
+    let ended = Machine.monotonicSeconds
+    show(stops.append(decoder.finish()))
+    show(stops.finish())
+    return TextGeneration(
+      promptTokens: prompt.count, tokens: tokens, text: text,
+      ending: stops.found ? .stopString : !continues ? .stopped : ending == .endToken ? .endToken : .length,
+      promptSeconds: (firstToken ?? ended) - began, decodingSeconds: ended - (firstToken ?? ended))
+  }
+}
