@@ -80,12 +80,26 @@ public enum Machine {
     return Int(size.ws_col)
   }
 
-  public static func writeToStandardError(_ text: String) {
+  public static func writeToStandardError(_ text: String) { write(text, to: STDERR_FILENO) }
+
+  /// Writes at once, after what was printed before.
+  public static func writeToStandardOutput(_ text: String) {
+    fflush(nil)
+    write(text, to: STDOUT_FILENO)
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
     var text = text
     text.withUTF8 { bytes in
       var done = 0
       while done < bytes.count {
-        let count = write(STDERR_FILENO, bytes.baseAddress! + done, bytes.count - done)
+        #if canImport(Darwin)
+          let count = Darwin.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #elseif canImport(Musl)
+          let count = Musl.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #else
+          let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #endif
         if count <= 0 { return }
         done += count
       }

@@ -1,0 +1,125 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierCheckpoints
+import EspalierRecipes
+import EspalierTokenizers
+
+struct Tokenize: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Turns text into a model's tokens, and back.",
+    discussion: """
+      With --jsonl every line of standard input is a JSON string, and every line of output an object with ids, tokens
+      and offsets (in code points, end exclusive). With --decode every line is an array of ids, and what comes out a
+      JSON string.
+
+      EXAMPLES
+        espalier tokenize model "Hello, world"
+        espalier tokenize tokenizer.json --jsonl < strings.jsonl
+        echo '[504, 3575]' | espalier tokenize model.gguf --decode
+        espalier tokenize model --count book.txt
+      """)
+
+  @Argument(help: "A model, a tokenizer.json or a GGUF file.", completion: .file())
+  var model: String
+
+  @Argument(help: "Text to show the tokens of.")
+  var text: String?
+
+  @Flag(help: "Read JSON strings, one a line, from standard input.")
+  var jsonl = false
+
+  @Flag(help: "Read arrays of ids, one a line, from standard input, and print their texts.")
+  var decode = false
+
+  @Option(help: "Count the tokens of a text file.", completion: .file())
+  var count: String?
+
+  @Flag(name: .customLong("no-special-tokens"), help: "Put no special tokens around texts; skip none when decoding.")
+  var noSpecialTokens = false
+
+  @OptionGroup var lookup: ModelLookup
+  @OptionGroup var work: WorkOptions
+
+  func validate() throws {
+    let modes = [text != nil, jsonl, decode, count != nil].filter { $0 }.count
+    if modes != 1 { throw ValidationError("Give a text, --jsonl, --decode or --count FILE.") }
+  }
+
+  func run() throws {
+    try reportingProblems(json: false) { () throws(Problems) in
+      let tokenizer = try opened()
+      do throws(Problem) {
+        if let text { try show(try tokenizer.encode(text, addSpecialTokens: !noSpecialTokens)) }
+        if jsonl { try encodeLines(tokenizer) }
+        if decode { try decodeLines(tokenizer) }
+        if let count { try countTokens(of: count, tokenizer) }
+      } catch { throw Problems([error]) }
+    }
+  }
+
+  private func opened() throws(Problems) -> Tokenizer {
+    let isTokenizer = FileSystem.isFile(model) && model.hasSuffix(".json")
+    let isFolderWithout = FileSystem.isFolder(model) && FileSystem.isFile("\(model)/tokenizer.json")
+    do throws(Problem) {
+      if isTokenizer || isFolderWithout { return try Tokenizer(at: model) }
+    } catch { throw Problems([error]) }
+    let checkpoint = try lookup.open(model)
+    do throws(Problem) { return try ModelTokenizer.tokenizer(of: checkpoint) } catch { throw Problems([error]) }
+  }
+
+  private func show(_ encoding: Encoding) throws(Problem) {
+    for index in encoding.ids.indices {
+      let offsets = encoding.offsets[index]
+      print("\(encoding.ids[index])\t\(JSON.string(encoding.tokens[index]).text())\t\(offsets.lowerBound)-\(offsets.upperBound)")
+    }
+  }
+
+  private func encodeLines(_ tokenizer: Tokenizer) throws(Problem) {
+    try forEachLine { (json) throws(Problem) in
+      guard let text = json.string else { throw Problem(.networkInput, "expected a JSON string") }
+      let encoding = try tokenizer.encode(text, addSpecialTokens: !noSpecialTokens)
+      return .object([
+        ("ids", .array(encoding.ids.map { .number(Int($0)) })), ("tokens", .array(encoding.tokens.map { .string($0) })),
+        ("offsets", .array(encoding.offsets.map { [.number($0.lowerBound), .number($0.upperBound)] })),
+      ])
+    }
+  }
+
+  private func decodeLines(_ tokenizer: Tokenizer) throws(Problem) {
+    try forEachLine { (json) throws(Problem) in
+      let values = json["ids"]?.array ?? json.array
+      guard let ids = values?.map({ $0.integer.flatMap { Int32(exactly: $0) } }), !ids.contains(nil) else {
+        throw Problem(.networkInput, "expected an array of ids")
+      }
+      return .string(tokenizer.decode(ids.compactMap { $0 }, skipSpecialTokens: !noSpecialTokens))
+    }
+  }
+
+  /// Lines go through `body` some thousand at a time, side by side, and come out in order.
+  private func forEachLine(_ body: (JSON) throws(Problem) -> JSON) throws(Problem) {
+    let pool = WorkerPool(threads: work.threadCount)
+    var number = 0
+    while true {
+      var lines: [String] = []
+      while lines.count < 4096, let line = readLine() { lines.append(line) }
+      if lines.isEmpty { return }
+      let results = try pool.map(lines.count) { (index) throws(Problem) in
+        do throws(Problem) { return try body(JSON(parsing: Array(lines[index].utf8))).text() } catch {
+          throw Problem(error.code, "line \(number + index + 1): \(error.message)", remedy: error.remedy)
+        }
+      }
+      for result in results { print(result) }
+      number += lines.count
+    }
+  }
+
+  private func countTokens(of path: String, _ tokenizer: Tokenizer) throws(Problem) {
+    let bytes = try FileSystem.read(path)
+    let began = Machine.monotonicSeconds
+    let count = try tokenizer.ids(String(decoding: bytes, as: UTF8.self), addSpecialTokens: !noSpecialTokens).count
+    let seconds = Machine.monotonicSeconds - began
+    print(
+      "\(count) tokens in \(bytes.count) bytes, \(Decimals.text(Double(bytes.count) / Double(max(1, count)), 3)) bytes "
+        + "a token, \(Decimals.text(Double(bytes.count) / 1e6 / max(seconds, 1e-9), 1)) MB/s")
+  }
+}
