@@ -55,12 +55,13 @@ struct Generate: ParsableCommand {
         let text = try TextModel(checkpoint, options: options)
         let ids = try promptIDs(text)
         let generator = sampling.generator(defaultTemperature: 0, endTokens: ignoreEnd ? [] : text.endTokens)
+        let loading = timings || style.json ? try text.warmUp() : 0
         let quiet = style.json
         let result = try text.generate(ids, in: Session(text.model), generator: generator) { piece in
           if !quiet { Machine.writeToStandardOutput(piece) }
           return true
         }
-        report(result, mode: options.mode.rawValue)
+        report(result, mode: options.mode.rawValue, loading: loading)
       } catch { throw Problems([error]) }
     }
   }
@@ -79,13 +80,13 @@ struct Generate: ParsableCommand {
     return ids
   }
 
-  private func report(_ result: TextGeneration, mode: String) {
+  private func report(_ result: TextGeneration, mode: String, loading: Double) {
     if style.json {
       print(
         JSON.object([
           ("text", .string(result.text)), ("tokens", .array(result.tokens.map { .number(Int($0)) })),
           ("ending", .string(result.ending.rawValue)), ("mode", .string(mode)),
-          ("prompt_tokens", .number(result.promptTokens)), ("prompt_seconds", .number(result.promptSeconds)),
+          ("loading_seconds", .number(loading)), ("prompt_tokens", .number(result.promptTokens)), ("prompt_seconds", .number(result.promptSeconds)),
           ("decoding_seconds", .number(result.decodingSeconds)),
           ("prompt_tokens_per_second", .number(result.promptTokensPerSecond)),
           ("decoded_tokens_per_second", .number(result.decodedTokensPerSecond)),
@@ -96,6 +97,7 @@ struct Generate: ParsableCommand {
     guard timings else { return }
     let prompt = "\(result.promptTokens) tokens read at \(Decimals.text(result.promptTokensPerSecond, 1)) a second"
     let decoding = "\(result.tokens.count) produced at \(Decimals.text(result.decodedTokensPerSecond, 1)) a second"
-    Machine.writeToStandardError("\(prompt), \(decoding); \(mode) mode, ended by \(result.ending.rawValue)\n")
+    let start = "weights there after \(Decimals.text(loading, 2)) s"
+    Machine.writeToStandardError("\(start), \(prompt), \(decoding); \(mode) mode, ended by \(result.ending.rawValue)\n")
   }
 }

@@ -43,4 +43,14 @@ public struct TextModel: Sendable {
   public func ids(ofRenderedPrompt text: String) throws(Problem) -> [Int32] {
     try tokenizer.ids(text, addSpecialTokens: false)
   }
+
+  /// Brings the weights into memory, if they stay there, by running one token: what follows is timed without that.
+  ///
+  /// - Returns: the seconds it took.
+  public func warmUp() throws(Problem) -> Double {
+    guard model.network.residency == .resident else { return 0 }
+    let began = Machine.monotonicSeconds
+    _ = try Session(model).read([0])
+    return Machine.monotonicSeconds - began
+  }
 }
