@@ -5,6 +5,7 @@
     peers.py llama.cpp FILE.gguf IDS THREADS       prefill of the ids, then decoding as many tokens as are asked for
     peers.py transformers FOLDER IDS THREADS       the same by transformers, float32
     peers.py perplexity FOLDER TEXT THREADS        windows of 256 tokens, each from position 0, 8 at a time
+    peers.py tokenizer_json IN.gguf OUT.json       transformers' conversion of the tokenizer in a GGUF file
     peers.py tokenizers TOKENIZER.json TEXT        one long string and lines in batches, on one thread
 
 Needs llama-cpp-python, torch, transformers, tokenizers, gguf: each mode imports only its own.
@@ -124,6 +125,15 @@ def perplexity(arguments):
     return {"perplexity": math.exp(total / count), "scored": count, "seconds": seconds, "start_seconds": start - began}
 
 
+def tokenizer_json(arguments):
+    import transformers as library
+
+    folder, _, name = arguments.model.rpartition("/")
+    tokenizer = library.AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    tokenizer.backend_tokenizer.save(arguments.output)
+    return {}
+
+
 def tokenizers(arguments):
     import os
 
@@ -163,6 +173,7 @@ def parse():
         sub.add_argument("threads", type=int)
         sub.add_argument("--decode", type=int, default=128)
     mode("perplexity", perplexity, "model", "text").add_argument("threads", type=int)
+    mode("tokenizer_json", tokenizer_json, "model", "output")
     mode("tokenizers", tokenizers, "model", "text")
     return parser.parse_args()
 

@@ -31,11 +31,14 @@ struct Tokenize: ParsableCommand {
   @Flag(help: "Read arrays of ids, one a line, from standard input, and print their texts.")
   var decode = false
 
-  @Option(help: "Count the tokens of a text file.", completion: .file())
+  @Option(help: "Count the tokens of a text file, and say how fast.", completion: .file())
   var count: String?
 
   @Flag(name: .customLong("no-special-tokens"), help: "Put no special tokens around texts; skip none when decoding.")
   var noSpecialTokens = false
+
+  @Flag(help: "With --count: print JSON.")
+  var json = false
 
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
@@ -113,13 +116,28 @@ struct Tokenize: ParsableCommand {
     }
   }
 
+  /// Counts, and times the text as one string and line by line.
   private func countTokens(of path: String, _ tokenizer: Tokenizer) throws(Problem) {
     let bytes = try FileSystem.read(path)
+    let text = String(decoding: bytes, as: UTF8.self)
+    let special = !noSpecialTokens
+    let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
     let began = Machine.monotonicSeconds
-    let count = try tokenizer.ids(String(decoding: bytes, as: UTF8.self), addSpecialTokens: !noSpecialTokens).count
-    let seconds = Machine.monotonicSeconds - began
-    print(
-      "\(count) tokens in \(bytes.count) bytes, \(Decimals.text(Double(bytes.count) / Double(max(1, count)), 3)) bytes "
-        + "a token, \(Decimals.text(Double(bytes.count) / 1e6 / max(seconds, 1e-9), 1)) MB/s")
+    let count = try tokenizer.ids(text, addSpecialTokens: special).count
+    let whole = Machine.monotonicSeconds
+    for line in lines { _ = try tokenizer.ids(line, addSpecialTokens: special) }
+    let rates = [whole - began, Machine.monotonicSeconds - whole].map { Double(bytes.count) / 1e6 / max($0, 1e-9) }
+    if json {
+      print(
+        JSON.object([
+          ("tokens", .number(count)), ("bytes", .number(bytes.count)), ("mb_per_second", .number(rates[0])),
+          ("lines_mb_per_second", .number(rates[1])),
+        ]).text())
+      return
+    }
+    let share = Decimals.text(Double(bytes.count) / Double(max(1, count)), 3)
+    print("\(count) tokens in \(bytes.count) bytes, \(share) bytes a token")
+    print("\(Decimals.text(rates[0], 1)) MB/s as one string, \(Decimals.text(rates[1], 1)) MB/s line by line, one thread")
   }
 }
