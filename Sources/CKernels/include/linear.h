@@ -106,17 +106,21 @@ void es_linear_dot(
 /// Whether es_linear_multiply_bf16 runs here.
 bool es_linear_bf16_runs(void);
 
-/// Codes of a row of x in bfloat16: `columns`, rounded up to a multiple of 2.
-ptrdiff_t es_linear_bf16_stride(ptrdiff_t columns);
+/// Rows of x in a panel.
+#define ES_LINEAR_PANEL_ROWS 12
 
-/// Rounds one row of x.
-void es_linear_round_bf16(const float *x, ptrdiff_t columns, uint16_t *rounded);
+/// Numbers in a panel.
+ptrdiff_t es_linear_panel_size(ptrdiff_t columns);
+
+/// Rounds at most ES_LINEAR_PANEL_ROWS rows of x to bfloat16. Rows are `stride` floats apart.
+void es_linear_pack_bf16(const float *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *panel);
 
 /// Bytes of scratch, best aligned to 64.
-size_t es_linear_bf16_scratch_bytes(ptrdiff_t columns);
+size_t es_linear_bf16_scratch_bytes(void);
 
-/// y[t * y_stride + o] for all t < tokens and row <= o < row + rows of the weights, which are widened and rounded to
-/// bfloat16 a few rows at a time. x: rounded rows, one after the other.
+/// y[t * y_stride + o - row] for all t < tokens and row <= o < row + rows of the weights, which are widened and rounded
+/// to bfloat16 a few rows at a time. x: panels, one after the other. A sum runs along the columns by pairs, as the
+/// processor adds products of pairs: subnormals count as zero.
 void es_linear_multiply_bf16(
     const uint16_t *x, ptrdiff_t tokens, const void *weights, ptrdiff_t stride, es_linear_widening widening,
     ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride, void *scratch);
