@@ -30,8 +30,8 @@ typedef void (*dot_function)(
     const uint8_t *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const es_linear_codes *x,
     ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
 
-// Bytes from what is read to what is asked for.
-#define PREFETCH_DISTANCE 4096
+// Bytes ahead of the next rows, lest memory be too late where rows are short.
+#define PREFETCH_LEAD 2048
 
 /// The levels of IQ4_NL, plus 128.
 static const uint8_t bell_levels[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};

@@ -21,9 +21,9 @@ INLINE float NAME(fold)(const f32x16 *sum) {
 }
 
 /// Asks for memory that is read soon. The processor's own prefetching sees sequences; several rows read at a time are
-/// none.
+/// none. So the next rows are asked for in the order of their bytes, while these are read.
 INLINE void NAME(prefetch)(const uint8_t *weights, const int bytes) {
-  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(weights + PREFETCH_DISTANCE + line);
+  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(weights + line);
 }
 
 // MARK: - Codes of two blocks of 32, as unsigned bytes in the order of the columns
@@ -115,7 +115,7 @@ INLINE void NAME(add_pair)(
     f32x16 sums[ROWS];                                                                                           \
     f32x4 minima[ROWS];                                                                                          \
     UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x4){0};                         \
-    const uint8_t *ahead = weights;                                                                              \
+    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
     ptrdiff_t group = 0;                                                                                         \
     for (; 64 * group + 64 <= columns; group++, weights += 2 * (bytes), ahead += rows * 2 * (bytes)) {           \
       NAME(prefetch)(ahead, rows * 2 * (bytes));                                                                 \
@@ -284,7 +284,7 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
       const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y) { \
     f32x16 sums[ROWS], scales[ROWS], minima[ROWS];                                                               \
     UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x16){0};                        \
-    const uint8_t *ahead = weights;                                                                              \
+    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
     for (ptrdiff_t column = 0; column < columns; column += 256, weights += (bytes), ahead += rows * (bytes), x++) { \
       NAME(prefetch)(ahead, rows * (bytes));                                                                     \
       UNROLL for (int r = 0; r < rows; r++) NAME(name##_scales)(weights + r * stride, x, &scales[r], &minima[r]); \

@@ -79,9 +79,7 @@ struct IntegerProduct: TiledProduct {
     self.target = target
     targetStride = y.stride
     self.kernel = kernel
-    // A microsecond's work or two: enough to be worth handing out, little enough to share evenly. Kernels take four
-    // rows at once.
-    rowsOfTile = max(1, 32768 / max(1, matrix.rowStride) / 4) * 4
+    rowsOfTile = matrix.rowsOfStreamingTile
   }
 
   var tileCount: Int { (matrix.outputWidth + rowsOfTile - 1) / rowsOfTile }

@@ -52,27 +52,37 @@ extension StoredMatrix {
             + "\(y.rows) x \(y.columns)")
       }
     }
-    if mode == .fast, !x.isTransposed, x.rows <= fewRows, matrices.contains(where: \.hasIntegerProduct) {
+    var products: [any TiledProduct] = []
+    products.reserveCapacity(matrices.count)
+    let few = x.rows <= fewRows
+    if mode == .fast, few, !x.isTransposed, matrices.contains(where: \.hasIntegerProduct) {
       let activations = CodedActivations(x)
-      var products: [any TiledProduct] = []
       for (matrix, y) in zip(matrices, results) {
         if let product = IntegerProduct(activations, matrix, into: y) {
           products.append(product)
         } else {
-          products.append(try StoredRowsProduct(x, matrix.storedRows, into: y))
+          products.append(try matrix.exactProduct(x, into: y))
         }
       }
       try run(products, parallel: parallel)
-    } else if mode == .fast, !x.isTransposed, x.rows > fewRows, RoundedActivations.areMultiplied {
+    } else if mode == .fast, !few, !x.isTransposed, RoundedActivations.areMultiplied {
       let activations = try RoundedActivations(x, parallel: parallel)
-      try run(zip(matrices, results).compactMap { BFloat16Product(activations, $0, into: $1) }, parallel: parallel)
-    } else {
-      var products: [any TiledProduct] = []
       for (matrix, y) in zip(matrices, results) {
-        products.append(try StoredRowsProduct(x, matrix.storedRows, into: y))
+        if let product = BFloat16Product(activations, matrix, into: y) { products.append(product) }
       }
       try run(products, parallel: parallel)
+    } else {
+      for (matrix, y) in zip(matrices, results) { products.append(try matrix.exactProduct(x, into: y)) }
+      try run(products, parallel: parallel)
     }
+  }
+
+  /// Two ways to the same bits.
+  private func exactProduct(
+    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>
+  ) throws(Problem) -> any TiledProduct {
+    if x.rows <= Self.fewRows, let product = StreamedProduct(x, self, into: y) { return product }
+    return try StoredRowsProduct(x, storedRows, into: y)
   }
 
   private var hasIntegerProduct: Bool {

@@ -133,4 +133,8 @@ public struct StoredMatrix: LinearMap {
     }
     return StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
   }
+
+  /// Rows that one tile streams: a microsecond's work or two, enough to be worth handing out, little enough to share
+  /// evenly. Kernels take four at once.
+  var rowsOfStreamingTile: Int { max(1, 32768 / max(1, rowStride) / 4) * 4 }
 }

@@ -40,6 +40,19 @@ ES_LINEAR_WIDEN(q6_K)
 ES_LINEAR_WIDEN(q8_K)
 ES_LINEAR_WIDEN(iq4_xs)
 
+// Float weights for few rows of x: each weight is widened in a register as it streams by.
+
+typedef enum __attribute__((enum_extensibility(closed))) { es_linear_f32, es_linear_f16, es_linear_bf16 } es_linear_float;
+
+/// Whether es_linear_stream runs here.
+bool es_linear_streams(void);
+
+/// y[t * y_stride + o] for all t < tokens, o < rows, with the bits of es_product_run_f32. `weights` is the first of the
+/// rows, `stride` bytes apart; `columns` is not 0.
+void es_linear_stream(
+    es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
+    ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
+
 // Integer dot products for few rows of x. Each row of x is coded in blocks of 32 that share a scale:
 //
 //   s = max |x| / 127, c = x / s rounded to nearest, ties to even        |x - s c| <= s / 2
