@@ -51,14 +51,16 @@ public final class Network: Sendable {
     }
     do throws(Problem) {
       program = try architecture.program(config: config)
-      plan = try Plan(program)
+      let store = ParameterStore(
+        checkpoint, description: program.description, isResident: residency == .resident)
+      self.store = store
+      plan = try Plan(program) { (name) throws(Problem) in try store.find(name) != nil }
     } catch { throw error.at(file: checkpoint.location) }
     self.config = config
     self.mode = mode
     self.residency = residency
     pool = workers
     rotary = RotaryTables(plan.frequencies)
-    store = ParameterStore(checkpoint, description: program.description, isResident: residency == .resident)
     for request in plan.sections.flatMap(\.requests) {
       do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
     }

@@ -51,7 +51,7 @@ final class ParameterStore: Sendable {
     return found
   }
 
-  private func find(_ name: String) throws(Problem) -> Source? {
+  func find(_ name: String) throws(Problem) -> Source? {
     guard let wanted = description.parameter(named: name) else { return nil }
     if let parameter = storedParameter(wanted) {
       guard parameter.shape == wanted.shape else {

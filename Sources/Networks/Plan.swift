@@ -31,19 +31,25 @@ struct Plan: Sendable {
   private(set) var frequencies: [RotaryFrequencies] = []
   /// The widest row of any slot.
   private(set) var widest = 1
+  /// Slots whose statement was left out.
+  private var missing: Set<String> = []
 
   /// Slots that a batch fills before the first section, with their widths; the width of pictures follows from the maps
   /// that take them.
   static let batchSlots = ["tokens": 1, "types": 1, "positions": 1, "decoderTokens": 1, "pixels": 0]
 
-  init(_ program: ModelProgram) throws(Problem) {
-    for section in program.sections { try append(section, of: program) }
+  /// - Parameter isStored: whether the checkpoint has a parameter. What needs an optional one that is missing is left
+  ///   out, and what needs its result.
+  init(_ program: ModelProgram, isStored: (String) throws(Problem) -> Bool) throws(Problem) {
+    for section in program.sections { try append(section, of: program, isStored) }
     markLastUses()
   }
 
   func slot(_ name: String) -> Int? { slots.firstIndex(of: name) }
 
-  private mutating func append(_ section: ModelProgram.Section, of program: ModelProgram) throws(Problem) {
+  private mutating func append(
+    _ section: ModelProgram.Section, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
+  ) throws(Problem) {
     var steps: [Step] = []
     var requests: [ParameterRequest] = []
     for statement in section.statements {
@@ -52,6 +58,11 @@ struct Plan: Sendable {
           .networkProgram, "there is no operation `\(statement.operation)`, in `\(statement.source)`",
           remedy: "Known are \(Operations.all.map { $0.name }.joined(separator: ", ")).")
       }
+      if try lacksSomething(statement, of: program, isStored) {
+        missing.formUnion(statement.outputs)
+        continue
+      }
+      missing.subtract(statement.outputs)
       var inputs: [Int] = []
       for name in statement.inputs { inputs.append(try read(name, statement)) }
       var binding = Binding(
@@ -68,9 +79,20 @@ struct Plan: Sendable {
         Step(operation: operation, inputs: inputs, outputs: outputs, isLastUse: [], source: statement.source))
     }
     var named: [(name: String, slot: Int)] = []
-    for output in section.outputs { if let slot = slot(output.slot) { named.append((output.name, slot)) } }
+    for output in section.outputs where !missing.contains(output.slot) { if let slot = slot(output.slot) { named.append((output.name, slot)) } }
     sections.append(
       Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
+  }
+
+  /// Whether an optional parameter that the checkpoint lacks, or an input that was left out, stops the statement.
+  private func lacksSomething(
+    _ statement: Statement, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
+  ) throws(Problem) -> Bool {
+    if !missing.isDisjoint(with: statement.inputs) { return true }
+    for name in statement.parameters.values.flatMap(\.self) {
+      if program.description.parameter(named: name)?.isOptional ?? false, !(try isStored(name)) { return true }
+    }
+    return false
   }
 
   private mutating func read(_ name: String, _ statement: Statement) throws(Problem) -> Int {

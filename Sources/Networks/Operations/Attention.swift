@@ -11,7 +11,7 @@ internal import EspalierBasics
 /// `y = attention(q, k, v, heads: h, keyValueHeads: g, scale: s)`. Settings: `causal` (default true: a token sees itself
 /// and what came before, and keys and values are kept in the sequence's state; false: it sees the whole sequence of k
 /// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within),
-/// `bias` (a slot from `relativeBias`).
+/// `bias: @table` (``RelativePositions``, with `distance: d`, the largest distance told apart).
 ///
 /// Keys come in pages at fixed places of their sequence and are summed in their order, so the result for a token does
 /// not depend on how the sequence was cut into calls.
@@ -25,6 +25,7 @@ struct AttentionOperation: SequenceOperation {
   private let window: Int32?
   private let kernel: es_attention
   private let state: Int
+  private let bias: (table: VectorHandle, positions: RelativePositions)?
 
   /// Queries that walk over the pages together.
   private static let tile = 32
@@ -49,6 +50,14 @@ struct AttentionOperation: SequenceOperation {
     kernel = es_attention(
       key_width: Int64(keyWidth), value_width: Int64(valueWidth), scale: scale, softcap: softCap)
     state = isCausal ? binding.state() : -1
+    if let shape = binding.shape("bias") {
+      guard shape.count == 2, shape[1] == heads else { throw binding.problem("has a bias of the shape \(shape)") }
+      let positions = try RelativePositions(
+        buckets: shape[0], distance: try statement.integer("distance"), looksAhead: !isCausal)
+      bias = (try binding.vector("bias", count: shape[0] * heads), positions)
+    } else {
+      bias = nil
+    }
     binding.outputWidths = [heads * valueWidth]
   }
 
@@ -62,6 +71,7 @@ struct AttentionOperation: SequenceOperation {
       sequences = run.workspace.pages(
         k.segments.count, keyWidth: keyWidth, valueWidth: valueWidth, heads: groups)
     }
+    let distances = bias.map { $0.positions.table(run.vector($0.table), heads: heads) }
     var tiles: [Tile] = []
     var firsts: [Int] = []
     for (sequence, pages) in sequences.enumerated() {
@@ -78,7 +88,7 @@ struct AttentionOperation: SequenceOperation {
         let tile = tiles[index / groups]
         let pages = sequences[tile.sequence]
         store(k, v, sequence: tile.sequence, head: index % groups, in: pages, from: firsts[tile.sequence])
-        attend(q, y, tile, head: index % groups, to: pages)
+        attend(q, y, tile, head: index % groups, to: pages, distances)
       }
     } else {
       try run.pool.forEach(sequences.count * groups) { index in
@@ -88,7 +98,7 @@ struct AttentionOperation: SequenceOperation {
       }
       try run.pool.forEach(tiles.count * groups) { index in
         let tile = tiles[index / groups]
-        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence])
+        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence], distances)
       }
     }
     return [y]
@@ -110,7 +120,10 @@ struct AttentionOperation: SequenceOperation {
   }
 
   /// The queries of one tile and of all heads that share key-value head `head`.
-  private func attend(_ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages) {
+  private func attend(
+    _ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages,
+    _ distances: RelativePositions.Table?
+  ) {
     let shared = heads / groups
     var ranges: [Range<Int>] = []
     for row in tile.rows { ranges.append(visible(from: q.segments.positions[row], in: pages)) }
@@ -121,6 +134,7 @@ struct AttentionOperation: SequenceOperation {
     }
     let first = (ranges.map(\.lowerBound).min() ?? 0) / KeyValuePages.length
     let end = (ranges.map(\.upperBound).max() ?? 0) + KeyValuePages.length - 1
+    var bias = [Float](repeating: 0, count: KeyValuePages.length)
     withUnsafePointer(to: kernel) { kernel in
       for page in first..<max(first, end / KeyValuePages.length) {
         let (keys, values) = (pages.keys(page: page, head: head), pages.values(page: page, head: head))
@@ -130,9 +144,12 @@ struct AttentionOperation: SequenceOperation {
           let to = min(KeyValuePages.length, ranges[index].upperBound - start)
           guard from < to else { continue }
           for inner in 0..<shared {
+            distances?.bias(
+              of: pages.positions[start..<start + to], from: q.segments.positions[row], head: head * shared + inner,
+              into: &bias)
             es_attention_page(
-              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values, nil, Int64(from),
-              Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
+              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values,
+              distances == nil ? nil : bias, Int64(from), Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
               y.floats + row * y.width + (head * shared + inner) * valueWidth)
           }
         }
