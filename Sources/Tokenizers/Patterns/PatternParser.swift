@@ -1,4 +1,4 @@
-internal import EspalierBasics
+public import EspalierBasics
 
 /// Reads the dialect of regular expressions that `tokenizer.json` files are written in: Oniguruma's, with Ruby's syntax.
 ///

@@ -55,6 +55,13 @@ struct ScalarTable: Sendable {
       flat.append(contentsOf: repeatElement(value, count: min(reader.number(), 0x110000 - flat.count)))
     }
     flat.append(contentsOf: repeatElement(0, count: 0x110000 - flat.count))
+    self.init(flat)
+  }
+
+  /// The value of a function for every scalar.
+  init(_ value: (UInt32) -> UInt8) { self.init((0..<0x110000 as Range<UInt32>).map(value)) }
+
+  private init(_ flat: [UInt8]) {
     var known: [ArraySlice<UInt8>: UInt16] = [:]
     var blocks: [UInt16] = []
     var values: [UInt8] = []
