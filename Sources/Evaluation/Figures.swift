@@ -2,8 +2,9 @@ internal import EspalierBasics
 
 /// Numbers as reports print them.
 enum Figures {
-  /// Three significant digits; with an exponent below 0.001 and from a million on. `-` for what is not there.
-  static func text(_ value: Double?) -> String {
+  /// Three significant digits or as many as asked for (1 to 9); with an exponent below 0.001 and from a million on.
+  /// `-` for what is not there.
+  static func text(_ value: Double?, significant digits: Int = 3) -> String {
     guard let value else { return "-" }
     guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
     var exponent = 0
@@ -11,11 +12,13 @@ enum Figures {
     while mantissa >= 10 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
     while mantissa < 1 { (mantissa, exponent) = (mantissa * 10, exponent - 1) }
     // What rounds to 10.0 has one digit more before the point.
-    if mantissa >= 9.995 { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
+    let half = (1..<digits).reduce(0.5) { half, _ in half / 10 }
+    if mantissa >= 10 - half { (mantissa, exponent) = (mantissa / 10, exponent + 1) }
     guard (-3..<6).contains(exponent) else {
-      return Decimals.text(value < 0 ? -mantissa : mantissa, 2) + (exponent < 0 ? "e-" : "e+") + "\(abs(exponent))"
+      let sign = exponent < 0 ? "e-" : "e+"
+      return Decimals.text(value < 0 ? -mantissa : mantissa, digits - 1) + sign + "\(abs(exponent))"
     }
-    return Decimals.text(value, max(0, 2 - exponent))
+    return Decimals.text(value, max(0, digits - 1 - exponent))
   }
 
   static func text(_ value: Float?) -> String { text(value.map { Double($0) }) }

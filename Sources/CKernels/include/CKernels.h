@@ -7,6 +7,7 @@
 #include "linear.h"
 #include "mask.h"
 #include "merge.h"
+#include "metrics.h"
 #include "network.h"
 #include "product.h"
 #include "random.h"

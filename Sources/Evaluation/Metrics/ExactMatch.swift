@@ -1,0 +1,119 @@
+public import EspalierBasics
+internal import EspalierNetworks
+public import EspalierNumerics
+
+/// A prompt and the text that should follow it on its line.
+public struct AnswerItem: Sendable, Hashable {
+  public var prompt: String
+  public var answer: String
+
+  public init(prompt: String, answer: String) {
+    self.prompt = prompt
+    self.answer = answer
+  }
+
+  /// Reads a file of JSON lines, see ``init(json:)``.
+  ///
+  /// - Throws: the problems of all lines at once.
+  public static func reading(_ path: String) throws(Problems) -> [AnswerItem] {
+    try items(in: JSONLines.bytes(of: path), file: path)
+  }
+
+  static func items(in bytes: [UInt8], file: String) throws(Problems) -> [AnswerItem] {
+    try JSONLines.items(in: bytes, file: file) { (line, _) throws(Problem) in try AnswerItem(json: line) }
+  }
+
+  /// Reads `prompt`, `question` or `input` and `answer`, `target` or `output`; a number is its digits as written.
+  ///
+  /// - Throws: `evaluation.data`.
+  public init(json: JSON) throws(Problem) {
+    prompt = try json.require(["prompt", "question", "input"], "a prompt") { $0.string }
+    answer = try json.require(["answer", "target", "output"], "an answer") { value in
+      if case .literal(let digits) = value { digits } else { value.string }
+    }
+    guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt is empty") }
+    guard !answer.utf8.contains(UInt8(ascii: "\n")) else {
+      throw Problem(.evaluationData, "the answer has more than one line", remedy: "An answer is compared to one line.")
+    }
+  }
+}
+
+/// How often a model's greedy answer is the right one, letter by letter.
+public struct ExactMatch: Metric {
+  public static let name = "exact_match"
+  public static let title = "Exact match of greedy answers"
+
+  public struct Item: Sendable, Hashable {
+    public var answer: String
+    /// What the model wrote, whole.
+    public var written: String
+    public var isRight: Bool
+  }
+
+  /// Continues prompts greedily.
+  ///
+  /// - Parameters: the prompt's ids; how many tokens at most; texts after any of which it may stop (it may also write
+  ///   on: only what is before them counts).
+  public typealias Generate = (_ prompt: [Int32], _ maximumTokens: Int, _ stop: [String]) throws(Problem) -> [Int32]
+
+  public let header: MetricHeader
+  public let items: [Item]
+  public let accuracy: Estimate
+
+  /// An answer is right if the model wrote a newline and before the first of them exactly the answer.
+  ///
+  /// - Parameters:
+  ///   - maximumTokens: how many tokens a model may write, the newline included.
+  ///   - addsBegin: whether the tokenizer's begin token is put before the prompt.
+  /// - Throws: `evaluation.data` for a prompt without tokens; what encoding and `generate` throw.
+  public static func measure(
+    _ model: EvaluatedModel, on items: [AnswerItem], data: String, maximumTokens: Int = 32, addsBegin: Bool = false,
+    subject: MetricHeader.Subject = .model, options: EvaluationOptions, generate: Generate
+  ) throws(Problem) -> ExactMatch {
+    var results: [Item] = []
+    let began = Machine.monotonicSeconds
+    let tokenBytes = MemoryLayout<Int32>.stride
+    options.listener.receive(.began(stage: "answers", totalBytes: items.count * maximumTokens * tokenBytes))
+    let begin = addsBegin ? model.codec.beginToken.map { [$0] } ?? [] : []
+    for (index, item) in items.enumerated() {
+      do throws(Problem) {
+        let prompt = begin + (try model.codec.encode(item.prompt))
+        guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt gives no tokens") }
+        let written = try model.codec.decode(try generate(prompt, maximumTokens, ["\n"]))
+        results.append(Item(answer: item.answer, written: written, isRight: isRight(written, item.answer)))
+      } catch { throw Problem(error.code, "item \(index + 1): \(error.message)", remedy: error.remedy, file: data) }
+      options.listener.receive(.advanced(bytes: maximumTokens * tokenBytes))
+    }
+    options.listener.receive(.ended(stage: "answers", seconds: Machine.monotonicSeconds - began))
+    return ExactMatch(
+      results,
+      header: MetricHeader(
+        subject: subject, models: [model.name], modes: [model.model.mode], data: data,
+        protocolText:
+          "greedy, at most \(maximumTokens) new tokens after the prompt alone\(addsBegin ? " and the begin token" : ""); "
+          + "right if a newline was written and the text before it is the answer",
+        counts: [Count("items", items.count)], sampling: Sampling(units: .items, bootstrap: options.bootstrap)))
+  }
+
+  static func isRight(_ written: String, _ answer: String) -> Bool {
+    guard let end = written.utf8.firstIndex(of: UInt8(ascii: "\n")) else { return false }
+    return written.utf8[..<end].elementsEqual(answer.utf8)
+  }
+
+  init(_ items: [Item], header: MetricHeader) {
+    self.items = items
+    self.header = header
+    accuracy = Proportion.wilson(
+      items.count(where: \.isRight), of: items.count, level: header.sampling.bootstrap.level)
+  }
+
+  public var figures: [Figure] { [Figure("exact_match", "right", accuracy, .share)] }
+  public var sentences: [String] { ["\(items.count(where: \.isRight)) of \(items.count) answers are right."] }
+
+  public var details: [(String, JSON)] {
+    let list = items.map { item -> JSON in
+      ["answer": .string(item.answer), "written": .string(item.written), "right": .bool(item.isRight)]
+    }
+    return [("items", .array(list))]
+  }
+}
