@@ -108,7 +108,9 @@ let package = Package(
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks", "Evaluation",
       ]),
-    tests("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"]),
+    tests(
+      "Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"],
+      excluding: ["Fixtures", "make_fixtures.py"]),
     tests(
       "Recipes",
       imports: [

@@ -44,7 +44,7 @@ extension Block {
 /// Passes over the inputs of one output tensor, tile by tile, in parallel.
 ///
 /// Inputs are read anew in every pass: from the page cache that costs no more than reading a copy of our own, and
-/// memory stays flat whatever the tensor's size. The first pass also hashes what it reads and refuses values that are
+/// memory stays flat whatever the tensor's size. The first pass over an input also hashes it and refuses values that are
 /// not finite.
 public final class TensorPasses {
   public let shape: [Int]
@@ -55,7 +55,8 @@ public final class TensorPasses {
   private let scratchCount: Int
   private let context: JobContext
   private let digests: [ChunkedDigest?]
-  private var hasRead = false
+  /// Which inputs some pass has read already.
+  private var hasRead: [Bool]
 
   /// - Parameters:
   ///   - readers: the inputs; each has the elements of `shape`.
@@ -71,6 +72,7 @@ public final class TensorPasses {
     self.context = context
     elementCount = shape.reduce(1, *)
     digests = readers.map { ($0 as? StoredReader).map { ChunkedDigest(byteCount: $0.tensor.byteCount) } }
+    hasRead = readers.map { _ in false }
   }
 
   public func tiling(_ blocks: Tiling.Blocks) -> Tiling { Tiling(elementCount: elementCount, blocks: blocks) }
@@ -78,17 +80,19 @@ public final class TensorPasses {
   // MARK: - Passes
 
   /// Visits every block once, several at once, in no particular order; within a span, in order.
+  ///
+  /// - Parameter inputs: which inputs are read, all unless given; what a block holds of the others is undefined.
   public func forEachBlock(
-    _ blocks: Tiling.Blocks = .flat, _ body: (Block) throws(Problem) -> Void
+    _ blocks: Tiling.Blocks = .flat, inputs: [Int]? = nil, _ body: (Block) throws(Problem) -> Void
   ) throws(Problem) {
-    try pass(blocks, output: nil, body)
+    try pass(blocks, inputs: inputs, output: nil, body)
   }
 
   /// Visits some blocks only, before or between the passes: a sample.
   public func forBlocks(_ indices: [Int], _ body: (Block) throws(Problem) -> Void) throws(Problem) {
     let tiling = tiling(.flat)
     try context.pool.forEach(indices.count) { (position) throws(Problem) in
-      let worker = SpanWorker(passes: self, tiling: tiling, hashing: false)
+      let worker = SpanWorker(passes: self, tiling: tiling, reading: Array(readers.indices), hashing: [])
       let start = indices[position] * tiling.blockLength
       try worker.run(
         start..<min(elementCount, start + tiling.blockLength), spanIndex: start / tiling.spanLength, output: nil, body)
@@ -96,16 +100,17 @@ public final class TensorPasses {
   }
 
   /// Sums `count` quantities over the tensor: `body` gives a block's share of each, in float64, and the shares are
-  /// added in a fixed tree.
+  /// added in a fixed tree. `inputs` as in ``forEachBlock(_:inputs:_:)``.
   public func sums(
-    _ count: Int, over layout: Tiling.Blocks = .flat, _ body: (Block, UnsafeMutablePointer<Double>) -> Void
+    _ count: Int, over layout: Tiling.Blocks = .flat, inputs: [Int]? = nil,
+    _ body: (Block, UnsafeMutablePointer<Double>) -> Void
   ) throws(Problem) -> [Double] {
     let blocks = tiling(layout).blockCount
     // One row a quantity, so that each is combined where it lies; a block writes one column.
     let partials = UnsafeMutablePointer<Double>.allocate(capacity: max(1, count * blocks))
     partials.initialize(repeating: 0, count: max(1, count * blocks))
     defer { partials.deallocate() }
-    try forEachBlock(layout) { (block) throws(Problem) in
+    try forEachBlock(layout, inputs: inputs) { (block) throws(Problem) in
       withUnsafeTemporaryAllocation(of: Double.self, capacity: count) { shares in
         shares.initialize(repeating: 0)
         if let base = shares.baseAddress { body(block, base) }
@@ -135,31 +140,29 @@ public final class TensorPasses {
   }
 
   /// The last pass: `body` fills `block.output`, which is rounded once to the output's type, hashed and written.
+  /// `inputs` as in ``forEachBlock(_:inputs:_:)``.
   public func write(
-    _ blocks: Tiling.Blocks = .flat, _ body: (Block) throws(Problem) -> Void
+    _ blocks: Tiling.Blocks = .flat, inputs: [Int]? = nil, _ body: (Block) throws(Problem) -> Void
   ) throws(Problem) {
     let output = context.outputTensor
     let digest = ChunkedDigest(byteCount: output.byteCount)
-    try pass(blocks, output: digest, body)
+    try pass(blocks, inputs: inputs, output: digest, body)
     context.written(digest.value())
   }
 
   private func pass(
-    _ blocks: Tiling.Blocks, output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void
+    _ blocks: Tiling.Blocks, inputs: [Int]?, output: ChunkedDigest?, _ body: (Block) throws(Problem) -> Void
   ) throws(Problem) {
-    let first = !hasRead
+    let inputs = inputs ?? Array(readers.indices)
+    let fresh = inputs.filter { !hasRead[$0] }
     let tiling = tiling(blocks)
     try context.pool.forEach(tiling.spanCount) { (index) throws(Problem) in
-      let worker = SpanWorker(passes: self, tiling: tiling, hashing: first)
+      let worker = SpanWorker(passes: self, tiling: tiling, reading: inputs, hashing: fresh)
       try worker.run(tiling.span(index), spanIndex: index, output: output, body)
     }
-    hasRead = true
-    if first { try noteInputs() }
-  }
-
-  private func noteInputs() throws(Problem) {
-    for (reader, digest) in zip(readers, digests) {
-      if let stored = reader as? StoredReader, let digest {
+    for input in fresh {
+      hasRead[input] = true
+      if let stored = readers[input] as? StoredReader, let digest = digests[input] {
         context.read(stored.tensor, digest.value())
       }
     }
@@ -171,12 +174,15 @@ public final class TensorPasses {
   private struct SpanWorker: ~Copyable {
     let passes: TensorPasses
     let tiling: Tiling
-    let hashing: Bool
+    /// The inputs that are read, and those among them that no pass has read before.
+    let reading: [Int]
+    let hashing: [Int]
     private let arena: ScratchArena
 
-    init(passes: TensorPasses, tiling: Tiling, hashing: Bool) {
+    init(passes: TensorPasses, tiling: Tiling, reading: [Int], hashing: [Int]) {
       self.passes = passes
       self.tiling = tiling
+      self.reading = reading
       self.hashing = hashing
       arena = ScratchArena(bytes: passes.workingBytes(tiling))
     }
@@ -198,9 +204,9 @@ public final class TensorPasses {
       var position = span.lowerBound
       while position < span.upperBound {
         let range = position..<min(span.upperBound, position + tile)
-        for (index, reader) in readers.enumerated() {
-          try reader.read(range, into: floats[index], scratch: raw)
-          if hashing {
+        for index in reading {
+          try readers[index].read(range, into: floats[index], scratch: raw)
+          if hashing.contains(index) {
             feeds.update(index, raw, elements: range.count)
             try passes.requireFinite(floats[index], range, input: index)
           }
@@ -295,11 +301,12 @@ private struct FeedList: ~Copyable {
   private var feeds: [FeedBox?]
   private let widths: [Int]
 
-  init(_ digests: [ChunkedDigest?], at element: Int, readers: [any ParameterReader], enabled: Bool) {
-    widths = readers.map { ($0 as? StoredReader)?.tensor.elementType.byteWidth ?? 0 }
-    feeds = zip(digests, widths).map { digest, width in
-      guard enabled, let digest else { return nil }
-      return FeedBox(ChunkedDigest.Feed(into: digest, at: element * width))
+  init(_ digests: [ChunkedDigest?], at element: Int, readers: [any ParameterReader], enabled: [Int]) {
+    let widths = readers.map { ($0 as? StoredReader)?.tensor.elementType.byteWidth ?? 0 }
+    self.widths = widths
+    feeds = digests.indices.map { index in
+      guard enabled.contains(index), let digest = digests[index] else { return nil }
+      return FeedBox(ChunkedDigest.Feed(into: digest, at: element * widths[index]))
     }
   }
 

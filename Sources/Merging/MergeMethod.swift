@@ -94,6 +94,11 @@ public struct MergeParameters: Sendable, Hashable, Codable {
     return values
   }
 
+  /// As ``numbers(_:withBase:)`` without the base, nil where an input has no value.
+  public func optionalNumbers(_ name: String) -> [Double?] {
+    inputs.dropFirst(hasBase ? 1 : 0).map { if case .number(let value)? = $0[name] { value } else { nil } }
+  }
+
   private static func number(_ name: String, in values: [String: ParameterValue]) throws(Problem) -> Double {
     guard case .number(let value) = values[name] else { throw missing(name) }
     return value

@@ -23,6 +23,8 @@ public enum MergeMethods {
     ArceeFusion.self,
     Ram.self,
     RamPlus.self,
+    Pcb.self,
+    Opcm.self,
   ]
 
   public static func named(_ name: String) -> (any MergeMethod.Type)? { all.first { $0.card.name == name } }

@@ -20,12 +20,23 @@ public struct MergePipeline: Sendable {
   public init(
     recipeAt file: String, options: MergeOptions, listener: any ProgressListener
   ) throws(Problems) {
+    let text: String
+    do throws(Problem) {
+      text = String(decoding: try FileSystem.read(file, limit: 16 << 20), as: UTF8.self)
+    } catch { throw Problems([error]) }
+    try self.init(recipe: text, of: file, options: options, listener: listener)
+  }
+
+  /// Plans a recipe that is given as text: a candidate of a ``RecipeSearch``, say.
+  ///
+  /// - Parameter file: where the recipe is from; paths in it are taken from that folder.
+  public init(
+    recipe text: String, of file: String, options: MergeOptions, listener: any ProgressListener
+  ) throws(Problems) {
     var warnings: [Problem] = []
     self.file = file
     self.options = options
-    do throws(Problem) {
-      source = String(decoding: try FileSystem.read(file, limit: 16 << 20), as: UTF8.self)
-    } catch { throw Problems([error]) }
+    source = text
     recipes = try Self.ordered(try Recipe.read(source, file: file, warnings: &warnings), file: file)
     var problems = Problems(Self.foreseen(recipes, file: file, options: options))
     do throws(Problems) {

@@ -2,8 +2,8 @@ public import EspalierBasics
 internal import Yams
 
 /// YAML with the line of every value, free of the parser's types.
-struct RecipeNode {
-  enum Content {
+struct RecipeNode: Sendable {
+  enum Content: Sendable {
     case null
     case scalar(String, isQuoted: Bool)
     case list([RecipeNode])

@@ -10,13 +10,22 @@ extension Recipe {
   public static func read(
     _ text: String, file: String, warnings: inout [Problem]
   ) throws(Problems) -> [Recipe] {
+    let documents: [RecipeNode]
+    do throws(Problem) {
+      documents = try RecipeNode.documents(in: text, file: file)
+    } catch { throw Problems([error]) }
+    return try read(documents, file: file, warnings: &warnings)
+  }
+
+  /// As ``read(_:file:warnings:)``, of documents parsed already.
+  static func read(
+    _ documents: [RecipeNode], file: String, warnings: inout [Problem]
+  ) throws(Problems) -> [Recipe] {
     var reader = RecipeReader(file: file)
     var recipes: [Recipe] = []
-    do throws(Problem) {
-      for document in try RecipeNode.documents(in: text, file: file) where !document.isNull {
-        if let recipe = reader.recipe(document) { recipes.append(recipe) }
-      }
-    } catch { reader.problems.add(error) }
+    for document in documents where !document.isNull {
+      if let recipe = reader.recipe(document) { recipes.append(recipe) }
+    }
     if recipes.isEmpty, reader.problems.all.isEmpty {
       reader.complain(.recipeValue, "the recipe is empty", line: 1)
     }
@@ -44,6 +53,12 @@ struct RecipeReader {
   // MARK: - Levels of the grammar
 
   mutating func recipe(_ node: RecipeNode) -> Recipe? {
+    if let search = node.pairs?.first(where: { $0.key == "search" }) {
+      complain(
+        .recipeSearch, "the recipe has values to search, not one recipe to merge",
+        remedy: "Give --search, or replace every $name by a value and leave search out.", line: search.line)
+      return nil
+    }
     let known = [
       "name", "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
       "tokenizer_source", "tokenizer", "chat_template",

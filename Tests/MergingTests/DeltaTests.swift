@@ -19,6 +19,7 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
 
   @Test(arguments: [
     "task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear",
+    "pcb", "opcm",
   ])
   func lambdaZeroIsTheBase(_ method: String) throws {
     let inputs = fineTunes(9001, models: 2, seed: 1)
@@ -55,7 +56,7 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
   }
 
   /// Methods that see magnitudes and signs do not care where an element stands.
-  @Test(arguments: ["linear", "task_arithmetic", "ties", "breadcrumbs_ties", "ram", "sce", "nearswap"])
+  @Test(arguments: ["linear", "task_arithmetic", "ties", "breadcrumbs_ties", "ram", "sce", "nearswap", "pcb"])
   func followsPermutations(_ method: String) throws {
     var generator = SeededGenerator(seed: 3)
     let order = generator.permutation(9001)

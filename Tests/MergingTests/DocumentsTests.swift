@@ -21,7 +21,7 @@ import Testing
   @Test func namesAreUnique() {
     let names = MergeMethods.all.map { $0.card.name }
     #expect(Set(names).count == names.count)
-    #expect(names.count == 20)
+    #expect(names.count == 22)
   }
 
   @Test(arguments: MergeMethods.all.map { $0.card.name }) func defaultsAreInRange(name: String) throws {

@@ -165,3 +165,111 @@ extension TestMerge {
     return merge
   }
 }
+
+/// What makes up for dropped elements: the published rules beside mergekit's.
+@Suite struct RescalingExpectationTests {
+  private static let count = 20_000
+
+  private func merge(
+    _ method: String, seed: UInt64, _ rescale: ParameterValue, more: [String: ParameterValue]
+  ) -> TestMerge {
+    let values = fineTunes(Self.count, models: 0, seed: 11)[0]
+    var merge = TestMerge(
+      method, [[Float](repeating: 0, count: Self.count), values], shape: [20, 1000],
+      ["rescale": rescale, "normalize": .flag(false)], each: [more.merging(["weight": .number(1)]) { $1 }])
+    merge.seed = seed
+    return merge
+  }
+
+  /// The mean over 64 seeds of every element, in its own standard deviations: of 20,000 none may be beyond 6 (expected
+  /// 4e-5 for a normal distribution), and their mean square is 1 within 5 standard deviations of itself (the variance
+  /// of a square is 2 for a normal distribution, at most 2.1 here).
+  private func expectMean(
+    _ method: String, of factor: Double, probability: (_ rank: Int) -> Double, divisor: (_ rank: Int) -> Double,
+    rescale: ParameterValue, more: [String: ParameterValue]
+  ) throws {
+    let seeds = 64
+    let values = merge(method, seed: 0, rescale, more: more).inputs[1]
+    var sums = [Double](repeating: 0, count: Self.count)
+    for seed in 0..<seeds {
+      let result = try merge(method, seed: UInt64(seed), rescale, more: more).result()
+      for index in result.indices { sums[index] += Double(result[index]) }
+    }
+    let ranks = stride(from: 0, to: Self.count, by: 1000).flatMap { start -> [Int] in
+      var ranks = [Int](repeating: 0, count: 1000)
+      let order = (0..<1000).sorted { (values[start + $0].magnitude, $0) < (values[start + $1].magnitude, $1) }
+      for (rank, index) in order.enumerated() { ranks[index] = rank }
+      return ranks
+    }
+    var squares = 0.0
+    var worst = 0.0
+    for index in 0..<Self.count where values[index] != 0 {
+      let (p, d) = (probability(ranks[index]), divisor(ranks[index]))
+      let spread = abs(Double(values[index])) / d * (p * (1 - p) * Double(seeds)).squareRoot()
+      let deviation = (sums[index] - Double(seeds) * factor * Double(values[index])) / spread
+      squares += deviation * deviation
+      worst = max(worst, abs(deviation))
+    }
+    #expect(worst < 6, "\(method): \(worst) standard deviations")
+    let mean = squares / Double(Self.count)
+    #expect(abs(mean - 1) < 5 * (2.1 / Double(Self.count)).squareRoot(), "\(method): mean square \(mean)")
+  }
+
+  /// DARE as published: divided by the probability of being kept, every element is right in expectation.
+  @Test func dareIsUnbiased() throws {
+    try expectMean(
+      "dare_linear", of: 1, probability: { _ in 0.3 }, divisor: { _ in 0.3 }, rescale: .word("inverse_density"),
+      more: ["density": .number(0.3)])
+  }
+
+  /// DELLA as published: each element divided by its own probability.
+  @Test func dellaIsUnbiased() throws {
+    let probability = { (rank: Int) in 0.25 + 0.3 * Double(rank) / 999 }
+    try expectMean(
+      "della_linear", of: 1, probability: probability, divisor: probability, rescale: .word("inverse_density"),
+      more: ["density": .number(0.4), "epsilon": .number(0.15)])
+  }
+
+  /// DAREx-q: the expectation is density / q of the change.
+  @Test(arguments: [ParameterValue.flag(true), .flag(false), .word("inverse_density")])
+  func darexDividesByQ(_ rescale: ParameterValue) throws {
+    try expectMean(
+      "dare_linear", of: 0.25 / 0.75, probability: { _ in 0.25 }, divisor: { _ in 0.75 }, rescale: rescale,
+      more: ["density": .number(0.25), "q": .number(0.75)])
+  }
+
+  /// q of the density is the published DARE to the bit; half of it is twice the change.
+  @Test(arguments: ["dare_linear", "dare_ties"]) func qOfTheDensityIsDare(_ method: String) throws {
+    func result(_ rescale: ParameterValue, q: Double?) throws -> [Float] {
+      let more = ["density": .number(0.25), "q": q.map { .number($0) }].compactMapValues { $0 as ParameterValue? }
+      return try merge(method, seed: 3, rescale, more: more).result()
+    }
+    let published = try result(.word("inverse_density"), q: nil)
+    #expect(try result(.flag(true), q: 0.25) == published)
+    #expect(try result(.flag(true), q: 0.125) == published.map { 2 * $0 })
+  }
+
+  /// q is a model's own: the other keeps mergekit's rule.
+  @Test func qIsOfOneModel() throws {
+    let values = fineTunes(Self.count, models: 0, seed: 12)[0]
+    let zeros = [Float](repeating: 0, count: Self.count)
+    let settings: [String: ParameterValue] = ["weight": .number(1), "density": .number(0.5)]
+    func sum(_ first: [Float], _ second: [Float]) throws -> Double {
+      let each = [settings.merging(["q": .number(0.1)]) { $1 }, settings]
+      return try TestMerge("dare_linear", [zeros, first, second], each: each).result()
+        .reduce(0) { $0 + Double($1.magnitude) }
+    }
+    let whole = values.reduce(0) { $0 + Double($1.magnitude) }
+    #expect(abs(try sum(zeros, values) / whole - 1) < 1e-6)
+    // About half of the elements, tenfold.
+    #expect(abs(try sum(values, zeros) / whole - 5) < 0.2)
+  }
+
+  @Test func qOfZeroIsRefused() {
+    #expect(
+      code {
+        try merge("dare_linear", seed: 0, .flag(true), more: ["density": .number(0.5), "q": .number(0)]).result()
+      }
+        == .parameterRange)
+  }
+}

@@ -62,6 +62,12 @@ struct DeltaMerge: Sendable {
         settings[index].epsilon = epsilon
       }
     }
+    if case .random = sparsification {
+      for (index, divisor) in parameters.optionalNumbers("q").enumerated() {
+        if let divisor, divisor <= 0 { throw Problem(.parameterRange, "q is \(divisor) but must be above 0") }
+        settings[index].divisor = divisor
+      }
+    }
     self.settings = settings
     rescaling =
       switch parameters.value("rescale") {
@@ -88,7 +94,9 @@ struct DeltaMerge: Sendable {
     return settings.contains { !$0.keepsAll }
   }
 
-  private var measuresSums: Bool { sparsifies && rescaling == .absoluteSum }
+  private var measuresSums: Bool {
+    sparsifies && rescaling == .absoluteSum && settings.contains { $0.divisor == nil }
+  }
 
   var passCount: Int {
     guard sparsifies else { return 1 }
@@ -133,7 +141,10 @@ struct DeltaMerge: Sendable {
     let sparsifier = try Sparsifier(sparsification, settings: settings, rescaling: rescaling, passes: passes)
     let masks =
       measuresSums ? KeptMasks(models: settings.count, tiling: tensor.tiling(layout(tensor.shape))) : nil
-    let scales = try self.scales(tensor, sparsifier, masks)
+    var scales = try self.scales(tensor, sparsifier, masks)
+    for (index, model) in settings.enumerated() where !model.keepsAll {
+      if let divisor = model.divisor { scales[index] = 1 / divisor }
+    }
     try write(tensor, factors: zip(weights, scales).map { $0 * $1 }) { block in
       if let masks { masks.apply(to: block) } else { sparsifier.apply(to: block) }
     }
@@ -147,6 +158,7 @@ struct DeltaMerge: Sendable {
   ) throws(Problem) -> [Double] {
     switch rescaling {
     case .none: return settings.map { _ in 1 }
+    case .absoluteSum where !measuresSums: return settings.map { _ in 1 }
     case .inverseDensity:
       // DELLA divides each element by its own probability while it is sparsified.
       if case .randomByRank = sparsification { return settings.map { _ in 1 } }
@@ -222,8 +234,11 @@ enum DeltaCards {
     "epsilon", .number(0...1), scope: .nonBase, default: .number(0.15),
     "Half the spread of the keep probabilities around the density.")
 
+  static let q = ParameterCard(
+    "q", .number(0...Double.greatestFiniteMagnitude), scope: .nonBase, isOptional: true,
+    "What the kept elements are divided by, above 0; takes the place of rescale (DAREx-q).")
   static let dareNotes =
-    "The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
+    "With q the method is DAREx-q (deng2024darex): at low densities a q between the density and 1 keeps the change from being blown up. Its authors search q, for the whole model or layer by layer, for the score on validation data, or without labels for the smallest change of the last layer's output; here it is given, as a number, a gradient over the layers or by filter. The paper divides by the keep probability (rescale: inverse_density); rescale: true is mergekit's rule, equal to it in expectation only approximately. Choices are keyed by seed, tensor, model and element."
   static let breadcrumbsNotes =
     "If density + gamma exceeds 1, fewer outliers are dropped, so that the density is kept, as in mergekit. Among equal magnitudes the first by index count as smaller."
   static let dellaNotes =

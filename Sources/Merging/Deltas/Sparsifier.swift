@@ -31,6 +31,8 @@ struct SparsifierSettings: Sendable {
   var density: Double
   var gamma = 0.0
   var epsilon = 0.0
+  /// What the kept elements are divided by, in place of what the rescaling says (DAREx-q).
+  var divisor: Double?
 
   /// At a density of 1 nothing is dropped and nothing rescaled.
   var keepsAll: Bool { density >= 1 }

@@ -7,7 +7,7 @@ public struct DareTies: DeltaMethod {
     name: "dare_ties", summary: "Drops changes at random, rescales the rest, and merges those that agree in sign.",
     source: "yu2024dare",
     parameters: DeltaCards.all(
-      normalize: false, rescale: true),
+      normalize: false, rescale: true, more: [DeltaCards.q]),
     notes: DeltaCards.dareNotes)
   static let sparsification = Sparsification.random
   static let elects = true
