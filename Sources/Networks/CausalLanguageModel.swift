@@ -114,5 +114,5 @@ extension Plan {
 
 extension Plan.Section {
   /// Whether each row of the output comes from one row of the input.
-  fileprivate var keepsRows: Bool { !steps.contains { $0.operation is SelectOperation } }
+  var keepsRows: Bool { !steps.contains { $0.operation is SelectOperation } }
 }

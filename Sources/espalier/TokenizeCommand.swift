@@ -94,7 +94,7 @@ struct Tokenize: ParsableCommand {
       guard let ids = values?.map({ $0.integer.flatMap { Int32(exactly: $0) } }), !ids.contains(nil) else {
         throw Problem(.networkInput, "expected an array of ids")
       }
-      return .string(tokenizer.decode(ids.compactMap { $0 }, skipSpecialTokens: !noSpecialTokens))
+      return .string(try tokenizer.decode(ids.compactMap { $0 }, skipSpecialTokens: !noSpecialTokens))
     }
   }
 

@@ -48,13 +48,15 @@ extension TextModel {
     }
     let began = Machine.monotonicSeconds
     var firstToken: Double?
-    let (tokens, ending) = try plain.continuation(of: prompt, in: session) { token in
-      if firstToken == nil { firstToken = Machine.monotonicSeconds }
-      show(stops.append(decoder.append(token)))
-      return continues && !stops.found
-    }
+    let (tokens, ending) = try plain.continuation(
+      of: prompt, in: session,
+      receive: { (token) throws(Problem) in
+        if firstToken == nil { firstToken = Machine.monotonicSeconds }
+        show(stops.append(try decoder.append(token)))
+        return continues && !stops.found
+      })
     let ended = Machine.monotonicSeconds
-    show(stops.append(decoder.finish()))
+    show(stops.append(try decoder.finish()))
     show(stops.finish())
     return TextGeneration(
       promptTokens: prompt.count, tokens: tokens, text: text,

@@ -9,8 +9,8 @@ public struct TextModel: Sendable {
   public let tokenizer: Tokenizer
   /// Tokens that end what the model says.
   public let endTokens: Set<Int32>
-  private let files: TokenizerFiles
-  private let location: String
+  let files: TokenizerFiles
+  let location: String
 
   /// - Parameter bytesBeside: memory that the caller needs for itself under the ceiling of `options`.
   /// - Throws: what is missing or not understood: the network, the tokenizer.
@@ -35,9 +35,12 @@ public struct TextModel: Sendable {
     do throws(Problem) {
       return try files.chatTemplate().render(
         messages: .array(conversation), addGenerationPrompt: addGenerationPrompt,
-        specialTokens: files.specialTokenVariables)
+        specialTokens: specialTokens)
     } catch { throw error.at(file: location) }
   }
+
+  /// Special tokens by their role, as in `bos_token`.
+  var specialTokens: [String: String] { files.specialTokenVariables }
 
   /// The ids of a prompt that spells out its special tokens, as chat templates do: nothing is put around it.
   public func ids(ofRenderedPrompt text: String) throws(Problem) -> [Int32] {

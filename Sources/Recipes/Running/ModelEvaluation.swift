@@ -1,0 +1,156 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierEvaluation
+internal import EspalierNetworks
+internal import EspalierNumerics
+
+/// Measures one model, or one against another, on everything that was given.
+public struct ModelEvaluation: Sendable {
+  public var data: EvaluationData
+  /// How texts are cut.
+  public var cut: TextProtocol
+  /// Tokens that an answer may take.
+  public var answerTokens = 32
+  public var run: RunOptions
+  public var bootstrap = Bootstrap()
+  public var listener: any ProgressListener
+
+  /// Memory for states and logits of models that stay in memory.
+  private static let scoringBytes = 40 << 20
+
+  public init(data: EvaluationData, cut: TextProtocol, run: RunOptions, listener: any ProgressListener) {
+    self.data = data
+    self.cut = cut
+    self.run = run
+    self.listener = listener
+  }
+
+  /// The figures of one model.
+  ///
+  /// - Parameter name: what reports call it.
+  public func evaluate(_ checkpoint: any Checkpoint, name: String) throws(Problem) -> EvaluationReport {
+    var report = EvaluationReport()
+    if data.needsLanguageModel {
+      let model = try TextModel(checkpoint, options: run)
+      let evaluated = try model.evaluated(name: name)
+      let options = options(for: [model])
+      for text in data.texts {
+        report.add(try Perplexity.measure(evaluated, on: text, cut: cut, options: options))
+      }
+      for metric in try choices(evaluated, .model, options) { report.add(metric) }
+      for metric in try answers(model, evaluated, .model, options) { report.add(metric) }
+    }
+    if data.needsEncoder {
+      let encoder = try run.encoder(of: checkpoint, name: name)
+      for metric in try classes(encoder, .model) { report.add(metric) }
+      for sentences in data.sentences {
+        report.add(try SentenceSimilarity.measure(encoder, on: sentences.texts, data: sentences.name, options: options()))
+      }
+    }
+    return report
+  }
+
+  /// How a candidate differs from a reference, both run side by side.
+  public func compare(
+    _ candidate: any Checkpoint, named name: String, against reference: any Checkpoint, named referenceName: String
+  ) throws(Problem) -> EvaluationReport {
+    var report = EvaluationReport()
+    if data.needsLanguageModel {
+      // The candidate's share of the memory is what the reference leaves.
+      let second = try TextModel(reference, options: run)
+      let first = try TextModel(candidate, options: run, beside: try second.model.network.residentBytes)
+      let pair = (try first.evaluated(name: name), try second.evaluated(name: referenceName))
+      let options = options(for: [first, second])
+      for text in data.texts {
+        let found = try Divergence.measure(pair.0, against: pair.1, on: text, cut: cut, options: options)
+        report.add(found.divergence)
+        report.add(found.perplexity)
+      }
+      let choices = (try choices(pair.0, .model, options), try choices(pair.1, .reference, options))
+      for (candidate, reference) in zip(choices.0, choices.1) {
+        report.add(candidate)
+        report.add(reference)
+        for metric in try PairedItems.pairs(candidate, reference) { report.add(metric) }
+      }
+      let answers = (try answers(first, pair.0, .model, options), try answers(second, pair.1, .reference, options))
+      for (candidate, reference) in zip(answers.0, answers.1) {
+        report.add(candidate)
+        report.add(reference)
+        report.add(try PairedItems(candidate, reference))
+      }
+    }
+    if data.needsEncoder {
+      let second = try run.encoder(of: reference, name: referenceName)
+      let first = try run.encoder(of: candidate, name: name)
+      for (candidate, reference) in zip(try classes(first, .model), try classes(second, .reference)) {
+        report.add(candidate)
+        report.add(reference)
+        report.add(try PairedItems(candidate, reference))
+      }
+      for sentences in data.sentences {
+        report.add(
+          try EmbeddingAgreement.measure(
+            first, against: second, on: sentences.texts, data: sentences.name, options: options()))
+      }
+    }
+    return report
+  }
+
+  // MARK: - Parts
+
+  private func choices(
+    _ model: EvaluatedModel, _ subject: MetricHeader.Subject, _ options: EvaluationOptions
+  ) throws(Problem) -> [MultipleChoice] {
+    var metrics: [MultipleChoice] = []
+    for set in data.choices {
+      metrics.append(
+        try MultipleChoice.measure(model, on: set.items, data: set.name, subject: subject, options: options))
+    }
+    return metrics
+  }
+
+  private func answers(
+    _ model: TextModel, _ evaluated: EvaluatedModel, _ subject: MetricHeader.Subject, _ options: EvaluationOptions
+  ) throws(Problem) -> [ExactMatch] {
+    var metrics: [ExactMatch] = []
+    for set in data.answers {
+      metrics.append(
+        try ExactMatch.measure(
+          evaluated, on: set.items, data: set.name, maximumTokens: answerTokens, subject: subject, options: options
+        ) { (prompt, limit, stop) throws(Problem) in
+          let generator = Generator(maxTokens: limit, endTokens: model.endTokens, stopStrings: stop)
+          return try generator.continuation(
+            of: prompt, in: Session(model.model),
+            decode: { (ids) throws(Problem) in try model.tokenizer.decode(ids) }
+          ).tokens
+        })
+    }
+    return metrics
+  }
+
+  private func classes(
+    _ encoder: EvaluatedEncoder, _ subject: MetricHeader.Subject
+  ) throws(Problem) -> [Classification] {
+    var metrics: [Classification] = []
+    for set in data.classified {
+      metrics.append(
+        try Classification.measure(encoder, on: set.items, data: set.name, subject: subject, options: options()))
+    }
+    return metrics
+  }
+
+  /// Models that stream their weights read them once a group of sequences, so groups take what memory there is.
+  private func options(for models: [TextModel] = []) -> EvaluationOptions {
+    let plain = EvaluationOptions(pool: run.pool, bootstrap: bootstrap, listener: listener)
+    let streams = models.contains { $0.model.network.residency == .streamed }
+    let bytes = streams ? max(Self.scoringBytes, run.memory / 4) : Self.scoringBytes
+    return plain.fitting(bytes: bytes, stateWidths: models.map(\.model.width))
+  }
+}
+
+extension Network {
+  /// Bytes of weights that stay in memory.
+  var residentBytes: Int {
+    get throws(Problem) { residency == .resident ? try weightBytes() : 0 }
+  }
+}
