@@ -79,7 +79,10 @@ let package = Package(
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
-      imports: ["Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging"],
+      imports: [
+        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
+        "Evaluation", "Merging",
+      ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(
       name: "espalier",

@@ -13,6 +13,10 @@ struct Espalier: ParsableCommand {
         espalier merge recipe.yml -o out --plan  say what would be done, touch nothing
         espalier inspect out                     what is in a model
         espalier diff base fine-tune             what a fine-tune touched
+        espalier convert model.gguf -o out       a safetensors folder of any model
+        espalier generate model --prompt "Once"  continue a text
+        espalier evaluate model --text book.txt  perplexity and more, with intervals
+        espalier compare small --against model   how far one model is from another
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
       """,
@@ -22,7 +26,7 @@ struct Espalier: ParsableCommand {
       Chat.self, Tokenize.self, Forward.self, Methods.self,
     ])
 
-  /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
+  /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.
   static func main() {
     Machine.turnSignalsIntoErrors()
     Machine.printLineByLine()
@@ -32,6 +36,8 @@ struct Espalier: ParsableCommand {
     } catch let failure as Failure {
       failure.print()
       exit(withCode: failure.code)
+    } catch let code as ExitCode {
+      exit(withCode: code.rawValue)
     } catch {
       let text = fullMessage(for: error)
       let code = exitCode(for: error)
