@@ -22,14 +22,14 @@ struct Chat: ParsableCommand {
   var system: String?
 
   @OptionGroup var sampling: SamplingOptions
-  @OptionGroup var run: RunningOptions
+  @OptionGroup var running: RunningOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
 
   func run() throws {
     try reportingProblems(json: false) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
-      let options = try run.options(work, lookup, default: .fast)
+      let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
         let text = try TextModel(checkpoint, options: options)
         var conversation = Conversation(text, system: system)

@@ -22,7 +22,7 @@ struct Espalier: ParsableCommand {
       """,
     version: EspalierVersion.text,
     subcommands: [
-      Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
+      Merge.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
       Chat.self, Tokenize.self, Forward.self, Methods.self,
     ])
 

@@ -36,7 +36,7 @@ struct Forward: ParsableCommand {
   @Flag(help: "Replace an existing output file.")
   var force = false
 
-  @OptionGroup var run: RunningOptions
+  @OptionGroup var running: RunningOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
@@ -50,7 +50,7 @@ struct Forward: ParsableCommand {
         }
       } catch { throw Problems([error]) }
       let checkpoint = try lookup.open(model)
-      let options = try run.options(work, lookup, default: .exact)
+      let options = try running.options(work, lookup, default: .exact)
       do throws(Problem) {
         let network = try options.network(of: checkpoint)
         let outputs = try network.forward(try ForwardInputs.read(inputs), hiddenStates: hiddenStates)

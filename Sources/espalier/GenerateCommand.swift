@@ -37,7 +37,7 @@ struct Generate: ParsableCommand {
   var timings = false
 
   @OptionGroup var sampling: SamplingOptions
-  @OptionGroup var run: RunningOptions
+  @OptionGroup var running: RunningOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
@@ -50,7 +50,7 @@ struct Generate: ParsableCommand {
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
-      let options = try run.options(work, lookup, default: .fast)
+      let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
         let text = try TextModel(checkpoint, options: options)
         let ids = try promptIDs(text)

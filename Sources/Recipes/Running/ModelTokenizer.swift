@@ -10,7 +10,6 @@ public enum ModelTokenizer {
       if let folder = checkpoint.folder, FileSystem.isFile("\(folder)/tokenizer.json") {
         return try Tokenizer(at: folder)
       }
-      if let gguf = checkpoint as? GGUFCheckpoint { return try Tokenizer(gguf: GGUFVocabulary(gguf.metadata)) }
     } catch { throw error.at(file: checkpoint.location) }
     throw Problem(
       .tokenizerMissing, "the model has no tokenizer.json", remedy: "Copy the tokenizer of its base beside the weights.",
@@ -19,7 +18,6 @@ public enum ModelTokenizer {
 
   /// The tokenizer's files, for chat templates and special tokens; those of a GGUF file are made from its metadata.
   static func files(of checkpoint: any Checkpoint) throws(Problem) -> TokenizerFiles {
-    if let gguf = checkpoint as? GGUFCheckpoint { return try GGUFVocabulary(gguf.metadata).files() }
     return try TokenizerPlanner.files(in: checkpoint.folder)
   }
 
