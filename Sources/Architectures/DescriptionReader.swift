@@ -23,6 +23,7 @@ struct DescriptionReader {
   mutating func architecture(_ json: JSON) -> Architecture? {
     let keys = [
       "about", "name", "modelTypes", "classes", "defaults", "axes", "include", "towers", "beginnings", "endings",
+      "gguf",
     ]
     guard let members = object(json, at: "", keys: keys) else { return nil }
     let name = text(members["name"], at: "name")
@@ -35,7 +36,8 @@ struct DescriptionReader {
       towers: named(members["towers"], at: "towers") { reader, key, json, path in reader.tower(key, json, path) },
       spellings: Spellings(
         beginnings: alternatives(members["beginnings"], at: "beginnings"),
-        endings: alternatives(members["endings"], at: "endings")))
+        endings: alternatives(members["endings"], at: "endings")),
+      gguf: members["gguf"].flatMap { ggufMapping($0, at: "gguf") })
     checkReferences(of: architecture)
     return name == nil ? nil : architecture
   }
@@ -147,12 +149,12 @@ extension DescriptionReader {
     let _: Never? = complain(path, message)
   }
 
-  private mutating func parsed<T>(at path: String, _ parse: () throws(Problem) -> T) -> T? {
+  mutating func parsed<T>(at path: String, _ parse: () throws(Problem) -> T) -> T? {
     do { return try parse() } catch { return complain(path, error.message) }
   }
 
   /// The members of an object whose keys must be among `keys`.
-  private mutating func object(_ json: JSON?, at path: String, keys: [String]) -> JSON.Members? {
+  mutating func object(_ json: JSON?, at path: String, keys: [String]) -> JSON.Members? {
     guard let members = json?.members else { return complain(path, "expected an object") }
     for key in members.keys where !keys.contains(key) {
       complain(path, "unknown key `\(key)`; known are \(keys.map { "`\($0)`" }.joined(separator: ", "))")
@@ -161,7 +163,7 @@ extension DescriptionReader {
   }
 
   /// Reads each member of an object that may be absent; what cannot be read is left out.
-  private mutating func named<T>(
+  mutating func named<T>(
     _ json: JSON?, at path: String, _ read: (inout DescriptionReader, String, JSON, String) -> T?
   ) -> [T] {
     guard let json else { return [] }
@@ -169,21 +171,21 @@ extension DescriptionReader {
     return members.pairs.compactMap { key, value in read(&self, key, value, "\(path).\(key)") }
   }
 
-  private mutating func text(_ json: JSON?, at path: String) -> String? {
+  mutating func text(_ json: JSON?, at path: String) -> String? {
     json?.string ?? complain(path, "expected a text")
   }
 
-  private mutating func texts(_ json: JSON?, at path: String) -> [String] {
+  mutating func texts(_ json: JSON?, at path: String) -> [String] {
     guard let elements = json?.array else { return complain(path, "expected a list of texts") ?? [] }
     return elements.enumerated().compactMap { index, element in text(element, at: "\(path)[\(index)]") }
   }
 
-  private mutating func flag(_ json: JSON?, at path: String) -> Bool {
+  mutating func flag(_ json: JSON?, at path: String) -> Bool {
     guard let json else { return false }
     return json.bool ?? complain(path, "expected true or false") ?? false
   }
 
-  private mutating func choice<T: RawRepresentable & CaseIterable>(
+  mutating func choice<T: RawRepresentable & CaseIterable>(
     _ json: JSON?, at path: String, _ type: T.Type
   ) -> T? where T.RawValue == String {
     if let value = json?.string.flatMap(T.init(rawValue:)) { return value }
@@ -191,18 +193,18 @@ extension DescriptionReader {
   }
 
   /// A formula: a text in the language of expressions, or a number, truth value or list as itself.
-  private mutating func formula(_ json: JSON?, at path: String) -> Expression? {
+  mutating func formula(_ json: JSON?, at path: String) -> Expression? {
     guard let json, !json.isNull else { return complain(path, "expected a formula") }
     guard let source = json.string else { return .value(Value(json, name: path)) }
     return parsed(at: path) { () throws(Problem) in try Expression(parsing: source) }
   }
 
-  private mutating func formulas(_ json: JSON?, at path: String) -> [String: Expression] {
+  mutating func formulas(_ json: JSON?, at path: String) -> [String: Expression] {
     let pairs = named(json, at: path) { reader, key, json, path in reader.formula(json, at: path).map { (key, $0) } }
     return Dictionary(pairs) { first, _ in first }
   }
 
-  private mutating func alternatives(_ json: JSON?, at path: String) -> [(written: String, alternatives: [String])] {
+  mutating func alternatives(_ json: JSON?, at path: String) -> [(written: String, alternatives: [String])] {
     named(json, at: path) { reader, key, json, path in
       let alternatives = reader.texts(json, at: path)
       return alternatives.isEmpty ? reader.complain(path, "expected at least one spelling") : (key, alternatives)
