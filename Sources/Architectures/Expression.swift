@@ -11,7 +11,7 @@ import EspalierBasics
 /// `/` must divide without remainder, `//` rounds down, `%` has the sign of the divisor (as in Python); `??` takes its
 /// right side where the left is a key the config lacks or has as null. Functions: `length(list)`,
 /// `startsWith(text, text)`, `endsWith(text, text)`, `portion(size, fraction)` (their product, rounded down),
-/// `sqrt(number)`, `rsqrt(number)` (one over the root).
+/// `sqrt(number)`, `rsqrt(number)` (one over the root), `isWritten(key)` (the config has the key, maybe as null).
 /// A name may lead into nested objects by dots. Arithmetic is on whole numbers and checked: an overflow is an error.
 indirect enum Expression: Sendable {
   case value(Value)
@@ -42,8 +42,8 @@ indirect enum Expression: Sendable {
   }
 
   enum Function: String, Sendable {
-    case length, startsWith, endsWith, portion, sqrt, rsqrt
-    var arity: Int { [.length, .sqrt, .rsqrt].contains(self) ? 1 : 2 }
+    case length, startsWith, endsWith, portion, sqrt, rsqrt, isWritten
+    var arity: Int { [.startsWith, .endsWith, .portion].contains(self) ? 2 : 1 }
   }
 
   /// The key, if the whole expression is one name: then what it reads can also be written.
@@ -145,8 +145,10 @@ extension Expression {
     guard arguments.count == function.arity, let first = arguments.first else {
       throw Problem(.architectureDescription, "`\(function.rawValue)` takes \(function.arity) arguments")
     }
+    if function == .isWritten { return .truth(scope.config.value(at: first.description) != nil) }
     let value = try first.evaluate(in: scope)
     switch function {
+    case .isWritten: return value
     case .length:
       if case .absent = value { return value }
       return .integer(try value.list(of: first.description).count)

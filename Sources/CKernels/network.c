@@ -84,6 +84,10 @@ ES_CLONES void es_soft_cap(const float *a, float bound, float *out, int64_t n) {
   for (int64_t i = 0; i < n; i++) out[i] = bound * elementary_tanh(a[i] / bound);
 }
 
+ES_CLONES void es_add_scaled(const float *a, float factor, float *out, int64_t n) {
+  for (int64_t i = 0; i < n; i++) out[i] += factor * a[i];
+}
+
 ES_CLONES void es_add_to_rows(const float *a, const float *b, float *out, int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; row++)
     for (int64_t i = 0; i < width; i++) out[row * width + i] = a[row * width + i] + b[i];

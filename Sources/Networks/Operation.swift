@@ -20,7 +20,7 @@ enum Operations {
   static let all: [any Operation.Type] = [
     EmbeddingOperation.self, MapOperation.self, RMSNormOperation.self, RotaryOperation.self, AttentionOperation.self,
     AddOperation.self, MultiplyOperation.self, ScaleOperation.self, ActivateOperation.self, GateOperation.self,
-    SoftCapOperation.self, SelectOperation.self,
+    SoftCapOperation.self, SelectOperation.self, LayerNormOperation.self, SplitOperation.self, ExpertsOperation.self,
   ]
 
   static func named(_ name: String) -> (any Operation.Type)? { all.first { $0.name == name } }

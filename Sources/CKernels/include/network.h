@@ -35,6 +35,9 @@ void es_scaled(const float *a, float factor, float *out, int64_t n);
 void es_soft_cap(const float *a, float bound, float *out, int64_t n);
 void es_add_to_rows(const float *a, const float *b, float *out, int64_t rows, int64_t width);
 
+/// out[i] += factor * a[i].
+void es_add_scaled(const float *a, float factor, float *out, int64_t n);
+
 /// Each row of `width` values divided by its root mean square: x / sqrt(mean(x^2) + epsilon) * weight (Zhang and
 /// Sennrich 2019). The mean is taken in float64 in 16 lanes. `weight` may be NULL. out may be x.
 void es_rms_norm(const float *x, const float *weight, float epsilon, float *out, int64_t rows, int64_t width);

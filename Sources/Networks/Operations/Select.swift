@@ -2,16 +2,21 @@ internal import EspalierArchitectures
 internal import EspalierBasics
 
 /// One row of each sequence: `y = select(x, row: 'first')` or `'last'`. For a gradient: nothing but the rows.
+///
+/// `select(x, tokens, row: 'last', skipping: t)` takes the last row whose token is not t, the first if all are.
 struct SelectOperation: Operation {
   static let name = "select"
   private let isLast: Bool
+  private let skipped: Int32?
 
   init(_ binding: inout Binding) throws(Problem) {
-    try binding.expect(inputs: 1)
+    let skips = binding.statement.has("skipping")
+    if !skips || binding.inputWidths.count != 2 { try binding.expect(inputs: skips ? 2 : binding.inputWidths.count) }
+    skipped = skips ? Int32(clamping: try binding.statement.integer("skipping")) : nil
     let row = try binding.statement.text("row")
     guard ["first", "last"].contains(row) else { throw binding.problem("knows no row `\(row)`") }
     isLast = row == "last"
-    binding.outputWidths = binding.inputWidths
+    binding.outputWidths = [binding.inputWidths[0]]
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
@@ -20,7 +25,8 @@ struct SelectOperation: Operation {
       width: x.width, segments: .pooled(x.segments.count))
     for sequence in 0..<x.segments.count {
       let rows = x.segments.rows(of: sequence)
-      let row = isLast ? rows.upperBound - 1 : rows.lowerBound
+      var row = isLast ? rows.upperBound - 1 : rows.lowerBound
+      if let skipped, isLast { row = rows.last { inputs[1].indices[$0] != skipped } ?? rows.lowerBound }
       (y.floats + sequence * x.width).update(from: x.floats + row * x.width, count: x.width)
     }
     return [y]

@@ -1,0 +1,59 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+
+/// Parts of rows that one map computes together: queries, keys and values; gate and up. For a gradient: nothing.
+///
+/// `q, k, v = split(qkv, by: @.attention.query_key_value, into: 'query key value')`: the columns that the parameter's
+/// first dimension labels so, in the order in which they are stored.
+struct SplitOperation: Operation {
+  static let name = "split"
+  /// For each part the runs of columns it takes.
+  private let parts: [[Range<Int>]]
+
+  init(_ binding: inout Binding) throws(Problem) {
+    try binding.expect(inputs: 1)
+    let labels = try binding.statement.text("into").split(separator: " ").map(String.init)
+    guard let name = binding.statement.parameters["by"]?.first,
+      let parameter = binding.description.parameter(named: name), parameter.dimensions.count > 0
+    else { throw binding.problem("needs the parameter `by`") }
+    let dimension = parameter.dimensions[parameter.recipe.isTransposed ? parameter.dimensions.count - 1 : 0]
+    guard try dimension.size() == binding.inputWidths[0] else {
+      throw binding.problem("gets rows of \(binding.inputWidths[0]), and `\(name)` makes rows of another width")
+    }
+    var parts: [[Range<Int>]] = []
+    for label in labels {
+      var runs: [Range<Int>] = []
+      for column in try dimension.indices(ofSegment: label) {
+        if let last = runs.last, last.upperBound == column {
+          runs[runs.count - 1] = last.lowerBound..<column + 1
+        } else {
+          runs.append(column..<column + 1)
+        }
+      }
+      parts.append(runs)
+    }
+    self.parts = parts
+    binding.outputWidths = parts.map { $0.reduce(0) { $0 + $1.count } }
+  }
+
+  func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
+    let x = inputs[0]
+    var outputs: [Activation] = []
+    for part in parts {
+      outputs.append(
+        try run.activation(width: part.reduce(0) { $0 + $1.count }, segments: x.segments))
+    }
+    try run.forEachSpan(rows: x.rows, width: x.width) { rows in
+      for row in rows {
+        for (part, output) in zip(parts, outputs) {
+          var to = output.floats + row * output.width
+          for columns in part {
+            to.update(from: x.floats + row * x.width + columns.lowerBound, count: columns.count)
+            to += columns.count
+          }
+        }
+      }
+    }
+    return outputs
+  }
+}
