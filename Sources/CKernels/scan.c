@@ -29,7 +29,8 @@ ES_CLONES void es_causal_convolution(const float *x, const float *taps, const fl
   }
 }
 
-ES_INLINE float sum_of(floats sums) {
+ES_INLINE float sum_of(const floats *terms) {
+  floats sums = *terms;
   for (int width = lanes / 2; width > 0; width /= 2)
     for (int j = 0; j < width; j++) sums[j] += sums[j + width];
   return sums[0];
@@ -43,7 +44,7 @@ ES_INLINE void widen(const float *from, int64_t states, int64_t padded, float *t
 
 ES_INLINE int64_t rounded_up(int64_t states) { return (states + lanes - 1) / lanes * lanes; }
 
-ES_CLONES void es_selective_scan(const struct es_scan *scan, const float *u, const float *step, const float *B,
+ES_CLONES void es_selective_scan(const struct es_scan_sizes *scan, const float *u, const float *step, const float *B,
                                  const float *C, const float *decay, const float *skip, float *state, float *out,
                                  int64_t first, int64_t last) {
   const int64_t states = scan->states, padded = rounded_up(states), width = scan->width;
@@ -69,12 +70,12 @@ ES_CLONES void es_selective_scan(const struct es_scan *scan, const float *u, con
         *(floats *)(h + n) = next;
         sums = __builtin_elementwise_fma(next, *(const floats *)(c + n), sums);
       }
-      y[channel] = __builtin_fmaf(skip[channel], x, sum_of(sums));
+      y[channel] = __builtin_fmaf(skip[channel], x, sum_of(&sums));
     }
   }
 }
 
-ES_CLONES void es_head_scan(const struct es_head_scan *scan, const float *u, const float *step, const float *bias,
+ES_CLONES void es_head_scan(const struct es_head_scan_sizes *scan, const float *u, const float *step, const float *bias,
                             const float *B, const float *C, const float *decay, const float *skip, float *state,
                             float *out, int64_t head) {
   const int64_t states = scan->states, padded = rounded_up(states), width = scan->heads * scan->head_width;
@@ -99,7 +100,7 @@ ES_CLONES void es_head_scan(const struct es_head_scan *scan, const float *u, con
         *(floats *)(h + n) = next;
         sums = __builtin_elementwise_fma(next, *(const floats *)(c + n), sums);
       }
-      y[p] = __builtin_fmaf(skip[head], x[p], sum_of(sums));
+      y[p] = __builtin_fmaf(skip[head], x[p], sum_of(&sums));
     }
   }
 }

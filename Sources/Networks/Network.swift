@@ -50,15 +50,17 @@ public final class Network: Sendable {
         "no family is known for the model type `\(config["model_type"]?.string ?? "")`", file: checkpoint.location)
     }
     do throws(Problem) {
-      program = try architecture.program(config: config)
-      plan = try Plan(program)
+      let program = try architecture.program(config: config)
+      let store = ParameterStore(checkpoint, description: program.description, isResident: residency == .resident)
+      self.store = store
+      self.program = program.leavingOut { store.isMissing($0) }
+      plan = try Plan(self.program)
     } catch { throw error.at(file: checkpoint.location) }
     self.config = config
     self.mode = mode
     self.residency = residency
     pool = workers
     rotary = RotaryTables(plan.frequencies)
-    store = ParameterStore(checkpoint, description: program.description, isResident: residency == .resident)
     for request in plan.sections.flatMap(\.requests) {
       do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
     }

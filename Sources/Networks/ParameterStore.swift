@@ -51,6 +51,11 @@ final class ParameterStore: Sendable {
     return found
   }
 
+  /// Whether the checkpoint has nothing under any name that could stand for `name`.
+  func isMissing(_ name: String) -> Bool {
+    do throws(Problem) { return try find(name) == nil } catch { return false }
+  }
+
   private func find(_ name: String) throws(Problem) -> Source? {
     guard let wanted = description.parameter(named: name) else { return nil }
     if let parameter = storedParameter(wanted) {
@@ -246,7 +251,9 @@ extension ParameterStore {
   /// `turned[i, j] = stored[j, i]` for elements of `width` bytes.
   private func transpose(_ stored: AlignedBuffer, into turned: AlignedBuffer, rows: Int, columns: Int, width: Int) {
     func move<T: BitwiseCopyable>(_ type: T.Type) {
-      let (from, to): (UnsafeMutableBufferPointer<T>, UnsafeMutableBufferPointer<T>) = (stored.values(), turned.values())
+      let (from, to): (UnsafeMutableBufferPointer<T>, UnsafeMutableBufferPointer<T>) = (
+        stored.values(), turned.values()
+      )
       for block in stride(from: 0, to: rows, by: 32) {
         for column in 0..<columns {
           for row in block..<min(rows, block + 32) { to[row * columns + column] = from[column * rows + row] }

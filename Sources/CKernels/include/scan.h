@@ -17,7 +17,7 @@
 void es_causal_convolution(const float *x, const float *taps, const float *bias, float *before, float *out,
                            int64_t rows, int64_t width, int64_t kernel, int64_t first, int64_t last);
 
-struct es_scan {
+struct es_scan_sizes {
   int64_t rows, width, states;
 };
 
@@ -27,10 +27,10 @@ struct es_scan {
 ///     out[t, c] = sum over n of C[t, n] h[c, n] + skip[c] u[t, c]
 ///
 /// `state` has width rows of `states` rounded up to ES_SCAN_LANES. out must be none of the inputs.
-void es_selective_scan(const struct es_scan *scan, const float *u, const float *step, const float *B, const float *C,
+void es_selective_scan(const struct es_scan_sizes *scan, const float *u, const float *step, const float *B, const float *C,
                        const float *decay, const float *skip, float *state, float *out, int64_t first, int64_t last);
 
-struct es_head_scan {
+struct es_head_scan_sizes {
   int64_t rows, heads, head_width, groups, states;
   /// Bounds of the step.
   float low, high;
@@ -42,5 +42,5 @@ struct es_head_scan {
 ///     out[t, p] = sum over n of C[t, n] h[p, n] + skip u[t, p]
 ///
 /// B and C are those of the head's group. `state` is the head's: head_width rows as in es_selective_scan.
-void es_head_scan(const struct es_head_scan *scan, const float *u, const float *step, const float *bias, const float *B,
+void es_head_scan(const struct es_head_scan_sizes *scan, const float *u, const float *step, const float *bias, const float *B,
                   const float *C, const float *decay, const float *skip, float *state, float *out, int64_t head);

@@ -10,8 +10,8 @@ internal import EspalierBasics
 ///
 /// `y = attention(q, k, v, heads: h, keyValueHeads: g, scale: s)`. Settings: `causal` (default true: a token sees itself
 /// and what came before, and keys and values are kept in the sequence's state; false: it sees the whole sequence of k
-/// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within),
-/// `bias` (a slot from `relativeBias`).
+/// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within). A
+/// fourth input, from `relativeBias`, is added to the scores.
 ///
 /// Keys come in pages at fixed places of their sequence and are summed in their order, so the result for a token does
 /// not depend on how the sequence was cut into calls.
@@ -30,7 +30,8 @@ struct AttentionOperation: SequenceOperation {
   private static let tile = 32
 
   init(_ binding: inout Binding) throws(Problem) {
-    try binding.expect(inputs: 3)
+    let isBiased = binding.inputWidths.count == 4
+    try binding.expect(inputs: isBiased ? 4 : 3)
     let statement = binding.statement
     heads = try statement.integer("heads")
     groups = statement.has("keyValueHeads") ? try statement.integer("keyValueHeads") : heads
@@ -40,6 +41,7 @@ struct AttentionOperation: SequenceOperation {
     else {
       throw binding.problem("cannot share rows of \(widths) among \(heads) heads and \(groups) key-value heads")
     }
+    guard !isBiased || widths[3] % 2 == 1 else { throw binding.problem("needs the bias from `relativeBias`") }
     keyWidth = widths[1] / groups
     valueWidth = widths[2] / groups
     isCausal = statement.has("causal") ? try statement.truth("causal") : true
@@ -54,6 +56,7 @@ struct AttentionOperation: SequenceOperation {
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let (q, k, v) = (inputs[0], inputs[1], inputs[2])
+    let bias = inputs.count == 4 ? inputs[3] : nil
     let y = try run.activation(width: heads * valueWidth, segments: q.segments)
     var sequences: [KeyValuePages]
     if isCausal, let states = run.states {
@@ -78,7 +81,7 @@ struct AttentionOperation: SequenceOperation {
         let tile = tiles[index / groups]
         let pages = sequences[tile.sequence]
         store(k, v, sequence: tile.sequence, head: index % groups, in: pages, from: firsts[tile.sequence])
-        attend(q, y, tile, head: index % groups, to: pages)
+        attend(q, y, tile, head: index % groups, to: pages, bias: bias)
       }
     } else {
       try run.pool.forEach(sequences.count * groups) { index in
@@ -88,7 +91,7 @@ struct AttentionOperation: SequenceOperation {
       }
       try run.pool.forEach(tiles.count * groups) { index in
         let tile = tiles[index / groups]
-        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence])
+        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence], bias: bias)
       }
     }
     return [y]
@@ -110,12 +113,15 @@ struct AttentionOperation: SequenceOperation {
   }
 
   /// The queries of one tile and of all heads that share key-value head `head`.
-  private func attend(_ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages) {
+  private func attend(
+    _ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages, bias: Activation?
+  ) {
     let shared = heads / groups
     var ranges: [Range<Int>] = []
     for row in tile.rows { ranges.append(visible(from: q.segments.positions[row], in: pages)) }
     var maxima = [Float](repeating: -.infinity, count: tile.rows.count * shared)
     var sums = [Float](repeating: 0, count: maxima.count)
+    var biases = [Float](repeating: 0, count: bias == nil ? 0 : KeyValuePages.length)
     for row in tile.rows {
       (y.floats + row * y.width + head * shared * valueWidth).update(repeating: 0, count: shared * valueWidth)
     }
@@ -130,8 +136,12 @@ struct AttentionOperation: SequenceOperation {
           let to = min(KeyValuePages.length, ranges[index].upperBound - start)
           guard from < to else { continue }
           for inner in 0..<shared {
+            if let bias {
+              fill(&biases, bias, head: head * shared + inner, from: q.segments.positions[row], pages, start, from..<to)
+            }
             es_attention_page(
-              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values, nil, Int64(from),
+              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values,
+              bias == nil ? nil : biases, Int64(from),
               Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
               y.floats + row * y.width + (head * shared + inner) * valueWidth)
           }
@@ -145,6 +155,17 @@ struct AttentionOperation: SequenceOperation {
           Int64(valueWidth))
       }
     }
+  }
+
+  /// The biases of the keys that a query at `position` sees in one page; those that are too far away count as the
+  /// farthest.
+  private func fill(
+    _ biases: inout [Float], _ bias: Activation, head: Int, from position: Int32, _ pages: KeyValuePages, _ start: Int,
+    _ keys: Range<Int>
+  ) {
+    let reach = bias.width / 2
+    let row = bias.floats + head * bias.width + reach
+    for key in keys { biases[key] = row[min(reach, max(-reach, Int(pages.positions[start + key]) - Int(position)))] }
   }
 
   /// The keys that a query at `position` sees.
