@@ -70,6 +70,15 @@ ES_CLONES void es_attention_page(const struct es_attention *attention, const flo
   }
 }
 
+void es_attention_bias(const float *table, int32_t limit, const int32_t *positions, int64_t n, int32_t position,
+                       float *bias) {
+  for (int64_t j = 0; j < n; j++) {
+    const int32_t distance = positions[j] - position;
+    const int32_t raised = distance < -limit ? -limit : distance;
+    bias[j] = table[limit + (raised > limit ? limit : raised)];
+  }
+}
+
 void es_attention_finish(float sum, float *out, int64_t width) {
   es_scaled(out, sum > 0.0f ? 1.0f / sum : sum != sum ? sum : 0.0f, out, width);
 }

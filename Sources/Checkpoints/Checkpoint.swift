@@ -21,9 +21,13 @@ public protocol Checkpoint: Sendable {
   var weightFiles: [String] { get }
   /// Things worth knowing that were found while opening: tensors an index forgets, for instance.
   var warnings: [Problem] { get }
+  /// Files of the model's folder that lie inside its weights, by name: the tokenizer of a GGUF file.
+  var embeddedFiles: [String: [UInt8]] { get }
 }
 
 extension Checkpoint {
+  public var embeddedFiles: [String: [UInt8]] { [:] }
+
   /// Parameters by name.
   public func parametersByName() -> [ExactString: Parameter] {
     Dictionary(parameters.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })

@@ -1,4 +1,5 @@
 internal import EspalierBasics
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// What the network means: one named array in canonical layout and value, and how to get it from what is stored.
@@ -7,7 +8,8 @@ public struct Parameter: Sendable, Hashable, Codable {
   /// Sizes of the dimensions, slowest first; empty for a scalar.
   public var shape: [Int]
   /// The type the model stores the parameter in, and outputs default to. A value changed by an adapter is read as
-  /// float32 and rounded to it when it is written.
+  /// float32 and rounded to it when it is written. Of quantized blocks it is what they are written as:
+  /// ``BlockType/unquantizedType``.
   public var elementType: ElementType
   public var recipe: StorageRecipe
 
@@ -19,7 +21,12 @@ public struct Parameter: Sendable, Hashable, Codable {
   }
 
   public init(_ stored: StoredTensor) {
-    self.init(name: stored.name, shape: stored.shape, elementType: stored.elementType, recipe: .stored(stored))
+    switch stored.format {
+    case .elements(let type):
+      self.init(name: stored.name, shape: stored.shape, elementType: type, recipe: .stored(stored))
+    case .blocks(let type):
+      self.init(name: stored.name, shape: stored.shape, elementType: type.unquantizedType, recipe: .coded(stored))
+    }
   }
 
   public var elementCount: Int { shape.reduce(1, *) }
@@ -29,8 +36,16 @@ public struct Parameter: Sendable, Hashable, Codable {
 
 /// How a parameter comes from stored tensors. A value, so that a plan can be saved, compared and sent elsewhere.
 public indirect enum StorageRecipe: Sendable, Hashable, Codable {
-  /// The tensor as it is stored.
+  /// The tensor as it is stored, element by element.
   case stored(StoredTensor)
+  /// A tensor stored in quantized blocks.
+  case coded(StoredTensor)
+  /// The rows of a parameter in another order.
+  case reordered(StorageRecipe, RowOrder)
+  /// A matrix stored as its transpose; `shape` is that of the parameter.
+  case transposed(StorageRecipe, shape: [Int])
+  /// A function of what is stored, element by element.
+  case mapped(StorageRecipe, ElementMap)
   /// A parameter changed by what an adapter learned.
   case updated(StorageRecipe, shape: [Int], by: Update)
   /// Rows taken from parameters along the first dimension, e.g. an embedding in another vocabulary's order.
@@ -44,7 +59,8 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
 
   private var allStored: [StoredTensor] {
     switch self {
-    case .stored(let tensor): [tensor]
+    case .stored(let tensor), .coded(let tensor): [tensor]
+    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _): base.allStored
     case .updated(let base, _, let update): base.allStored + update.storedTensors
     case .gathered(_, let sources, _): sources.flatMap(\.allStored)
     }

@@ -74,7 +74,10 @@ extension StorageRecipe {
   /// What ``ParameterReader/residentBytes`` of its reader will be, known before anything is opened.
   public var residentBytes: Int {
     switch self {
-    case .stored: 0
+    case .stored, .coded: 0
+    case .reordered(let base, let order): base.residentBytes + ReorderedReader.residentBytes(of: base, order)
+    case .transposed(let base, let shape): base.residentBytes + TransposedReader.residentBytes(shape, base: base)
+    case .mapped(let base, _): base.residentBytes
     case .updated(let base, _, let update): base.residentBytes + UpdatedReader.residentBytes(of: update)
     case .gathered(let runs, let sources, _):
       sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
@@ -85,6 +88,9 @@ extension StorageRecipe {
   public func scratchBytes(for count: Int) -> Int {
     switch self {
     case .stored(let tensor): count * tensor.elementType.byteWidth
+    case .coded(let tensor): BlockReader.scratchBytes(for: count, format: tensor.format)
+    case .reordered(let base, _), .mapped(let base, _): base.scratchBytes(for: count)
+    case .transposed: 0
     case .updated(let base, let shape, _):
       UpdatedReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { base.scratchBytes(for: $0) }
     case .gathered(_, let sources, let shape):
@@ -98,6 +104,10 @@ extension StorageRecipe {
   public func reader(files: FilePool) throws(Problem) -> any ParameterReader {
     switch self {
     case .stored(let tensor): try StoredReader(tensor, files: files)
+    case .coded(let tensor): try BlockReader(tensor, files: files)
+    case .reordered(let base, let order): try ReorderedReader(base: base, order: order, files: files)
+    case .transposed(let base, let shape): try TransposedReader(base: base, shape: shape, files: files)
+    case .mapped(let base, let map): try MappedReader(base: base.reader(files: files), map: map)
     case .updated(let base, let shape, let update):
       try UpdatedReader(base: base.reader(files: files), shape: shape, update: update, files: files)
     case .gathered(let runs, let sources, let shape):

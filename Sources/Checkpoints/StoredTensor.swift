@@ -1,10 +1,11 @@
 internal import EspalierBasics
+public import EspalierLinearMaps
 public import EspalierNumerics
 
-/// A tensor as it lies in a file: row-major elements of one type in consecutive little-endian bytes.
+/// A tensor as it lies in a file: row-major numbers of one format in consecutive little-endian bytes.
 public struct StoredTensor: Sendable, Hashable, Codable {
   public var name: String
-  public var elementType: ElementType
+  public var format: WeightFormat
   /// Sizes of the dimensions, slowest first; empty for a scalar.
   public var shape: [Int]
   /// Path of the file that holds it.
@@ -13,16 +14,36 @@ public struct StoredTensor: Sendable, Hashable, Codable {
   public var offset: Int
   public var byteCount: Int
 
-  public init(name: String, elementType: ElementType, shape: [Int], file: String, offset: Int, byteCount: Int) {
+  public init(name: String, format: WeightFormat, shape: [Int], file: String, offset: Int, byteCount: Int) {
     self.name = name
-    self.elementType = elementType
+    self.format = format
     self.shape = shape
     self.file = file
     self.offset = offset
     self.byteCount = byteCount
   }
 
-  public var elementCount: Int { byteCount / elementType.byteWidth }
+  public init(name: String, elementType: ElementType, shape: [Int], file: String, offset: Int, byteCount: Int) {
+    self.init(
+      name: name, format: .elements(elementType), shape: shape, file: file, offset: offset, byteCount: byteCount)
+  }
+
+  /// The type of its numbers; of blocks, float32, which they decode to.
+  public var elementType: ElementType { if case .elements(let type) = format { type } else { .f32 } }
+
+  public var elementCount: Int { format.elementCount(in: byteCount) }
+
+  /// Consecutive rows along the first dimension, as a tensor of their own: they lie side by side.
+  ///
+  /// - Parameters:
+  ///   - rows: within the first dimension.
+  ///   - shape: what to call their shape; as many elements.
+  public func rows(_ rows: Range<Int>, name: String, shape: [Int]) -> StoredTensor {
+    let bytes = byteCount / Swift.max(1, self.shape.first ?? 1)
+    return StoredTensor(
+      name: name, format: format, shape: shape, file: file, offset: offset + rows.lowerBound * bytes,
+      byteCount: rows.count * bytes)
+  }
 }
 
 extension Array where Element == Int {

@@ -16,7 +16,22 @@ extension Problem.Code {
 /// alone, to the bit: not on the rows around it, nor on threads, tiles or the processor, and so a matrix gives the same
 /// bits as its widened copy. NaN and infinity propagate as in the sum written out.
 ///
-/// Rows may lie at any byte alignment. Memory: the coded bytes; while it is applied, at most 750 KB a running tile.
+/// In ``NumericMode/fast``, beside the exact sum,
+///
+///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 8 bits
+///    in blocks B of 32 that share a scale, and
+///
+///        |error| <= sum over B of (max over B of |x|) / 254 * sum over B of |W[o, i]|, plus float32 rounding;
+///
+///    the same bits on every processor. A NaN or an infinity in a row of x makes its row of y NaN; one in W stays not
+///    finite. W is read once, at the speed of memory;
+///  * up to 8 rows meet other formats exactly;
+///  * more rows meet any format in bfloat16 where the processor multiplies pairs of them (AVX512-BF16): x and W are rounded,
+///    and |error| <= 2^-7 sum of |x[t, i] W[o, i]|, plus float32 rounding; elsewhere exactly. A row's bits then do not
+///    depend on the rows around it either, but on there being more than 8.
+///
+/// Rows may lie at any byte alignment. Memory: the coded bytes; while it is applied, x once more in
+/// the coded form and at most 750 KB a running tile.
 public struct StoredMatrix: LinearMap {
   public let format: WeightFormat
   public let outputWidth: Int
@@ -93,7 +108,7 @@ public struct StoredMatrix: LinearMap {
   public func apply(
     _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
-    try MatrixProduct.multiply(x, storedRows: storedRows, into: y, parallel: parallel)
+    try Self.apply([self], to: x, into: [y], mode: mode, parallel: parallel)
   }
 
   public func gather(
@@ -118,4 +133,8 @@ public struct StoredMatrix: LinearMap {
     }
     return StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
   }
+
+  /// Rows that one tile streams: a microsecond's work or two, enough to be worth handing out, little enough to share
+  /// evenly. Kernels take four at once.
+  var rowsOfStreamingTile: Int { max(1, 32768 / max(1, rowStride) / 4) * 4 }
 }

@@ -12,6 +12,22 @@ public enum WeightFormat: Sendable, Hashable, Codable {
     case .blocks(let type): type.byteCount(of: count)
     }
   }
+
+  /// Numbers in a row of `bytes` bytes; for blocks whole ones.
+  public func elementCount(in bytes: Int) -> Int {
+    switch self {
+    case .elements(let type): bytes / type.byteWidth
+    case .blocks(let type): bytes / type.blockBytes * type.blockLength
+    }
+  }
+
+  /// What the formats call it: `BF16`, `Q4_K`.
+  public var name: String {
+    switch self {
+    case .elements(let type): type.safetensorsName
+    case .blocks(let type): type.rawValue.uppercased()
+    }
+  }
 }
 
 extension WeightFormat {

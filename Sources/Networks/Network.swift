@@ -50,11 +50,11 @@ public final class Network: Sendable {
         "no family is known for the model type `\(config["model_type"]?.string ?? "")`", file: checkpoint.location)
     }
     do throws(Problem) {
-      let program = try architecture.program(config: config)
-      let store = ParameterStore(checkpoint, description: program.description, isResident: residency == .resident)
+      program = try architecture.program(config: config)
+      let store = ParameterStore(
+        checkpoint, description: program.description, isResident: residency == .resident)
       self.store = store
-      self.program = program.leavingOut { store.isMissing($0) }
-      plan = try Plan(self.program)
+      plan = try Plan(program) { (name) throws(Problem) in try store.find(name) != nil }
     } catch { throw error.at(file: checkpoint.location) }
     self.config = config
     self.mode = mode

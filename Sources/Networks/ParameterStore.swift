@@ -51,12 +51,7 @@ final class ParameterStore: Sendable {
     return found
   }
 
-  /// Whether the checkpoint has nothing under any name that could stand for `name`.
-  func isMissing(_ name: String) -> Bool {
-    do throws(Problem) { return try find(name) == nil } catch { return false }
-  }
-
-  private func find(_ name: String) throws(Problem) -> Source? {
+  func find(_ name: String) throws(Problem) -> Source? {
     guard let wanted = description.parameter(named: name) else { return nil }
     if let parameter = storedParameter(wanted) {
       guard parameter.shape == wanted.shape else {

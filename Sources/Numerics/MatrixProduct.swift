@@ -99,6 +99,14 @@ public enum MatrixProduct {
     }
 
     func count(rows: Int, columns: Int) -> Int { tilesDown(rows) * tilesAcross(columns) }
+    /// The part of a matrix that tile `index` covers.
+    func rectangle(_ index: Int, rows: Int, columns: Int) -> es_product_tile {
+      let row = index / tilesAcross(columns) * self.rows
+      let column = index % tilesAcross(columns) * self.columns
+      return es_product_tile(
+        row: row, rows: min(self.rows, rows - row), column: column, columns: min(self.columns, columns - column))
+    }
+
     func tilesDown(_ rows: Int) -> Int { rows / self.rows + (rows % self.rows == 0 ? 0 : 1) }
     func tilesAcross(_ columns: Int) -> Int { columns / self.columns + (columns % self.columns == 0 ? 0 : 1) }
   }
@@ -116,30 +124,6 @@ public enum MatrixProduct {
     }
   }
 
-  /// `c = a bᵀ` for rows of b in whatever form they are stored: they are widened while they are packed, so the bits are
-  /// those of the product with the widened matrix.
-  ///
-  /// - Throws: as the other forms.
-  package static func multiply(
-    _ a: MatrixView<Float>, storedRows b: StoredRows, into c: MutableMatrixView<Float>,
-    parallel: ParallelLoop = serially
-  ) throws(Problem) {
-    try multiply(a, storedRows: b, into: c, kernel: .fastest, tile: nil, parallel: parallel)
-  }
-
-  package static func multiply(
-    _ a: MatrixView<Float>, storedRows b: StoredRows, into c: MutableMatrixView<Float>, kernel: Kernel, tile: Tile?,
-    parallel: ParallelLoop
-  ) throws(Problem) {
-    try checkShapes((a.rows, a.columns), (b.columns, b.rows), (c.rows, c.columns))
-    guard let target = c.elements else { return }
-    let left = es_product_operand_f32(rowsOf: a)
-    let right = es_product_operand_f32(elements: b.address, stride: b.stride, pack: b.widening)
-    try forEachTile(of: c, depth: a.columns, tile: tile, parallel: parallel) { tile, scratch in
-      es_product_run_f32(kernel.native, tile, a.columns, left, right, target, c.stride, false, scratch)
-    }
-  }
-
   static func multiply(
     _ a: MatrixView<Double>, _ b: MatrixView<Double>, into c: MutableMatrixView<Double>, accumulate: Bool,
     kernel: Kernel, tile: Tile? = nil, parallel: ParallelLoop = serially
@@ -153,7 +137,7 @@ public enum MatrixProduct {
     }
   }
 
-  private static func checkShapes(
+  static func checkShapes(
     _ a: (rows: Int, columns: Int), _ b: (rows: Int, columns: Int), _ c: (rows: Int, columns: Int)
   ) throws(Problem) {
     guard a.columns == b.rows, c.rows == a.rows, c.columns == b.columns else {
@@ -170,12 +154,8 @@ public enum MatrixProduct {
   ) throws(Problem) {
     guard c.rows > 0, c.columns > 0 else { return }
     let tile = tile ?? .cutting(rows: c.rows, columns: c.columns)
-    let across = tile.tilesAcross(c.columns)
     try parallel(tile.count(rows: c.rows, columns: c.columns)) { (index) throws(Problem) in
-      let row = index / across * tile.rows
-      let column = index % across * tile.columns
-      let rectangle = es_product_tile(
-        row: row, rows: min(tile.rows, c.rows - row), column: column, columns: min(tile.columns, c.columns - column))
+      let rectangle = tile.rectangle(index, rows: c.rows, columns: c.columns)
       let scratch = UnsafeMutableRawPointer.allocate(
         byteCount: es_product_scratch_bytes(rectangle.rows, depth * MemoryLayout<Element>.stride), alignment: 64)
       defer { scratch.deallocate() }
@@ -187,7 +167,7 @@ public enum MatrixProduct {
 // The kernels sum along rows, so they take the right operand transposed.
 
 extension es_product_operand_f32 {
-  fileprivate init(rowsOf matrix: MatrixView<Float>) {
+  init(rowsOf matrix: MatrixView<Float>) {
     self.init()
     elements = UnsafeRawPointer(matrix.elements)
     stride = matrix.stride

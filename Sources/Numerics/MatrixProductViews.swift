@@ -109,33 +109,6 @@ public struct MutableMatrixView<Element> {
   }
 }
 
-/// The rows of a matrix in whatever form they are stored: the right operand of
-/// ``MatrixProduct/multiply(_:storedRows:into:parallel:)``. Valid while the memory beneath it is.
-package struct StoredRows {
-  /// Widens rows `[row, row + rows)`, elements `[start, start + count)` of each, to float32, the rows `panelStride`
-  /// floats apart. `start` is a multiple of 512; `start + count` is, or is the end of the row.
-  package typealias Widening =
-    @convention(c) (
-      _ address: UnsafeRawPointer?, _ stride: Int, _ row: Int, _ rows: Int, _ start: Int, _ count: Int,
-      _ panel: UnsafeMutablePointer<Float>?, _ panelStride: Int
-    ) -> Void
-
-  package let address: UnsafeRawPointer
-  package let rows: Int
-  package let columns: Int
-  /// From one row to the next, in the unit that `widening` counts in.
-  package let stride: Int
-  package let widening: Widening
-
-  package init(_ address: UnsafeRawPointer, rows: Int, columns: Int, stride: Int, widening: Widening) {
-    self.address = address
-    self.rows = rows
-    self.columns = columns
-    self.stride = stride
-    self.widening = widening
-  }
-}
-
 private func checkLayout(count: Int, rows: Int, columns: Int, stride: Int) throws(Problem) {
   guard rows >= 0, columns >= 0, stride >= columns else {
     throw Problem(.matrixShape, "a matrix of \(rows) x \(columns) with \(stride) elements from row to row")

@@ -7,6 +7,7 @@ enum Fixtures {
   private static let here = FileSystem.parent(of: #filePath)
   static let peft = "\(here)/Fixtures/peft"
   static let safetensors = "\(here)/Fixtures/safetensors"
+  static let gguf = "\(here)/Fixtures/gguf"
 
   /// A new folder for a test, removed when `body` returns.
   static func withTemporaryFolder<T>(_ body: (String) throws -> T) throws -> T {

@@ -74,6 +74,10 @@ void es_attention_page(const struct es_attention *attention, const float *query,
                        const float *values, const float *bias, int64_t first, int64_t last, float *maximum, float *sum,
                        float *out);
 
+/// bias[j] = table[limit + distance], with distance = positions[j] - position held within -limit ... limit.
+void es_attention_bias(const float *table, int32_t limit, const int32_t *positions, int64_t n, int32_t position,
+                       float *bias);
+
 /// out /= sum (0 where nothing was seen).
 void es_attention_finish(float sum, float *out, int64_t width);
 

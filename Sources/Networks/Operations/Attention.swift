@@ -163,9 +163,11 @@ struct AttentionOperation: SequenceOperation {
     _ biases: inout [Float], _ bias: Activation, head: Int, from position: Int32, _ pages: KeyValuePages, _ start: Int,
     _ keys: Range<Int>
   ) {
-    let reach = bias.width / 2
-    let row = bias.floats + head * bias.width + reach
-    for key in keys { biases[key] = row[min(reach, max(-reach, Int(pages.positions[start + key]) - Int(position)))] }
+    let row = bias.floats + head * bias.width
+    pages.positions.withUnsafeBufferPointer { positions in
+      es_attention_bias(
+        row, Int32(bias.width / 2), positions.baseAddress! + start, Int64(keys.upperBound), position, &biases)
+    }
   }
 
   /// The keys that a query at `position` sees.

@@ -1,0 +1,84 @@
+// Float weights times few rows of x, for one type and processor. Included once for each; no include guard.
+// linear_stream.c sets
+//   NAME(base)               a name of its own for each
+//   TARGET                   function attributes
+//   STORED                   the stored element
+//   WIDENED(pointer, vector) 16 stored elements, widened
+//   ROWS, TOKENS             the rectangle of sums that fits in the registers
+
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+/// Adds the products of rows and tokens to `sums`: 16 columns from `w` and `x` on.
+INLINE void NAME(step)(
+    const int rows, const int tokens, const STORED *w, ptrdiff_t stride, const float *x, ptrdiff_t x_stride,
+    f32x16 sums[ROWS][TOKENS]) {
+  f32x16 right[TOKENS];
+  UNROLL for (int t = 0; t < tokens; t++) __builtin_memcpy(&right[t], x + t * x_stride, sizeof right[t]);
+  UNROLL for (int r = 0; r < rows; r++) {
+    f32x16 left;
+    WIDENED((const char *)w + r * stride, left);
+    UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = __builtin_elementwise_fma(left, right[t], sums[r][t]);
+  }
+}
+
+/// `rows` and `tokens` are constants where this is called.
+INLINE void NAME(rectangle)(
+    const int rows, const int tokens, const STORED *w, ptrdiff_t stride, ptrdiff_t columns, const float *x,
+    ptrdiff_t x_stride, float *y, ptrdiff_t y_stride) {
+  // The processor's own prefetching sees sequences; several rows read at a time are none. So the next rows are asked for
+  // in the order of their bytes, while these are read.
+  const char *ahead = (const char *)w + rows * stride + PREFETCH_LEAD;
+  for (ptrdiff_t start = 0; start < columns; start += BLOCK) {
+    const ptrdiff_t end = columns - start < BLOCK ? columns : start + BLOCK;
+    f32x16 sums[ROWS][TOKENS];
+    UNROLL for (int r = 0; r < rows; r++)
+      UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = (f32x16){0};
+    ptrdiff_t p = start;
+    for (; p + LANES <= end; p += LANES) {
+      for (int line = 0; line < rows * LANES * (int)sizeof(STORED); line += 64) __builtin_prefetch(ahead + line);
+      ahead += rows * LANES * (int)sizeof(STORED);
+      NAME(step)(rows, tokens, w + p, stride, x + p, x_stride, sums);
+    }
+    if (p < end) {
+      STORED w_end[ROWS][LANES] = {0};
+      float x_end[TOKENS][LANES] = {0};
+      for (int r = 0; r < rows; r++)
+        memcpy(w_end[r], (const char *)(w + p) + r * stride, (size_t)(end - p) * sizeof(STORED));
+      for (int t = 0; t < tokens; t++) memcpy(x_end[t], x + p + t * x_stride, (size_t)(end - p) * sizeof(float));
+      NAME(step)(rows, tokens, w_end[0], sizeof w_end[0], x_end[0], LANES, sums);
+    }
+    for (int r = 0; r < rows; r++)
+      for (int t = 0; t < tokens; t++) {
+        const f32x16 s = sums[r][t];
+        const f32x8 half = __builtin_shufflevector(s, s, 0, 1, 2, 3, 4, 5, 6, 7) +
+                           __builtin_shufflevector(s, s, 8, 9, 10, 11, 12, 13, 14, 15);
+        const f32x4 quarter =
+            __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+        const float total = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+        y[t * y_stride + r] = start > 0 ? y[t * y_stride + r] + total : total;
+      }
+  }
+}
+
+TARGET static void NAME(run)(
+    const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x, ptrdiff_t x_stride,
+    ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
+#define RECTANGLE(height, width) \
+  NAME(rectangle)(height, width, (const STORED *)w, stride, columns, x + t * x_stride, x_stride, y + t * y_stride + r, \
+                  y_stride)
+  const char *w = weights;
+  ptrdiff_t r = 0;
+  for (; r + ROWS <= rows; r += ROWS, w += ROWS * stride) {
+    ptrdiff_t t = 0;
+    for (; t + TOKENS <= tokens; t += TOKENS) RECTANGLE(ROWS, TOKENS);
+    for (; t < tokens; t++) RECTANGLE(ROWS, 1);
+  }
+  for (; r < rows; r++, w += stride)
+    for (ptrdiff_t t = 0; t < tokens; t++) RECTANGLE(1, 1);
+#undef RECTANGLE
+}
+
+#undef INLINE
+#undef NAME
+#undef STORED
+#undef WIDENED

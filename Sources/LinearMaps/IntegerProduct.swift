@@ -1,0 +1,93 @@
+internal import CKernels
+internal import EspalierNumerics
+
+/// Processors' instructions for the same integer dot products, the slowest first.
+enum DotKernel: UInt32, CaseIterable {
+  case portable, avx2, avxVNNI, avx512, neon
+
+  static let fastest = DotKernel(rawValue: es_linear_fastest_kernel().rawValue) ?? .portable
+  static var available: [DotKernel] { allCases.filter { es_linear_kernel_runs($0.native) } }
+
+  var native: es_linear_kernel { es_linear_kernel(rawValue: rawValue) ?? .portable }
+}
+
+extension BlockType {
+  /// The type's integer dot product; nil where there is none.
+  var dot: es_linear_format? {
+    switch self {
+    case .q4_0: .q4_0
+    case .q4_1: .q4_1
+    case .q5_0: .q5_0
+    case .q5_1: .q5_1
+    case .q8_0: .q8_0
+    case .iq4_nl: .iq4_nl
+    case .q2_K: .q2_K
+    case .q3_K: .q3_K
+    case .q4_K: .q4_K
+    case .q5_K: .q5_K
+    case .q6_K: .q6_K
+    case .q8_K, .iq4_xs, .mxfp4: nil
+    }
+  }
+}
+
+/// Activations in 8-bit integers, in blocks of 32 that share a scale:
+///
+///     s = max |x| / 127, c = x / s rounded to nearest, ties to even        |x - s c| <= s / 2
+///
+/// A block with a NaN or an infinity makes its whole row NaN. Cost: 2.75 bytes a number.
+struct CodedActivations: ~Copyable {
+  let codes: UnsafeMutablePointer<es_linear_codes>
+  let rows: Int
+  let columns: Int
+
+  init(_ x: MatrixView<Float>) {
+    rows = x.rows
+    columns = x.columns
+    let count = es_linear_codes_count(x.columns)
+    codes = UnsafeMutableRawPointer.allocate(
+      byteCount: max(1, rows * count) * MemoryLayout<es_linear_codes>.stride, alignment: 64
+    ).bindMemory(to: es_linear_codes.self, capacity: rows * count)
+    guard let elements = x.elements else { return }
+    for row in 0..<rows { es_linear_code(elements + row * x.stride, columns, codes + row * count) }
+  }
+
+  deinit { UnsafeMutableRawPointer(codes).deallocate() }
+}
+
+/// `y = x Wᵀ` in integers for few rows of x, cut into runs of rows of W.
+struct IntegerProduct: TiledProduct {
+  private let codes: UnsafePointer<es_linear_codes>
+  private let tokens: Int
+  private let matrix: StoredMatrix
+  private let format: es_linear_format
+  private let target: UnsafeMutablePointer<Float>
+  private let targetStride: Int
+  private let rowsOfTile: Int
+  private let kernel: DotKernel
+
+  /// Nil if the matrix has no such product, or y no elements.
+  init?(
+    _ activations: borrowing CodedActivations, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>,
+    kernel: DotKernel = .fastest
+  ) {
+    guard case .blocks(let type) = matrix.format, let format = type.dot, let target = y.elements else { return nil }
+    codes = UnsafePointer(activations.codes)
+    tokens = activations.rows
+    self.matrix = matrix
+    self.format = format
+    self.target = target
+    targetStride = y.stride
+    self.kernel = kernel
+    rowsOfTile = matrix.rowsOfStreamingTile
+  }
+
+  var tileCount: Int { (matrix.outputWidth + rowsOfTile - 1) / rowsOfTile }
+
+  func run(tile index: Int) {
+    let row = index * rowsOfTile
+    es_linear_dot(
+      kernel.native, format, matrix.address + row * matrix.rowStride, matrix.rowStride,
+      min(rowsOfTile, matrix.outputWidth - row), matrix.inputWidth, codes, tokens, target + row, targetStride)
+  }
+}
