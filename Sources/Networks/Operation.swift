@@ -21,6 +21,9 @@ enum Operations {
     EmbeddingOperation.self, MapOperation.self, RMSNormOperation.self, RotaryOperation.self, AttentionOperation.self,
     AddOperation.self, MultiplyOperation.self, ScaleOperation.self, ActivateOperation.self, GateOperation.self,
     SoftCapOperation.self, SelectOperation.self, LayerNormOperation.self, SplitOperation.self, ExpertsOperation.self,
+    RelativeBiasOperation.self, CausalConvolutionOperation.self, SelectiveScanOperation.self,
+    StateSpaceScanOperation.self, ConvolutionOperation.self, BatchNormOperation.self, PoolOperation.self,
+    PrependOperation.self, AddPositionsOperation.self,
   ]
 
   static func named(_ name: String) -> (any Operation.Type)? { all.first { $0.name == name } }

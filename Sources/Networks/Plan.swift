@@ -31,8 +31,8 @@ struct Plan: Sendable {
   private(set) var frequencies: [RotaryFrequencies] = []
   /// The widest row of any slot.
   private(set) var widest = 1
-  /// Slots whose statement was left out.
-  private var missing: Set<String> = []
+  /// Slots whose statement was left out, each with the optional parameter that it lacked.
+  private var missing: [String: String] = [:]
 
   /// Slots that a batch fills before the first section, with their widths; the width of pictures follows from the maps
   /// that take them.
@@ -40,6 +40,8 @@ struct Plan: Sendable {
 
   /// - Parameter isStored: whether the checkpoint has a parameter. What needs an optional one that is missing is left
   ///   out, and what needs its result.
+  /// - Throws: `network.parameter` if that would leave out a parameter that must be there, as a pooler would the
+  ///   classifier behind it.
   init(_ program: ModelProgram, isStored: (String) throws(Problem) -> Bool) throws(Problem) {
     for section in program.sections { try append(section, of: program, isStored) }
     markLastUses()
@@ -58,11 +60,11 @@ struct Plan: Sendable {
           .networkProgram, "there is no operation `\(statement.operation)`, in `\(statement.source)`",
           remedy: "Known are \(Operations.all.map { $0.name }.joined(separator: ", ")).")
       }
-      if try lacksSomething(statement, of: program, isStored) {
-        missing.formUnion(statement.outputs)
+      if let name = try whatIsMissing(for: statement, of: program, isStored) {
+        for output in statement.outputs { missing[output] = name }
         continue
       }
-      missing.subtract(statement.outputs)
+      for output in statement.outputs { missing[output] = nil }
       var inputs: [Int] = []
       for name in statement.inputs { inputs.append(try read(name, statement)) }
       var binding = Binding(
@@ -80,7 +82,9 @@ struct Plan: Sendable {
     }
     steps = joinMaps(steps)
     var named: [(name: String, slot: Int)] = []
-    for output in section.outputs where !missing.contains(output.slot) { if let slot = slot(output.slot) { named.append((output.name, slot)) } }
+    for output in section.outputs where missing[output.slot] == nil {
+      if let slot = slot(output.slot) { named.append((output.name, slot)) }
+    }
     sections.append(
       Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
   }
@@ -102,15 +106,24 @@ struct Plan: Sendable {
     return joined
   }
 
-  /// Whether an optional parameter that the checkpoint lacks, or an input that was left out, stops the statement.
-  private func lacksSomething(
-    _ statement: Statement, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
-  ) throws(Problem) -> Bool {
-    if !missing.isDisjoint(with: statement.inputs) { return true }
+  /// The optional parameter that the checkpoint lacks and without which the statement has to be left out.
+  private func whatIsMissing(
+    for statement: Statement, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
+  ) throws(Problem) -> String? {
+    var lacking = statement.inputs.lazy.compactMap { missing[$0] }.first
+    var required = false
     for name in statement.parameters.values.flatMap(\.self) {
-      if program.description.parameter(named: name)?.isOptional ?? false, !(try isStored(name)) { return true }
+      guard program.description.parameter(named: name)?.isOptional ?? false else {
+        required = true
+        continue
+      }
+      if lacking == nil, !(try isStored(name)) { lacking = name }
     }
-    return false
+    if let lacking, required {
+      throw Problem(
+        .networkParameter, "the network needs `\(lacking)`, which the checkpoint does not have", tensor: lacking)
+    }
+    return lacking
   }
 
   private mutating func read(_ name: String, _ statement: Statement) throws(Problem) -> Int {

@@ -24,12 +24,7 @@ import Testing
       if !parameter.replaces.isEmpty || stands { continue }
       let count = uses[parameter.name] ?? 0
       if parameter.isOptional && !isStored && count == 0 { continue }
-      // The first layer's biases by distance are those of all layers.
-      if parameter.role.part == .relativePosition {
-        #expect(count >= 1, "\(parameter.name)")
-      } else {
-        #expect(count == 1, "\(parameter.name)")
-      }
+      #expect(count == 1, "\(parameter.name)")
     }
     #expect(Set(uses.keys).subtracting(description.parameters.map(\.name)) == [])
   }

@@ -2,6 +2,7 @@
 // The module is what this header names; a file that is not listed is not part of it.
 #include "blocks.h"
 #include "convert.h"
+#include "convolution.h"
 #include "inspect.h"
 #include "keep_by_rank.h"
 #include "linear.h"
@@ -12,4 +13,5 @@
 #include "random.h"
 #include "reduce.h"
 #include "row_ranks.h"
+#include "scan.h"
 #include "select.h"
