@@ -99,7 +99,7 @@ let package = Package(
     tests("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], excluding: ["Fixtures"]),
     tests(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
-      excluding: ["Fixtures", "make_fixtures.py"]),
+      excluding: ["Fixtures", "GGUFFixtures", "make_fixtures.py", "make_gguf_fixtures.py"]),
     tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
     tests(

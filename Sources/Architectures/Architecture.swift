@@ -17,6 +17,8 @@ public struct Architecture: Sendable {
   let includes: [Include]
   let towers: [TowerTemplate]
   let spellings: Spellings
+  /// How GGUF files spell the family; nil if they do not know it.
+  let gguf: GGUFMapping?
 
   /// The family whose `model_type`, or else whose class, the config names; nil if none of `families` does.
   ///

@@ -23,6 +23,7 @@ struct DescriptionReader {
   mutating func architecture(_ json: JSON) -> Architecture? {
     let keys = [
       "about", "name", "modelTypes", "classes", "defaults", "axes", "include", "towers", "beginnings", "endings",
+      "gguf",
     ]
     guard let members = object(json, at: "", keys: keys) else { return nil }
     let name = text(members["name"], at: "name")
@@ -35,7 +36,8 @@ struct DescriptionReader {
       towers: named(members["towers"], at: "towers") { reader, key, json, path in reader.tower(key, json, path) },
       spellings: Spellings(
         beginnings: alternatives(members["beginnings"], at: "beginnings"),
-        endings: alternatives(members["endings"], at: "endings")))
+        endings: alternatives(members["endings"], at: "endings")),
+      gguf: members["gguf"].flatMap { ggufMapping($0, at: "gguf") })
     checkReferences(of: architecture)
     return name == nil ? nil : architecture
   }
@@ -179,12 +181,12 @@ extension DescriptionReader {
     return elements.enumerated().compactMap { index, element in text(element, at: "\(path)[\(index)]") }
   }
 
-  private mutating func flag(_ json: JSON?, at path: String) -> Bool {
+  mutating func flag(_ json: JSON?, at path: String) -> Bool {
     guard let json else { return false }
     return json.bool ?? complain(path, "expected true or false") ?? false
   }
 
-  private mutating func choice<T: RawRepresentable & CaseIterable>(
+  mutating func choice<T: RawRepresentable & CaseIterable>(
     _ json: JSON?, at path: String, _ type: T.Type
   ) -> T? where T.RawValue == String {
     if let value = json?.string.flatMap(T.init(rawValue:)) { return value }
@@ -198,12 +200,12 @@ extension DescriptionReader {
     return parsed(at: path) { () throws(Problem) in try Expression(parsing: source) }
   }
 
-  private mutating func formulas(_ json: JSON?, at path: String) -> [String: Expression] {
+  mutating func formulas(_ json: JSON?, at path: String) -> [String: Expression] {
     let pairs = named(json, at: path) { reader, key, json, path in reader.formula(json, at: path).map { (key, $0) } }
     return Dictionary(pairs) { first, _ in first }
   }
 
-  private mutating func alternatives(_ json: JSON?, at path: String) -> [(written: String, alternatives: [String])] {
+  mutating func alternatives(_ json: JSON?, at path: String) -> [(written: String, alternatives: [String])] {
     named(json, at: path) { reader, key, json, path in
       let alternatives = reader.texts(json, at: path)
       return alternatives.isEmpty ? reader.complain(path, "expected at least one spelling") : (key, alternatives)

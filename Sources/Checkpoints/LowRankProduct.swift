@@ -1,4 +1,4 @@
-internal import EspalierBasics
+public import EspalierBasics
 
 /// `scale * L R` with L `[rows, rank]` and R `[rank, columns]`, kept in memory as float32 and added row by row.
 ///
@@ -50,8 +50,8 @@ struct LowRankProduct: Sendable {
 }
 
 extension StoredTensor {
-  /// The whole tensor as float32; for what is small.
-  func floats(files: FilePool) throws(Problem) -> [Float] {
+  /// The whole tensor as float32; for what is small and stored element by element.
+  public func floats(files: FilePool) throws(Problem) -> [Float] {
     let reader = try StoredReader(self, files: files)
     let bytes = UnsafeMutableRawPointer.allocate(
       byteCount: max(1, reader.scratchBytes(for: elementCount)), alignment: 64)

@@ -38,7 +38,7 @@ public struct StoredTensor: Sendable, Hashable, Codable {
   /// - Parameters:
   ///   - rows: within the first dimension.
   ///   - shape: what to call their shape; as many elements.
-  func rows(_ rows: Range<Int>, name: String, shape: [Int]) -> StoredTensor {
+  public func rows(_ rows: Range<Int>, name: String, shape: [Int]) -> StoredTensor {
     let bytes = byteCount / Swift.max(1, self.shape.first ?? 1)
     return StoredTensor(
       name: name, format: format, shape: shape, file: file, offset: offset + rows.lowerBound * bytes,

@@ -29,7 +29,8 @@ public struct CausalLanguageModel: LanguageModel {
     width = network.plan.widths[final]
     vocabularySize = network.plan.widths[logits]
     tokens = 0..<Int32(clamping: network.plan.entries(of: "tokens") ?? vocabularySize)
-    contextLength = ["max_position_embeddings", "n_positions", "n_ctx"].lazy
+    contextLength =
+      ["max_position_embeddings", "n_positions", "n_ctx"].lazy
       .compactMap { network.config[$0]?.integer }.first
   }
 
@@ -79,7 +80,8 @@ public struct CausalLanguageModel: LanguageModel {
     guard !rows.isEmpty else { return }
     try network.withWorkspace { (workspace) throws(Problem) in
       let final = Activation(
-        storage: .floats(try workspace.take(rows.count * width)), width: width, segments: Segments(lengths: [rows.count]))
+        storage: .floats(try workspace.take(rows.count * width)), width: width,
+        segments: Segments(lengths: [rows.count]))
       final.floats.update(
         from: states.values.floats.baseAddress! + rows.lowerBound * width, count: rows.count * width)
       try head(final, workspace, into: logits)

@@ -17,7 +17,8 @@ extension Network {
       for section in plan.sections {
         let isInner = section.part == .before || section.isLayer
         try execution.run(section, parameters: try parameters(of: section)) { (name, value) throws(Problem) in
-          guard hiddenStates || !isInner else { return }
+          // The layers of some families are towers of their own.
+          guard hiddenStates || !(isInner || name.hasPrefix("layer.")) else { return }
           let isDecoder = decoderSegments.map { $0 === value.segments } ?? false
           // Rows that are not those of the tokens (patches of pictures) are all there are.
           let own = inputs.tokens.isEmpty ? value.segments.rows / max(1, value.segments.count) : length

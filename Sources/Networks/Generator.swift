@@ -33,7 +33,7 @@ public struct Generator: Sendable {
   ///   - receive: gets every token as it comes; false stops.
   /// - Throws: what reading the tokens throws.
   public func continuation(
-    of prompt: [Int32], in session: Session, decode: (([Int32]) throws(Problem) -> String)? = nil,
+    of prompt: [Int32], in session: some TokenSession, decode: (([Int32]) throws(Problem) -> String)? = nil,
     receive: ((Int32) throws(Problem) -> Bool)? = nil
   ) throws(Problem) -> (tokens: [Int32], ending: Ending) {
     var logits = try session.read(prompt)

@@ -5,9 +5,9 @@ internal import EspalierBasics
 /// the slots that nobody needs after it.
 struct Plan: Sendable {
   struct Step: Sendable {
-    let operation: any Operation
+    var operation: any Operation
     let inputs: [Int]
-    let outputs: [Int]
+    var outputs: [Int]
     /// Whether the value of each input is used by nobody after this step.
     var isLastUse: [Bool]
     /// The line of the description, for messages.
@@ -31,8 +31,8 @@ struct Plan: Sendable {
   private(set) var frequencies: [RotaryFrequencies] = []
   /// The widest row of any slot.
   private(set) var widest = 1
-  /// Slots whose statement was left out.
-  private var missing: Set<String> = []
+  /// Slots whose statement was left out, each with the optional parameter that it lacked.
+  private var missing: [String: String] = [:]
 
   /// Slots that a batch fills before the first section, with their widths; the width of pictures follows from the maps
   /// that take them.
@@ -40,6 +40,8 @@ struct Plan: Sendable {
 
   /// - Parameter isStored: whether the checkpoint has a parameter. What needs an optional one that is missing is left
   ///   out, and what needs its result.
+  /// - Throws: `network.parameter` if that would leave out a parameter that must be there, as a pooler would the
+  ///   classifier behind it.
   init(_ program: ModelProgram, isStored: (String) throws(Problem) -> Bool) throws(Problem) {
     for section in program.sections { try append(section, of: program, isStored) }
     markLastUses()
@@ -58,11 +60,11 @@ struct Plan: Sendable {
           .networkProgram, "there is no operation `\(statement.operation)`, in `\(statement.source)`",
           remedy: "Known are \(Operations.all.map { $0.name }.joined(separator: ", ")).")
       }
-      if try lacksSomething(statement, of: program, isStored) {
-        missing.formUnion(statement.outputs)
+      if let name = try whatIsMissing(for: statement, of: program, isStored) {
+        for output in statement.outputs { missing[output] = name }
         continue
       }
-      missing.subtract(statement.outputs)
+      for output in statement.outputs { missing[output] = nil }
       var inputs: [Int] = []
       for name in statement.inputs { inputs.append(try read(name, statement)) }
       var binding = Binding(
@@ -78,21 +80,50 @@ struct Plan: Sendable {
       steps.append(
         Step(operation: operation, inputs: inputs, outputs: outputs, isLastUse: [], source: statement.source))
     }
+    steps = joinMaps(steps)
     var named: [(name: String, slot: Int)] = []
-    for output in section.outputs where !missing.contains(output.slot) { if let slot = slot(output.slot) { named.append((output.name, slot)) } }
+    for output in section.outputs where missing[output.slot] == nil {
+      if let slot = slot(output.slot) { named.append((output.name, slot)) }
+    }
     sections.append(
       Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
   }
 
-  /// Whether an optional parameter that the checkpoint lacks, or an input that was left out, stops the statement.
-  private func lacksSomething(
-    _ statement: Statement, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
-  ) throws(Problem) -> Bool {
-    if !missing.isDisjoint(with: statement.inputs) { return true }
-    for name in statement.parameters.values.flatMap(\.self) {
-      if program.description.parameter(named: name)?.isOptional ?? false, !(try isStored(name)) { return true }
+  /// Maps of one input that follow each other become one step: queries, keys and values; gate and up.
+  private func joinMaps(_ steps: [Step]) -> [Step] {
+    var joined: [Step] = []
+    for step in steps {
+      if let map = step.operation as? MapOperation, let before = joined.last?.operation as? MapOperation,
+        let last = joined.last, last.inputs == step.inputs,
+        Set(last.outputs + step.inputs).isDisjoint(with: step.outputs), !last.outputs.contains(step.inputs[0])
+      {
+        joined[joined.count - 1].operation = before.joined(with: map)
+        joined[joined.count - 1].outputs += step.outputs
+      } else {
+        joined.append(step)
+      }
     }
-    return false
+    return joined
+  }
+
+  /// The optional parameter that the checkpoint lacks and without which the statement has to be left out.
+  private func whatIsMissing(
+    for statement: Statement, of program: ModelProgram, _ isStored: (String) throws(Problem) -> Bool
+  ) throws(Problem) -> String? {
+    var lacking = statement.inputs.lazy.compactMap { missing[$0] }.first
+    var required = false
+    for name in statement.parameters.values.flatMap(\.self) {
+      guard program.description.parameter(named: name)?.isOptional ?? false else {
+        required = true
+        continue
+      }
+      if lacking == nil, !(try isStored(name)) { lacking = name }
+    }
+    if let lacking, required {
+      throw Problem(
+        .networkParameter, "the network needs `\(lacking)`, which the checkpoint does not have", tensor: lacking)
+    }
+    return lacking
   }
 
   private mutating func read(_ name: String, _ statement: Statement) throws(Problem) -> Int {

@@ -22,7 +22,9 @@ final class Workspace: @unchecked Sendable {
       return free.removeLast()
     }
     // What is too small now would stay too small: rows differ little from run to run.
-    if let small = free.indices.filter({ free[$0].byteCount < bytes }).max(by: { free[$0].byteCount < free[$1].byteCount }) {
+    if let small = free.indices.filter({ free[$0].byteCount < bytes }).max(by: {
+      free[$0].byteCount < free[$1].byteCount
+    }) {
       free.remove(at: small)
     }
     return try AlignedBuffer(byteCount: bytes)

@@ -3,6 +3,7 @@
 #include "balance.h"
 #include "blocks.h"
 #include "convert.h"
+#include "convolution.h"
 #include "inspect.h"
 #include "keep_by_rank.h"
 #include "linear.h"
@@ -14,4 +15,5 @@
 #include "random.h"
 #include "reduce.h"
 #include "row_ranks.h"
+#include "scan.h"
 #include "select.h"

@@ -69,7 +69,8 @@ public struct GGUFFiles: Sendable {
     let tail = stem.suffix(length)
     let numbers = tail.split(separator: "-", omittingEmptySubsequences: false)
     guard numbers.count == 4, numbers[0].isEmpty, numbers[2] == "of", numbers[1].count == digits,
-      numbers[3].count == digits, let number = Int(numbers[1]), let count = Int(numbers[3]), number >= 1, count >= number
+      numbers[3].count == digits, let number = Int(numbers[1]), let count = Int(numbers[3]), number >= 1,
+      count >= number
     else { return nil }
     return (stem.dropLast(length), number, count)
   }

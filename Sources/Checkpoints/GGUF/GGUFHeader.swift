@@ -161,7 +161,9 @@ public struct GGUFHeader: Sendable {
     else { throw Problem(.ggufTensor, "a tensor's name is no text", byteOffset: start) }
     do throws(Problem) {
       let rank = try cursor.u32()
-      guard rank <= 4 else { throw Problem(.ggufTensor, "\(rank) dimensions; at most 4 are allowed", byteOffset: start) }
+      guard rank <= 4 else {
+        throw Problem(.ggufTensor, "\(rank) dimensions; at most 4 are allowed", byteOffset: start)
+      }
       var sizes: [Int] = []
       for _ in 0..<rank {
         let size = try cursor.u64()

@@ -10,8 +10,8 @@ internal import EspalierBasics
 ///
 /// `y = attention(q, k, v, heads: h, keyValueHeads: g, scale: s)`. Settings: `causal` (default true: a token sees itself
 /// and what came before, and keys and values are kept in the sequence's state; false: it sees the whole sequence of k
-/// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within),
-/// `bias: @table` (``RelativePositions``, with `distance: d`, the largest distance told apart).
+/// and v, which may be another one), `window` (sees positions nearer than this), `softCap` (scores are held within). A
+/// fourth input, from `relativeBias`, is added to the scores.
 ///
 /// Keys come in pages at fixed places of their sequence and are summed in their order, so the result for a token does
 /// not depend on how the sequence was cut into calls.
@@ -25,13 +25,13 @@ struct AttentionOperation: SequenceOperation {
   private let window: Int32?
   private let kernel: es_attention
   private let state: Int
-  private let bias: (table: VectorHandle, positions: RelativePositions)?
 
   /// Queries that walk over the pages together.
   private static let tile = 32
 
   init(_ binding: inout Binding) throws(Problem) {
-    try binding.expect(inputs: 3)
+    let isBiased = binding.inputWidths.count == 4
+    try binding.expect(inputs: isBiased ? 4 : 3)
     let statement = binding.statement
     heads = try statement.integer("heads")
     groups = statement.has("keyValueHeads") ? try statement.integer("keyValueHeads") : heads
@@ -41,6 +41,7 @@ struct AttentionOperation: SequenceOperation {
     else {
       throw binding.problem("cannot share rows of \(widths) among \(heads) heads and \(groups) key-value heads")
     }
+    guard !isBiased || widths[3] % 2 == 1 else { throw binding.problem("needs the bias from `relativeBias`") }
     keyWidth = widths[1] / groups
     valueWidth = widths[2] / groups
     isCausal = statement.has("causal") ? try statement.truth("causal") : true
@@ -50,19 +51,12 @@ struct AttentionOperation: SequenceOperation {
     kernel = es_attention(
       key_width: Int64(keyWidth), value_width: Int64(valueWidth), scale: scale, softcap: softCap)
     state = isCausal ? binding.state() : -1
-    if let shape = binding.shape("bias") {
-      guard shape.count == 2, shape[1] == heads else { throw binding.problem("has a bias of the shape \(shape)") }
-      let positions = try RelativePositions(
-        buckets: shape[0], distance: try statement.integer("distance"), looksAhead: !isCausal)
-      bias = (try binding.vector("bias", count: shape[0] * heads), positions)
-    } else {
-      bias = nil
-    }
     binding.outputWidths = [heads * valueWidth]
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let (q, k, v) = (inputs[0], inputs[1], inputs[2])
+    let bias = inputs.count == 4 ? inputs[3] : nil
     let y = try run.activation(width: heads * valueWidth, segments: q.segments)
     var sequences: [KeyValuePages]
     if isCausal, let states = run.states {
@@ -71,7 +65,6 @@ struct AttentionOperation: SequenceOperation {
       sequences = run.workspace.pages(
         k.segments.count, keyWidth: keyWidth, valueWidth: valueWidth, heads: groups)
     }
-    let distances = bias.map { $0.positions.table(run.vector($0.table), heads: heads) }
     var tiles: [Tile] = []
     var firsts: [Int] = []
     for (sequence, pages) in sequences.enumerated() {
@@ -88,7 +81,7 @@ struct AttentionOperation: SequenceOperation {
         let tile = tiles[index / groups]
         let pages = sequences[tile.sequence]
         store(k, v, sequence: tile.sequence, head: index % groups, in: pages, from: firsts[tile.sequence])
-        attend(q, y, tile, head: index % groups, to: pages, distances)
+        attend(q, y, tile, head: index % groups, to: pages, bias: bias)
       }
     } else {
       try run.pool.forEach(sequences.count * groups) { index in
@@ -98,7 +91,7 @@ struct AttentionOperation: SequenceOperation {
       }
       try run.pool.forEach(tiles.count * groups) { index in
         let tile = tiles[index / groups]
-        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence], distances)
+        attend(q, y, tile, head: index % groups, to: sequences[tile.sequence], bias: bias)
       }
     }
     return [y]
@@ -121,20 +114,19 @@ struct AttentionOperation: SequenceOperation {
 
   /// The queries of one tile and of all heads that share key-value head `head`.
   private func attend(
-    _ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages,
-    _ distances: RelativePositions.Table?
+    _ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages, bias: Activation?
   ) {
     let shared = heads / groups
     var ranges: [Range<Int>] = []
     for row in tile.rows { ranges.append(visible(from: q.segments.positions[row], in: pages)) }
     var maxima = [Float](repeating: -.infinity, count: tile.rows.count * shared)
     var sums = [Float](repeating: 0, count: maxima.count)
+    var biases = [Float](repeating: 0, count: bias == nil ? 0 : KeyValuePages.length)
     for row in tile.rows {
       (y.floats + row * y.width + head * shared * valueWidth).update(repeating: 0, count: shared * valueWidth)
     }
     let first = (ranges.map(\.lowerBound).min() ?? 0) / KeyValuePages.length
     let end = (ranges.map(\.upperBound).max() ?? 0) + KeyValuePages.length - 1
-    var bias = [Float](repeating: 0, count: KeyValuePages.length)
     withUnsafePointer(to: kernel) { kernel in
       for page in first..<max(first, end / KeyValuePages.length) {
         let (keys, values) = (pages.keys(page: page, head: head), pages.values(page: page, head: head))
@@ -144,12 +136,13 @@ struct AttentionOperation: SequenceOperation {
           let to = min(KeyValuePages.length, ranges[index].upperBound - start)
           guard from < to else { continue }
           for inner in 0..<shared {
-            distances?.bias(
-              of: pages.positions[start..<start + to], from: q.segments.positions[row], head: head * shared + inner,
-              into: &bias)
+            if let bias {
+              fill(&biases, bias, head: head * shared + inner, from: q.segments.positions[row], pages, start, from..<to)
+            }
             es_attention_page(
               kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values,
-              distances == nil ? nil : bias, Int64(from), Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
+              bias == nil ? nil : biases, Int64(from),
+              Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
               y.floats + row * y.width + (head * shared + inner) * valueWidth)
           }
         }
@@ -161,6 +154,19 @@ struct AttentionOperation: SequenceOperation {
           sums[index * shared + inner], y.floats + row * y.width + (head * shared + inner) * valueWidth,
           Int64(valueWidth))
       }
+    }
+  }
+
+  /// The biases of the keys that a query at `position` sees in one page; those that are too far away count as the
+  /// farthest.
+  private func fill(
+    _ biases: inout [Float], _ bias: Activation, head: Int, from position: Int32, _ pages: KeyValuePages, _ start: Int,
+    _ keys: Range<Int>
+  ) {
+    let row = bias.floats + head * bias.width
+    pages.positions.withUnsafeBufferPointer { positions in
+      es_attention_bias(
+        row, Int32(bias.width / 2), positions.baseAddress! + start, Int64(keys.upperBound), position, &biases)
     }
   }
 

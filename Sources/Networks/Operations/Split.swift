@@ -4,7 +4,7 @@ internal import EspalierBasics
 /// Parts of rows that one map computes together: queries, keys and values; gate and up. For a gradient: nothing.
 ///
 /// `q, k, v = split(qkv, by: @.attention.query_key_value, into: 'query key value')`: the columns that the parameter's
-/// first dimension labels so, in the order in which they are stored.
+/// first dimension labels so, in the order in which they are stored. `'a b+c'` puts b and c into one part.
 struct SplitOperation: Operation {
   static let name = "split"
   /// For each part the runs of columns it takes.
@@ -23,7 +23,9 @@ struct SplitOperation: Operation {
     var parts: [[Range<Int>]] = []
     for label in labels {
       var runs: [Range<Int>] = []
-      for column in try dimension.indices(ofSegment: label) {
+      var columns: [Int] = []
+      for piece in label.split(separator: "+") { columns += try dimension.indices(ofSegment: String(piece)) }
+      for column in columns {
         if let last = runs.last, last.upperBound == column {
           runs[runs.count - 1] = last.lowerBound..<column + 1
         } else {
