@@ -70,7 +70,7 @@ final class TokenizerCore: Sendable {
   ) throws(Problem) {
     guard !bytes.isEmpty else { return }
     if added.raw.isEmpty { return try encode(stretch: bytes, at: 0, &writer, scratch) }
-    for (range, token) in added.raw.cut(bytes) {
+    for (range, token) in added.raw.cut(bytes) where !range.isEmpty {
       let part = UnsafeBufferPointer(rebasing: bytes[range])
       if token >= 0 {
         writer.append(added: token, part, at: range)

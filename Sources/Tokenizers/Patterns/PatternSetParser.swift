@@ -186,12 +186,7 @@ enum PatternSetParser {
     case "ascii": ScalarSet([.range(0...0x7F)])
     case "xdigit": .hexDigit
     case "blank": ScalarSet([.categories(CategorySet(.Zs)), .range(9...9)])
-    case "punct":
-      // Punctuation, and the nine symbols of ASCII.
-      ScalarSet([
-        .categories(.punctuation), .range(0x24...0x24), .range(0x2B...0x2B), .range(0x3C...0x3E), .range(0x5E...0x5E),
-        .range(0x60...0x60), .range(0x7C...0x7C), .range(0x7E...0x7E),
-      ])
+    case "punct": ScalarSet([.categories(CategorySet.punctuation.union(.symbol))])
     default: nil
     }
   }

@@ -30,7 +30,7 @@ struct CategorySet: Sendable, Hashable {
     case "L", "Letter": self = .letter
     case "M", "Mark": self = .mark
     case "N", "Number": self = .number
-    case "P", "Punct", "Punctuation": self = .punctuation
+    case "P", "Punctuation": self = .punctuation
     case "S", "Symbol": self = .symbol
     case "Z", "Separator": self = .separator
     case "C", "Other": self = .other
