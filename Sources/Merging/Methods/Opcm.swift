@@ -36,7 +36,7 @@ public struct Opcm: MergeMethod {
       DeltaCards.lambda,
     ],
     notes:
-      "Models are merged in the order of the recipe. Projection as in the authors' code: the block of the leading singular vectors and the rest of the diagonal; directions whose singular value is 0 in float64 close nothing. The norms of the scaling are a tensor's own; the authors take them over the whole model. Only tensors of two dimensions are projected: give project with a filter to leave embeddings out. LAPACK's bytes may differ between machines."
+      "Models are merged in the order of the recipe. Projection as in the authors' code: the block of the leading singular vectors and the rest of the diagonal; directions whose singular value is 0 in float64 close nothing. The norms of the scaling are a tensor's own; the authors take them over the whole model. Only tensors of two dimensions are projected: give project with a filter to leave embeddings out. LAPACK's bytes may differ between machines. Memory is that of one matrix whatever the number of models (5 out in + 6 min(out, in)² float64); every model is read once."
   )
   public static let inputs = MergeInputRule(base: .required, count: 2...Int.max, missing: .passBase)
 
@@ -152,22 +152,42 @@ private struct MergedSpace {
   /// `merged += P(change)`.
   func add(_ change: Matrix<Double>, to merged: inout Matrix<Double>) throws(Problem) {
     let columns = change.columns
-    // Row i becomes the combination of rows of Vᵀ that u_i is to lose.
+    // Row i becomes the combination of rows of Vᵀ that u_i is to lose; in place, since these matrices are large.
     var lost = try MatrixProduct.product(vectors.u, change, transposingFirst: true)
-    let leading = try Matrix(
-      rows: closed, columns: columns, elements: Array(vectors.vTransposed.elements.prefix(closed * columns)))
-    let first = try Matrix(rows: closed, columns: columns, elements: Array(lost.elements.prefix(closed * columns)))
-    let block = try MatrixProduct.product(
-      try MatrixProduct.product(first, leading, transposingSecond: true), leading)
-    lost.elements.replaceSubrange(0..<closed * columns, with: block.elements)
-    for row in closed..<lost.rows {
-      let range = row * columns..<(row + 1) * columns
-      let share = row < rank ? range.reduce(0) { $0 + lost.elements[$1] * vectors.vTransposed.elements[$1] } : 0
-      for index in range { lost.elements[index] = share * vectors.vTransposed.elements[index] }
+    try vectors.vTransposed.elements.withUnsafeBufferPointer { (right) throws(Problem) in
+      try lost.elements.withUnsafeMutableBufferPointer { (lost) throws(Problem) in
+        try close(lost, right, columns: columns)
+      }
     }
     let removed = try MatrixProduct.product(vectors.u, lost)
     for index in merged.elements.indices {
       merged.elements[index] += change.elements[index] - removed.elements[index]
+    }
+  }
+
+  /// From the rows of Uᵀ D those of what is lost: `(u_iᵀ D V_rᵀ) V_r` for the closed directions, `(u_iᵀ D v_i) v_iᵀ` for
+  /// the others, 0 where there is no direction.
+  private func close(
+    _ rows: UnsafeMutableBufferPointer<Double>, _ right: UnsafeBufferPointer<Double>, columns: Int
+  ) throws(Problem) {
+    if closed > 0 {
+      let leading = UnsafeMutableBufferPointer(rebasing: rows[..<(closed * columns)])
+      let basis = try MatrixView(
+        UnsafeBufferPointer(rebasing: right[..<(closed * columns)]), rows: closed, columns: columns)
+      var shares = [Double](repeating: 0, count: closed * closed)
+      try shares.withUnsafeMutableBufferPointer { (shares) throws(Problem) in
+        try MatrixProduct.multiply(
+          try MatrixView(UnsafeBufferPointer(leading), rows: closed, columns: columns), basis.transposed,
+          into: try MutableMatrixView(shares, rows: closed, columns: closed))
+        try MatrixProduct.multiply(
+          try MatrixView(UnsafeBufferPointer(shares), rows: closed, columns: closed), basis,
+          into: try MutableMatrixView(leading, rows: closed, columns: columns))
+      }
+    }
+    for row in closed..<(rows.count / columns) {
+      let range = row * columns..<(row + 1) * columns
+      let share = row < rank ? range.reduce(0) { $0 + rows[$1] * right[$1] } : 0
+      for index in range { rows[index] = share * right[index] }
     }
   }
 }

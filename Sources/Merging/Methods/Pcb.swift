@@ -31,7 +31,7 @@ public struct Pcb: MergeMethod {
       DeltaCards.lambda,
     ],
     notes:
-      "As in the authors' code: the softmax of the paper's intra-balancing is the exponential alone (its divisor cancels in the normalization), inter-balancing is tanh of the product with the sum of all changes, and magnitudes are clamped to their quantiles 0.0001 and 0.9999. The authors normalize over the whole model, here every tensor is normalized for itself, with as many clamped at the top as at the bottom, so that tensors below 10,000 elements are not clamped. Where all scores that count are equal, they count alike if positive, else not at all. Of equal scores at the quantile none is kept."
+      "As in the authors' code: the softmax of the paper's intra-balancing is the exponential alone (its divisor cancels in the normalization), inter-balancing is tanh of the product with the sum of all changes, and magnitudes are clamped to their quantiles 0.0001 and 0.9999. The authors normalize over the whole model, here every tensor is normalized for itself, with as many clamped at the top as at the bottom, so that tensors below 10,000 elements are not clamped. Where all scores that count are equal, they count alike if positive, else not at all. Of equal scores at the quantile none is kept. Inputs are read three times."
   )
   public static let inputs = MergeInputRule(base: .required, count: 2...Int.max, missing: .passBase)
 
