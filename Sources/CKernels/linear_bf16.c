@@ -14,10 +14,6 @@ enum { strip_rows = 32, strip_depth = 2048, widened_columns = 256, lanes = 16 };
 
 ptrdiff_t es_linear_panel_size(ptrdiff_t columns) { return (columns + 1) / 2 * 2 * ES_LINEAR_PANEL_ROWS; }
 
-size_t es_linear_bf16_scratch_bytes(void) {
-  return strip_rows * strip_depth * sizeof(uint16_t) + lanes * widened_columns * sizeof(float);
-}
-
 #if defined(__x86_64__)
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
@@ -70,14 +66,21 @@ TARGET void es_linear_pack_bf16(
   }
 }
 
+/// Asks for the memory that the next rows of the weights will be read from, as much as is now read of these.
+INLINE void prefetch(const char *weights, ptrdiff_t stride, ptrdiff_t start, ptrdiff_t width, ptrdiff_t columns) {
+  const char *first = weights + lanes * stride * start / columns;
+  for (ptrdiff_t line = 0; line < lanes * stride * width / columns; line += 64) __builtin_prefetch(first + line, 0, 2);
+}
+
 /// Widens rows of the weights, at most 32, and rounds them to a strip.
 TARGET static void pack_strip(
     const void *weights, ptrdiff_t stride, es_linear_widening widening, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t start,
-    ptrdiff_t count, uint16_t *strip, float *widened) {
+    ptrdiff_t count, ptrdiff_t columns, uint16_t *strip, float *widened) {
   for (ptrdiff_t half = 0; half < strip_rows; half += lanes) {
     const ptrdiff_t height = rows - half < 0 ? 0 : rows - half < lanes ? rows - half : lanes;
     for (ptrdiff_t column = 0; column < count; column += widened_columns) {
       const ptrdiff_t width = count - column < widened_columns ? count - column : widened_columns;
+      prefetch((const char *)weights + (row + half + lanes) * stride, stride, start + column, width, columns);
       if (height > 0) widening(weights, stride, row + half, height, start + column, width, widened, widened_columns);
       for (ptrdiff_t part = 0; part < width; part += 2 * lanes) {
         u32x16 pairs[lanes];
@@ -119,9 +122,9 @@ INLINE void rectangle(
 
 TARGET void es_linear_multiply_bf16(
     const uint16_t *x, ptrdiff_t tokens, const void *weights, ptrdiff_t stride, es_linear_widening widening,
-    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride, void *scratch) {
-  uint16_t *strip = scratch;
-  float *widened = (float *)(strip + strip_rows * strip_depth);
+    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride) {
+  _Alignas(64) uint16_t strip[strip_rows * strip_depth];
+  _Alignas(64) float widened[lanes * widened_columns];
   const ptrdiff_t panel_size = es_linear_panel_size(columns);
   if (columns == 0)
     for (ptrdiff_t t = 0; t < tokens; t++) memset(y + t * y_stride, 0, (size_t)rows * sizeof(float));
@@ -129,7 +132,7 @@ TARGET void es_linear_multiply_bf16(
     const ptrdiff_t height = rows - done < strip_rows ? rows - done : strip_rows;
     for (ptrdiff_t start = 0; start < columns; start += strip_depth) {
       const ptrdiff_t count = columns - start < strip_depth ? columns - start : strip_depth, pairs = (count + 1) / 2;
-      pack_strip(weights, stride, widening, row + done, height, start, count, strip, widened);
+      pack_strip(weights, stride, widening, row + done, height, start, count, columns, strip, widened);
       for (ptrdiff_t t = 0; t < tokens; t += ES_LINEAR_PANEL_ROWS) {
         const uint16_t *panel = x + t / ES_LINEAR_PANEL_ROWS * panel_size + start * ES_LINEAR_PANEL_ROWS;
         float *corner = y + t * y_stride + done;
@@ -154,9 +157,9 @@ void es_linear_pack_bf16(const float *x, ptrdiff_t stride, ptrdiff_t rows, ptrdi
 
 void es_linear_multiply_bf16(
     const uint16_t *x, ptrdiff_t tokens, const void *weights, ptrdiff_t stride, es_linear_widening widening,
-    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride, void *scratch) {
+    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride) {
   (void)x, (void)tokens, (void)weights, (void)stride, (void)widening, (void)row, (void)rows, (void)columns, (void)y;
-  (void)y_stride, (void)scratch;
+  (void)y_stride;
 }
 
 #endif

@@ -4,6 +4,9 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #endif
 
 #include "float_bits.h"
@@ -150,7 +153,7 @@ static const u8x64 bit_of_byte = {
 
 #elif defined(__aarch64__)
 
-// MARK: NEON with dot products (not yet run on such a processor)
+// MARK: NEON with dot products (run under emulation, not yet on such a processor)
 
 #define KERNEL neon
 #define TARGET __attribute__((target("dotprod")))
@@ -234,10 +237,10 @@ bool es_linear_kernel_runs(es_linear_kernel kernel) {
     return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && es_linear_kernel_runs(es_linear_kernel_avx2);
+#elif defined(__aarch64__) && defined(__linux__)
+  case es_linear_kernel_neon: return getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP
 #elif defined(__aarch64__) && defined(__APPLE__)
   case es_linear_kernel_neon: return true;
-#elif defined(__aarch64__)
-  case es_linear_kernel_neon: return __builtin_cpu_supports("dotprod");
 #endif
   default: return false;
   }

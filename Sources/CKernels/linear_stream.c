@@ -15,7 +15,7 @@ enum {
   LANES = ES_PRODUCT_LANE_BYTES / sizeof(float),
   BLOCK = ES_PRODUCT_BLOCK_BYTES / sizeof(float),
   // Bytes ahead of the next rows, lest memory be too late where rows are short.
-  PREFETCH_LEAD = 2048,
+  PREFETCH_LEAD = 4096,
 };
 
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -40,7 +40,7 @@ typedef float f32x16 __attribute__((vector_size(64)));
 // MARK: AVX-512
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")))
-#define ROWS 4
+#define ROWS 2
 #define TOKENS 4
 
 #define NAME(base) base##_f32_avx512

@@ -69,11 +69,9 @@ struct BFloat16Product: TiledProduct {
   func run(tile index: Int) {
     let token = index / tilesAcross * tileRows
     let row = index % tilesAcross * tileColumns
-    let scratch = UnsafeMutableRawPointer.allocate(byteCount: es_linear_bf16_scratch_bytes(), alignment: 64)
-    defer { scratch.deallocate() }
     es_linear_multiply_bf16(
       panels + token / RoundedActivations.rowsOfPanel * panelSize, min(tileRows, tokens - token), matrix.address,
       matrix.rowStride, matrix.widening, row, min(tileColumns, matrix.outputWidth - row), matrix.inputWidth,
-      target + token * targetStride + row, targetStride, scratch)
+      target + token * targetStride + row, targetStride)
   }
 }

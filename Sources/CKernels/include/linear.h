@@ -128,12 +128,9 @@ ptrdiff_t es_linear_panel_size(ptrdiff_t columns);
 /// Rounds at most ES_LINEAR_PANEL_ROWS rows of x to bfloat16. Rows are `stride` floats apart.
 void es_linear_pack_bf16(const float *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, uint16_t *panel);
 
-/// Bytes of scratch, best aligned to 64.
-size_t es_linear_bf16_scratch_bytes(void);
-
 /// y[t * y_stride + o - row] for all t < tokens and row <= o < row + rows of the weights, which are widened and rounded
 /// to bfloat16 a few rows at a time. x: panels, one after the other. A sum runs along the columns by pairs, as the
-/// processor adds products of pairs: subnormals count as zero.
+/// processor adds products of pairs: subnormals count as zero. Takes 150 KB of stack.
 void es_linear_multiply_bf16(
     const uint16_t *x, ptrdiff_t tokens, const void *weights, ptrdiff_t stride, es_linear_widening widening,
-    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride, void *scratch);
+    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, float *y, ptrdiff_t y_stride);
