@@ -1,3 +1,4 @@
+internal import EspalierArchitectures
 public import EspalierBasics
 public import EspalierLinearMaps
 internal import EspalierNumerics

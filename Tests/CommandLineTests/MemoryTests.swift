@@ -49,6 +49,33 @@ import Testing
     }
   }
 
+  /// Continual merging holds one model at a time: eight take the memory of two. A matrix is 5 MB in float64, so that six
+  /// more of them would take 28 MB; readers and buffers of six more models are allowed 4 MB.
+  @Test func continualMergingTakesTheMemoryOfTwo() throws {
+    try withTemporaryFolder { folder in
+      let names = ["base"] + (1...8).map { "tuned\($0)" }
+      for (index, name) in names.enumerated() {
+        try TestModel.layers(1, width: 768).write(to: "\(folder)/\(name)", seed: UInt64(index))
+      }
+      func peak(_ models: Int) throws -> (measured: Int, planned: Int) {
+        let list = names[1...models].map { "  - model: \($0)\n" }.joined()
+        try write("merge_method: opcm\nbase_model: base\nmodels:\n\(list)", to: "\(folder)/recipe.yml")
+        let merge = try Program.run(
+          "merge", "\(folder)/recipe.yml", "-o", "\(folder)/merged", "--threads", "1", "--force", "--json")
+        #expect(merge.code == 0, "\(merge)")
+        let report = try #require(try merge.events.last)
+        return (
+          try #require(report["peak_bytes"]?.integer), try #require(report["predicted_peak_bytes"]?.integer)
+        )
+      }
+      let (two, eight) = (try peak(2), try peak(8))
+      print("opcm: \(two.measured) bytes with two models, \(eight.measured) with eight")
+      #expect(eight.measured <= two.measured + (4 << 20))
+      #expect(eight.planned <= two.planned + (4 << 20))
+      #expect(two.measured <= two.planned && eight.measured <= eight.planned, "\(two) \(eight)")
+    }
+  }
+
   /// Planning reads headers alone: 32 GB are planned in the time and the memory of a few kilobytes.
   @Test func planningReadsHeadersOnly() throws {
     try withSparseModels(layers: 80, width: 5760) { folder in
