@@ -73,7 +73,7 @@ public struct Bootstrap: Sendable, Hashable {
         }
         for word in words[..<length] {
           // A word of 32 bits spread over the units; uneven by count / 2^32 at most.
-          let unit = Int(UInt64(word) * UInt64(count) >> 32)
+          let unit = Int((UInt64(word) * UInt64(count)) >> 32)
           a += numerators[unit]
           b += denominators[unit]
         }

@@ -19,7 +19,7 @@ bool es_score_token(const float *logits, int64_t n, int32_t target, es_token_sco
 
 /// How far the distribution Q of the candidate is from P of the reference after the same tokens, in nats.
 typedef struct {
-  /// KL(P || Q) = sum of p (log p - log q), not below 0; rounding of some 1e-15.
+  /// KL(P || Q) = sum of p (log p - log q), not below 0; rounding of some 1e-16, relative where it is large.
   double kl;
   /// Jensen-Shannon: KL(P || M) / 2 + KL(Q || M) / 2 with M = (P + Q) / 2, from 0 to ln 2; rounding of some 1e-16.
   double js;

@@ -138,7 +138,7 @@ public struct Classification: Metric {
       header: MetricHeader(
         subject: subject, models: [encoder.name], modes: [encoder.model.mode], data: data,
         protocolText: "the class of the greatest logit",
-        counts: [Count("items", items.count), Count("classes", names.count)],
+        counts: [Count("items", items.count), Count("labels", names.count)],
         sampling: Sampling(units: .items, bootstrap: options.bootstrap)))
   }
 

@@ -43,12 +43,14 @@ public struct Perplexity: Metric {
   public var perplexity: Estimate { negativeLogLikelihood.mapped(Elementary.exp) }
 
   /// llama.cpp's plus or minus: perplexity times the standard error of the mean over tokens, as if they were
-  /// independent. Nan of a single token.
+  /// independent.
   public var tokenStandardError: Double {
     let count = Double(windows.reduce(0) { $0 + $1.tokens })
     let squares = windows.reduce(0) { $0 + $1.squares }
     let mean = negativeLogLikelihood.value
-    return perplexity.value * (max(0, squares / count - mean * mean) / (count - 1)).squareRoot()
+    let variance = squares / count - mean * mean
+    // What is left of equal tokens is rounding.
+    return variance > 1e-12 * mean * mean ? perplexity.value * (variance / (count - 1)).squareRoot() : 0
   }
 
   /// Perplexity of `model` on a text.

@@ -51,7 +51,10 @@ public struct PerplexityChange: Metric {
     let value = rise.value
     guard value != 0 else { return ["\(names[0]) and \(names[1]) have the same perplexity."] }
     let change = Decimals.text(100 * abs(value), 2)
-    let range = Figure("", "", rise, .change).intervalText.map { " (95 % interval \($0))" } ?? ""
-    return ["\(names[0]) has \(change) % \(value > 0 ? "more" : "less") perplexity than \(names[1])\(range)."]
+    let range = rise.interval.map {
+      " (\(Decimals.text(100 * $0.level, 0)) % interval \(FigureStyle.change.text($0.lower)) to "
+        + "\(FigureStyle.change.text($0.upper)))"
+    }
+    return ["\(names[0]) has \(change) % \(value > 0 ? "more" : "less") perplexity than \(names[1])\(range ?? "")."]
   }
 }

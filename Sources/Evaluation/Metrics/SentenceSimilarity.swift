@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierNetworks
 internal import EspalierNumerics
 
 /// How alike an encoder finds sentences: cosines of their embeddings, every pair.

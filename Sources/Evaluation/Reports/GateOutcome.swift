@@ -54,7 +54,8 @@ public struct GateOutcome: Sendable, Hashable {
       style == .share ? Decimals.text(100 * value, 2) + " %" : FigureStyle.number.text(value)
     }
     let verdict = holds ? "holds" : "fails"
-    var sentence = "\(gate.kind.rawValue) \(text(gate.limit)) \(verdict) on \(data): \(text(estimate.value))"
+    let limit = style == .share ? text(gate.limit) : "\(gate.limit)"
+    var sentence = "\(gate.kind.rawValue) \(limit) \(verdict) on \(data): \(text(estimate.value))"
     if let interval = estimate.interval {
       let level = Decimals.text(100 * interval.level, 0)
       sentence += ", \(level) % interval \(text(interval.lower)) to \(text(interval.upper))"

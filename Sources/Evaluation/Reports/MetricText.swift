@@ -45,8 +45,12 @@ extension MetricHeader {
 }
 
 extension Count {
-  /// `1 window`, `2 windows`: the noun's plural is what it has.
-  var text: String { "\(value) \(noun)" }
+  /// `1 token scored`, `2 tokens scored`: the first word loses its s for one.
+  var text: String {
+    guard value == 1 else { return "\(value) \(noun)" }
+    let first = noun.prefix { $0 != " " }
+    return "1 \(first.hasSuffix("s") ? first.dropLast() : first)\(noun.dropFirst(first.count))"
+  }
 }
 
 extension Figure {

@@ -93,7 +93,7 @@ struct Scorer {
     let tokenBytes = MemoryLayout<Int32>.stride
     options.listener.receive(
       .began(stage: stage, totalBytes: sequences.reduce(0) { $0 + $1.input.count } * tokenBytes))
-    let tileRows = max(1, options.logitBytes / (vocabularySize * MemoryLayout<Float>.stride * models.count))
+    let tileRows = max(1, options.logitBytes / max(1, vocabularySize * MemoryLayout<Float>.stride * models.count))
     var tiles: [AlignedBuffer] = []
     // Pages of a tile that no row reaches take no memory.
     for _ in models { tiles.append(try AlignedBuffer(count: tileRows * vocabularySize, of: Float.self)) }
@@ -174,10 +174,12 @@ struct Scorer {
   private static func gather(_ rows: ArraySlice<ScoredRow>, from states: FinalStates) throws(Problem) -> FinalStates {
     let width = states.width
     let gathered = try AlignedBuffer(count: rows.count * width, of: Float.self)
-    let (source, target) = (states.values.floats, gathered.floats)
+    guard let source = states.values.floats.baseAddress, let target = gathered.floats.baseAddress else {
+      return FinalStates(starts: [0, 0], width: width, values: gathered)
+    }
     for (index, row) in rows.enumerated() {
       let stateRow = states.starts[row.input] + row.row
-      for column in 0..<width { target[index * width + column] = source[stateRow * width + column] }
+      (target + index * width).update(from: source + stateRow * width, count: width)
     }
     return FinalStates(starts: [0, rows.count], width: width, values: gathered)
   }
