@@ -116,7 +116,7 @@ extension Vocabulary {
 
   /// The kind a model names. Files from before `type` was written are told apart by what they hold, in the order in
   /// which the tokenizers library tries.
-  private static func kind(of model: JSON) throws(Problem) -> Kind {
+  static func kind(of model: JSON) throws(Problem) -> Kind {
     if let name = model["type"]?.string {
       guard let kind = Kind(rawValue: name) else {
         throw Problem(.tokenizerUnsupported, "tokenizers of type \(name) are not read")
