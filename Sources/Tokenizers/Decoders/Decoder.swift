@@ -19,6 +19,9 @@ public indirect enum Decoder: Sendable {
   case replace(Pattern, String)
   /// Repeated tokens are one, padding goes away, a delimiter becomes a space.
   case ctc(padding: String, delimiter: String, cleansUp: Bool)
+  /// Pieces are joined as they are, but for a space before the first, and spaces before punctuation if they are to be
+  /// cleaned away: the decoding of GGUF vocabularies.
+  case pieces(stripsFirstSpace: Bool, cleansSpaces: Bool)
   case sequence([Decoder])
 
   /// Decoders of nested sequences, one after the other.
@@ -95,6 +98,8 @@ extension Decoder {
     switch self {
     // A sequence is taken apart before.
     case .fuse, .sequence: return FuseStage()
+    case .pieces(let stripsFirstSpace, let cleansSpaces):
+      return PieceStage(stripsFirstSpace: stripsFirstSpace, cleansSpaces: cleansSpaces)
     case .byteLevel: return isFused ? WholeStage(ByteLevelStage()) : ByteLevelStage()
     case .metaspace(let replacement, let prepend):
       return MetaspaceStage(replacement: replacement.value, dropsFirst: prepend != .never, staysFirst: isFused)

@@ -1,6 +1,7 @@
 internal import EspalierBasics
 
-/// Finds added tokens in a text: leftmost, the longest of those that begin at the same place.
+/// Finds added tokens in a text: leftmost, the longest of those that begin at the same place; or the longest of all
+/// that overlap.
 struct AddedTokenMatcher: Sendable {
   private struct Entry: Sendable {
     var id: Int32
@@ -13,9 +14,11 @@ struct AddedTokenMatcher: Sendable {
   private let entries: [Entry]
   private let firstBytes: [Bool]
   let isEmpty: Bool
+  private let longestFirst: Bool
 
   /// - Parameter tokens: tokens with the text they are found by; empty texts are never found.
-  init(_ tokens: [(text: [UInt8], token: AddedToken)]) throws(Problem) {
+  init(_ tokens: [(text: [UInt8], token: AddedToken)], longestFirst: Bool = false) throws(Problem) {
+    self.longestFirst = longestFirst
     var firstBytes = [Bool](repeating: false, count: 256)
     for (text, _) in tokens { if let first = text.first { firstBytes[Int(first)] = true } }
     self.firstBytes = firstBytes
@@ -33,7 +36,8 @@ struct AddedTokenMatcher: Sendable {
     var result: [(range: Range<Int>, token: Int32)] = []
     var rest = 0
     var position = 0
-    while let (match, entry) = next(in: text, from: position) {
+    var chosen = (longestFirst ? longestMatches(in: text) : []).makeIterator()
+    while let (match, entry) = longestFirst ? chosen.next() : next(in: text, from: position) {
       position = match.upperBound
       var (start, end) = (match.lowerBound, match.upperBound)
       if entry.singleWord, isWord(before: start, in: text) || isWord(at: end, in: text) { continue }
@@ -75,6 +79,28 @@ struct AddedTokenMatcher: Sendable {
       position += 1
     }
     return nil
+  }
+
+  /// Of all matches, the longest that overlap none that is longer, or as long and further left; in order.
+  private func longestMatches(in text: UnsafeBufferPointer<UInt8>) -> [(Range<Int>, Entry)] {
+    var matches: [(range: Range<Int>, entry: Int32)] = []
+    for start in text.indices where firstBytes[Int(text[start])] {
+      var node: UInt32 = 0
+      var end = start
+      while end < text.count, let child = trie.child(of: node, text[end]) {
+        node = child
+        end += 1
+        if trie.value(node) >= 0 { matches.append((start..<end, trie.value(node))) }
+      }
+    }
+    matches.sort { ($1.range.count, $0.range.lowerBound) < ($0.range.count, $1.range.lowerBound) }
+    var taken = [Bool](repeating: false, count: matches.isEmpty ? 0 : text.count)
+    var chosen: [(Range<Int>, Entry)] = []
+    for (range, entry) in matches where !taken[range.lowerBound] && !taken[range.upperBound - 1] {
+      for index in range { taken[index] = true }
+      chosen.append((range, entries[Int(entry)]))
+    }
+    return chosen.sorted { $0.0.lowerBound < $1.0.lowerBound }
   }
 
   private func isWord(before position: Int, in text: UnsafeBufferPointer<UInt8>) -> Bool {

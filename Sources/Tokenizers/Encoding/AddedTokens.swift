@@ -13,7 +13,7 @@ struct AddedTokens: Sendable {
   let normalized: AddedTokenMatcher
   let size: Int
 
-  init(_ tokens: [AddedToken], normalizer: Normalizer?) throws(Problem) {
+  init(_ tokens: [AddedToken], normalizer: Normalizer?, longestFirst: Bool = false) throws(Problem) {
     var raw: [(text: [UInt8], token: AddedToken)] = []
     var normalized: [(text: [UInt8], token: AddedToken)] = []
     var largest = -1
@@ -34,8 +34,8 @@ struct AddedTokens: Sendable {
       if token.special, ExactString(found) == token.content { special.insert(id) }
       if token.normalized { normalized.append((text.bytes, token)) } else { raw.append((text.bytes, token)) }
     }
-    self.raw = try AddedTokenMatcher(raw)
-    self.normalized = try AddedTokenMatcher(normalized)
+    self.raw = try AddedTokenMatcher(raw, longestFirst: longestFirst)
+    self.normalized = try AddedTokenMatcher(normalized, longestFirst: longestFirst)
     size = largest + 1
   }
 }

@@ -23,6 +23,10 @@ public struct Tokenizer: Sendable {
     public var addedTokens: [AddedToken] = []
     public var truncation: Truncation?
     public var padding: Padding?
+    /// What tokens are decoded as, if not as the model's table writes them.
+    var pieces: TokenPieces?
+    /// Of added tokens that overlap, the longest is found, not the leftmost.
+    var matchesLongestFirst = false
 
     public init(model: any SubwordModel) { self.model = model }
   }
@@ -131,6 +135,7 @@ public struct Tokenizer: Sendable {
 
   /// The bytes of a token for the decoder; nil if there is none or it is to be left out.
   func decodable(_ id: Int32, skippingSpecial: Bool) -> TokenText? {
+    if let pieces = core.parts.pieces { return pieces.bytes(of: id, skippingSpecial: skippingSpecial) }
     if skippingSpecial, core.added.special.contains(id) { return nil }
     if let text = core.added.texts[id] { return Array(text.utf8) }
     return core.parts.model.tokens.bytes(id).map { Array($0) }

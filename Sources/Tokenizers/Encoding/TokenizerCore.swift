@@ -29,7 +29,8 @@ final class TokenizerCore: Sendable {
 
   init(_ parts: Tokenizer.Parts) throws(Problem) {
     self.parts = parts
-    added = try AddedTokens(parts.addedTokens, normalizer: parts.normalizer)
+    added = try AddedTokens(
+      parts.addedTokens, normalizer: parts.normalizer, longestFirst: parts.matchesLongestFirst)
     steps = parts.preTokenizer?.steps ?? []
     let byteLevelCount = steps.count { if case .byteLevel = $0 { true } else { false } }
     var endsWithBytes = false

@@ -42,6 +42,24 @@ public struct CharacterMap: Sendable {
     return nil
   }
 
+  /// The replacement of the *longest* beginning of a text that has one, and how long that is.
+  func longestReplacement(of text: UnsafeBufferPointer<UInt8>) -> (text: [UInt8], length: Int)? {
+    guard !units.isEmpty else { return nil }
+    var node = offset(units[0])
+    var best: (start: Int, length: Int)?
+    for (index, byte) in text.enumerated() {
+      guard byte != 0 else { break }
+      node ^= Int(byte)
+      guard node < units.count, units[node] & 0x8000_00FF == UInt32(byte) else { break }
+      let unit = units[node]
+      node ^= offset(unit)
+      guard node < units.count else { break }
+      if unit >> 8 & 1 == 1 { best = (Int(units[node] & 0x7FFF_FFFF), index + 1) }
+    }
+    guard let best, best.start <= replacements.count else { return nil }
+    return (Array(replacements[best.start...].prefix { $0 != 0 }), best.length)
+  }
+
   private func offset(_ unit: UInt32) -> Int { Int(unit >> 10) << Int((unit & 0x200) >> 6) }
 
   private func replacement(at start: Int) -> [UInt32]? {

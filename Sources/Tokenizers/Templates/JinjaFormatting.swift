@@ -73,7 +73,7 @@ extension Jinja.Interpreter {
       }
       let text = try self.text(of: value, conversion)
       bytes += text.utf8.count
-      try admit(textBytes: bytes)
+      try admit(textBytes: bytes, fresh: text.utf8.count)
       out.append(contentsOf: text.unicodeScalars)
     }
     if !supply.isEmpty, !usesKeys {
@@ -233,7 +233,7 @@ extension Jinja.Interpreter {
       guard level == 0 else { throw failure("the format has a single '{'") }
       let text = try field(Array(scalars[start..<(index - 1)]), given, &automatic, nested: nested)
       bytes += text.utf8.count
-      try admit(textBytes: bytes)
+      try admit(textBytes: bytes, fresh: text.utf8.count)
       out.append(contentsOf: text.unicodeScalars)
     }
     return String(out)

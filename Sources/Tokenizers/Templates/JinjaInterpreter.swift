@@ -64,10 +64,10 @@ extension Jinja {
 
     func leave() { depth -= 1 }
 
-    /// Allows a text of so many bytes, before it is made.
-    func admit(textBytes count: Int) throws(Problem) {
+    /// Allows a text of so many bytes, before it is made; `fresh` of them are to be written, by default all.
+    func admit(textBytes count: Int, fresh: Int? = nil) throws(Problem) {
       guard count <= limits.textBytes else { throw limit("a text grows beyond \(limits.textBytes) bytes") }
-      try spend(count / 64)
+      try spend((fresh ?? count) / 64)
     }
 
     /// A text as a value.
@@ -172,7 +172,7 @@ extension Jinja {
 
     @inline(never)
     private func write(_ text: String) throws(Problem) {
-      try admit(textBytes: output.count + text.utf8.count)
+      try admit(textBytes: output.count + text.utf8.count, fresh: text.utf8.count)
       output += text.utf8
     }
 

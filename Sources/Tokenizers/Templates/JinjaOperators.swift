@@ -29,7 +29,7 @@ extension Jinja.Interpreter {
     var result = ""
     for operand in operands {
       let text = try text(of: try evaluate(operand, in: scope))
-      try admit(textBytes: result.utf8.count + text.utf8.count)
+      try admit(textBytes: result.utf8.count + text.utf8.count, fresh: text.utf8.count)
       result += text
     }
     return .string(result)

@@ -158,7 +158,8 @@ extension Jinja.Interpreter {
     var out = ""
     for (index, value) in values.enumerated() {
       let text = try text(of: value)
-      try admit(textBytes: out.utf8.count + separator.utf8.count + text.utf8.count)
+      let size = separator.utf8.count + text.utf8.count
+      try admit(textBytes: out.utf8.count + size, fresh: size)
       if index > 0 { out += separator }
       out += text
     }

@@ -35,19 +35,7 @@ extension TokenizerFiles {
   ///
   /// - Throws: ``Problem/Code/chatTemplateMissing`` if there is none; the codes of ``ChatTemplate/init(source:)``.
   public func chatTemplate(named name: String? = nil, forTools: Bool = false) throws(Problem) -> ChatTemplate {
-    let templates = chatTemplates
-    let wanted = name ?? (forTools && templates["tool_use"] != nil ? "tool_use" : "default")
-    guard let template = templates[wanted] else {
-      let known = templates.keys.sorted().joined(separator: ", ")
-      throw Problem(
-        .chatTemplateMissing,
-        templates.isEmpty ? "the model has no chat template" : "the model has no chat template \"\(wanted)\"",
-        remedy: templates.isEmpty
-          ? "A base model continues text; give a template, such as one of "
-            + builtInChatTemplates.keys.sorted().joined(separator: ", ") + "."
-          : "It has \(known).")
-    }
-    return try ChatTemplate(source: template)
+    try ChatTemplate.chosen(from: chatTemplates, named: name, forTools: forTools)
   }
 
   /// The special tokens as templates know them: `bos_token`, `eos_token`, `pad_token` and the like, from
@@ -60,5 +48,22 @@ extension TokenizerFiles {
       }
     }
     return variables
+  }
+}
+
+extension ChatTemplate {
+  /// The one of a model's templates to use: the one called `name`, else `tool_use` for tools, else `default`.
+  static func chosen(
+    from templates: [String: String], named name: String?, forTools: Bool
+  ) throws(Problem) -> ChatTemplate {
+    let wanted = name ?? (forTools && templates["tool_use"] != nil ? "tool_use" : "default")
+    if let template = templates[wanted] { return try ChatTemplate(source: template) }
+    let known = templates.keys.sorted().joined(separator: ", ")
+    let builtIn = builtInChatTemplates.keys.sorted().joined(separator: ", ")
+    throw Problem(
+      .chatTemplateMissing,
+      templates.isEmpty ? "the model has no chat template" : "the model has no chat template \"\(wanted)\"",
+      remedy: templates.isEmpty
+        ? "A base model continues text; give a template, such as one of \(builtIn)." : "It has \(known).")
   }
 }
