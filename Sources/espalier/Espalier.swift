@@ -11,9 +11,9 @@ struct Espalier: ParsableCommand {
       EXAMPLES
         espalier merge recipe.yml -o out         merge models as a recipe says
         espalier merge recipe.yml -o out --plan  say what would be done, touch nothing
+        espalier convert model.gguf -o model     write a model as a safetensors folder
         espalier inspect out                     what is in a model
         espalier diff base fine-tune             what a fine-tune touched
-        espalier convert model.gguf -o out       a safetensors folder of any model
         espalier generate model --prompt "Once"  continue a text
         espalier evaluate model --text book.txt  perplexity and more, with intervals
         espalier compare small --against model   how far one model is from another
@@ -22,7 +22,7 @@ struct Espalier: ParsableCommand {
       """,
     version: EspalierVersion.text,
     subcommands: [
-      Merge.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
+      Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
       Chat.self, Tokenize.self, Forward.self, Methods.self,
     ])
 

@@ -67,7 +67,7 @@ struct Tokenize: ParsableCommand {
       if isTokenizer || isFolderWithout { return try Tokenizer(at: model) }
     } catch { throw Problems([error]) }
     let checkpoint = try lookup.open(model)
-    do throws(Problem) { return try ModelTokenizer.tokenizer(of: checkpoint) } catch { throw Problems([error]) }
+    do throws(Problem) { return try ModelTokenizer(of: checkpoint).tokenizer } catch { throw Problems([error]) }
   }
 
   private func show(_ encoding: Encoding) throws(Problem) {

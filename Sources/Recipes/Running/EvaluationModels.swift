@@ -28,7 +28,7 @@ struct ModelCodec: TextCodec {
 extension TextModel {
   /// The model as evaluation wants it.
   func evaluated(name: String) throws(Problem) -> EvaluatedModel {
-    EvaluatedModel(name: name, model: model, codec: try ModelCodec(tokenizer, names: specialTokens))
+    EvaluatedModel(name: name, model: model, codec: try ModelCodec(tokenizer, names: vocabulary.specialTokens))
   }
 }
 
@@ -37,7 +37,7 @@ extension RunOptions {
   /// tokenizer's file may ask for are not used, but texts are cut to what the model reads.
   func encoder(of checkpoint: any Checkpoint, name: String, beside others: Int = 0) throws(Problem) -> EvaluatedEncoder {
     let encoder = try SequenceEncoder(try network(of: checkpoint, beside: others))
-    var parts = try ModelTokenizer.tokenizer(of: checkpoint).parts
+    var parts = try ModelTokenizer(of: checkpoint).tokenizer.parts
     parts.padding = nil
     parts.truncation = encoder.contextLength.map { Truncation(maximumLength: $0) }
     let tokenizer = try Tokenizer(parts)

@@ -6,20 +6,19 @@ public import EspalierTokenizers
 /// A language model with its tokenizer: text in, text out.
 public struct TextModel: Sendable {
   public let model: CausalLanguageModel
-  public let tokenizer: Tokenizer
+  let vocabulary: ModelTokenizer
+  private let location: String
+
+  public var tokenizer: Tokenizer { vocabulary.tokenizer }
   /// Tokens that end what the model says.
-  public let endTokens: Set<Int32>
-  let files: TokenizerFiles
-  let location: String
+  public var endTokens: Set<Int32> { vocabulary.endTokens }
 
   /// - Parameter bytesBeside: memory that the caller needs for itself under the ceiling of `options`.
   /// - Throws: what is missing or not understood: the network, the tokenizer.
   public init(_ checkpoint: any Checkpoint, options: RunOptions, beside bytesBeside: Int = 0) throws(Problem) {
     location = checkpoint.location
     model = try CausalLanguageModel(try options.network(of: checkpoint, beside: bytesBeside))
-    tokenizer = try ModelTokenizer.tokenizer(of: checkpoint)
-    files = try ModelTokenizer.files(of: checkpoint)
-    endTokens = ModelTokenizer.endTokens(of: checkpoint, files: files, tokenizer: tokenizer)
+    vocabulary = try ModelTokenizer(of: checkpoint)
   }
 
   /// The prompt of a conversation by the model's chat template.
@@ -27,20 +26,17 @@ public struct TextModel: Sendable {
   /// - Parameters:
   ///   - messages: roles and what they say.
   ///   - addGenerationPrompt: whether the text ends where the model is to speak.
-  /// - Throws: `chat.template.missing` if the model has none; what the template refuses.
+  /// - Throws: `chat-template.missing` if the model has none; what the template refuses.
   public func prompt(
     _ messages: [(role: String, content: String)], addGenerationPrompt: Bool = true
   ) throws(Problem) -> String {
     let conversation = messages.map { JSON.object([("role", .string($0.role)), ("content", .string($0.content))]) }
     do throws(Problem) {
-      return try files.chatTemplate().render(
+      return try vocabulary.chatTemplate().render(
         messages: .array(conversation), addGenerationPrompt: addGenerationPrompt,
-        specialTokens: specialTokens)
+        specialTokens: vocabulary.specialTokens)
     } catch { throw error.at(file: location) }
   }
-
-  /// Special tokens by their role, as in `bos_token`.
-  var specialTokens: [String: String] { files.specialTokenVariables }
 
   /// The ids of a prompt that spells out its special tokens, as chat templates do: nothing is put around it.
   public func ids(ofRenderedPrompt text: String) throws(Problem) -> [Int32] {
