@@ -38,12 +38,4 @@ extension WeightFormat {
     case .blocks(let type): type.blockLength
     }
   }
-
-  /// The type's name: `bf16`, `q4_K`.
-  public var name: String {
-    switch self {
-    case .elements(let type): type.rawValue
-    case .blocks(let type): type.rawValue
-    }
-  }
 }

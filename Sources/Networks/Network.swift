@@ -67,18 +67,19 @@ public final class Network: Sendable {
   }
 
   /// Bytes of all weights as they are kept in memory, tied ones once.
-  public func weightBytes() throws(Problem) -> Int {
-    var bytes: [ExactString: Int] = [:]
-    for request in plan.sections.flatMap(\.requests) {
-      let source = try store.source(of: request.name)
-      let key = ExactString("\(source.parameter.name)/\(source.rows?.first ?? 0)")
-      bytes[key] = max(bytes[key] ?? 0, try store.byteCount(of: request))
-    }
-    return bytes.values.reduce(0, +)
+  public func weightBytes() throws(Problem) -> Int { try store.byteCount(of: requests) }
+
+  /// Bytes of the weights of the largest block, which is what streaming keeps in memory.
+  public func largestBlockBytes() throws(Problem) -> Int {
+    var largest = 0
+    for section in plan.sections { largest = max(largest, try store.byteCount(of: section.requests)) }
+    return largest
   }
 
+  private var requests: [ParameterRequest] { plan.sections.flatMap(\.requests) }
+
   /// Names of the parameters that running the network reads, one entry a use.
-  public var parametersRead: [String] { plan.sections.flatMap { $0.requests.map(\.name) } }
+  public var parametersRead: [String] { requests.map(\.name) }
 
   /// Runs `body` with memory for activations, which later runs use again.
   func withWorkspace<T>(_ body: (Workspace) throws(Problem) -> T) throws(Problem) -> T {
@@ -92,7 +93,7 @@ public final class Network: Sendable {
   }
 
   func parameters(of section: Plan.Section) throws(Problem) -> [LoadedParameter] {
-    try store.load(section.requests, pool: pool)
+    try store.load(section.requests, of: requests, pool: pool)
   }
 
   /// The state of a sequence that has not begun.

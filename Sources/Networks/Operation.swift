@@ -93,13 +93,22 @@ final class OperationRun {
     }
   }
 
-  /// `y = x Wᵀ` into a new activation.
+  /// `y = x Wᵀ` for each map, into new activations.
+  func apply(_ maps: [any LinearMap], to x: Activation) throws(Problem) -> [Activation] {
+    var outputs: [Activation] = []
+    var views: [MutableMatrixView<Float>] = []
+    for map in maps {
+      let y = try activation(width: map.outputWidth, segments: x.segments)
+      outputs.append(y)
+      views.append(try MutableMatrixView(y.mutableView, rows: y.rows, columns: y.width))
+    }
+    let input = try MatrixView(x.view, rows: x.rows, columns: x.width)
+    try LinearMaps.apply(maps, to: input, into: views, mode: mode, parallel: parallel)
+    return outputs
+  }
+
   func apply(_ map: any LinearMap, to x: Activation) throws(Problem) -> Activation {
-    let y = try activation(width: map.outputWidth, segments: x.segments)
-    try map.apply(
-      MatrixView(x.view, rows: x.rows, columns: x.width),
-      into: MutableMatrixView(y.mutableView, rows: y.rows, columns: y.width), mode: mode, parallel: parallel)
-    return y
+    try apply([map], to: x)[0]
   }
 
   /// The pool as a loop.

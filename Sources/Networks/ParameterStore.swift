@@ -8,8 +8,8 @@ internal import Synchronization
 /// Fetches parameters by name from a checkpoint, in the form operations work on.
 ///
 /// A matrix is read as it is stored, never widened as a whole; what is stored transposed is turned while it is read.
-/// Weights are read rather than mapped: memory then holds exactly what was read whatever the page cache does, and a file
-/// that is cut under a running network is an error, not a crash.
+/// Weights are read rather than mapped: memory then holds exactly what was read whatever the page cache does, huge pages
+/// can back it, and a file that is cut under a running network is an error, not a crash.
 final class ParameterStore: Sendable {
   /// Where a parameter's elements are: in a tensor of its own, or some rows of one that stacks several.
   struct Source: Sendable {
@@ -25,12 +25,20 @@ final class ParameterStore: Sendable {
     var name: ExactString
     var firstRow: Int
     var form: ParameterRequest.Form
+
+    init(_ source: Source, _ form: ParameterRequest.Form) {
+      name = ExactString(source.parameter.name)
+      firstRow = source.rows?.first ?? -1
+      self.form = form
+    }
   }
 
   let description: ModelDescription
   private let stored: [ExactString: Parameter]
   private let files = FilePool()
   private let kept: Mutex<[Key: LoadedParameter]> = Mutex([:])
+  /// Where all matrices go that stay.
+  private let arena: Mutex<WeightArena?> = Mutex(nil)
   /// Whether what was loaded stays in memory.
   let isResident: Bool
 
@@ -104,32 +112,56 @@ final class ParameterStore: Sendable {
       parameter: parameter, description: stack, rows: rows.map { expert * stack.shape[1] + $0 }, shape: wanted.shape)
   }
 
-  /// Bytes of a parameter in memory once it is loaded.
-  func byteCount(of request: ParameterRequest) throws(Problem) -> Int {
-    let source = try source(of: request.name)
-    let width = request.form == .matrix ? source.directType?.byteWidth ?? 4 : 4
-    return source.shape.reduce(1, *) * width
+  /// Bytes of the matrices and vectors that these requests bring, each once.
+  func byteCount(of requests: [ParameterRequest]) throws(Problem) -> Int {
+    var bytes: [Key: Int] = [:]
+    for request in requests {
+      let source = try source(of: request.name)
+      bytes[Key(source, request.form)] = WeightArena.rounded(
+        request.form == .matrix ? source.matrixBytes : source.shape.reduce(4, *))
+    }
+    return bytes.values.reduce(0, +)
   }
 
   /// All parameters of a section, several read at once.
-  func load(_ requests: [ParameterRequest], pool: WorkerPool) throws(Problem) -> [LoadedParameter] {
-    let loaded: Mutex<[Int: LoadedParameter]> = Mutex([:])
-    try pool.forEach(requests.count) { (index) throws(Problem) in
-      let parameter = try load(requests[index])
-      loaded.withLock { $0[index] = parameter }
+  ///
+  /// - Parameter all: the requests of the whole network, which share memory if they stay.
+  func load(
+    _ requests: [ParameterRequest], of all: [ParameterRequest], pool: WorkerPool
+  ) throws(Problem) -> [LoadedParameter] {
+    var loaded: [LoadedParameter?] = []
+    for request in requests {
+      let key = Key(try source(of: request.name), request.form)
+      loaded.append(kept.withLock { $0[key] })
     }
-    return loaded.withLock { loaded in requests.indices.compactMap { loaded[$0] } }
+    let missing = loaded.indices.filter { loaded[$0] == nil }
+    guard !missing.isEmpty else { return loaded.compactMap(\.self) }
+    let arena = try arena(for: isResident ? all : requests)
+    let read: Mutex<[Int: LoadedParameter]> = Mutex([:])
+    try pool.forEach(missing.count) { (index) throws(Problem) in
+      let parameter = try load(requests[missing[index]], arena)
+      read.withLock { $0[missing[index]] = parameter }
+    }
+    for (index, parameter) in read.withLock({ $0 }) { loaded[index] = parameter }
+    return loaded.compactMap(\.self)
   }
 
-  private func load(_ request: ParameterRequest) throws(Problem) -> LoadedParameter {
+  private func arena(for requests: [ParameterRequest]) throws(Problem) -> WeightArena {
+    if let known = arena.withLock({ $0 }) { return known }
+    let made = try WeightArena(byteCount: try byteCount(of: requests))
+    if isResident { arena.withLock { $0 = made } }
+    return made
+  }
+
+  private func load(_ request: ParameterRequest, _ arena: WeightArena) throws(Problem) -> LoadedParameter {
     let source = try source(of: request.name)
-    let key = Key(name: ExactString(source.parameter.name), firstRow: source.rows?.first ?? -1, form: request.form)
+    let key = Key(source, request.form)
     if let known = kept.withLock({ $0[key] }) { return known }
     let loaded: LoadedParameter
     do throws(Problem) {
       loaded =
         switch request.form {
-        case .matrix: .matrix(try matrix(source))
+        case .matrix: .matrix(try matrix(source, arena))
         case .vector: .vector(try floats(source))
         }
     } catch { throw error.at(tensor: source.parameter.name) }
@@ -141,10 +173,18 @@ final class ParameterStore: Sendable {
 // MARK: - Reading
 
 extension ParameterStore.Source {
-  /// The element type if the stored bytes can be used as they are (or turned), nil if they have to be computed.
-  var directType: ElementType? {
-    guard case .stored(let tensor) = parameter.recipe, description.recipe.value == .identity else { return nil }
-    return tensor.elementType
+  /// The rows as they are coded, if nothing has to be computed; of a parameter stored transposed these may still be the
+  /// columns.
+  var coded: CodedMatrix? {
+    guard description.recipe.value == .identity, shape.count > 1 else { return nil }
+    if description.recipe.isTransposed, let turned = parameter.codedMatrix(transposed: true) { return turned }
+    guard let coded = parameter.codedMatrix() else { return nil }
+    // Rows of blocks cannot be turned or joined.
+    if coded.order != nil || rows != nil || coded.columns == matrixShape.columns, !description.recipe.isTransposed {
+      return coded.columns == matrixShape.columns ? coded : nil
+    }
+    if case .elements = coded.format, rows == nil { return coded }
+    return nil
   }
 
   /// Rows and columns as a map has them: all dimensions but the first are inputs. A leading 1 is no dimension.
@@ -154,39 +194,38 @@ extension ParameterStore.Source {
     if description.recipe.isTransposed { shape.swapAt(shape.count - 1, shape.count - 2) }
     return (shape.first ?? 1, shape.dropFirst().reduce(1, *))
   }
+
+  /// Bytes of the matrix in memory.
+  var matrixBytes: Int {
+    let (rows, columns) = matrixShape
+    return rows * (coded?.format.byteCount(of: columns) ?? 4 * columns)
+  }
 }
 
 extension ParameterStore {
-  private func matrix(_ source: Source) throws(Problem) -> any LinearMap {
+  private func matrix(_ source: Source, _ arena: WeightArena) throws(Problem) -> any LinearMap {
     let (rows, columns) = source.matrixShape
-    guard let type = source.directType, case .stored(let tensor) = source.parameter.recipe else {
-      return try StoredMatrix(try floats(source), format: .elements(.f32), rows: rows, columns: columns)
+    let place = try arena.take(source.matrixBytes)
+    guard let coded = source.coded else {
+      let values = try floats(source)
+      place.address.copyMemory(from: values.address, byteCount: source.matrixBytes)
+      return try StoredMatrix(
+        place.buffer, offset: place.offset, format: .elements(.f32), rows: rows, columns: columns)
     }
-    let buffer = try bytes(of: tensor, source: source)
-    if source.description.recipe.isTransposed {
-      let turned = try AlignedBuffer(byteCount: buffer.byteCount)
-      transpose(buffer, into: turned, rows: rows, columns: columns, width: type.byteWidth)
-      return try StoredMatrix(turned, format: .elements(type), rows: rows, columns: columns)
+    if let taken = source.rows {
+      try forEachRun(taken) { (first, run) throws(Problem) in
+        try coded.read(rows: run, into: place.address + first * coded.rowBytes, files: files)
+      }
+    } else if source.description.recipe.isTransposed, coded.columns != columns || source.parameter.isInStoredOrder,
+      case .elements(let type) = coded.format
+    {
+      let stored = try AlignedBuffer(byteCount: source.matrixBytes)
+      try coded.read(rows: 0..<coded.rows, into: stored.address, files: files)
+      transpose(stored.address, into: place.address, rows: rows, columns: columns, width: type.byteWidth)
+    } else {
+      try coded.read(rows: 0..<coded.rows, into: place.address, files: files)
     }
-    return try StoredMatrix(buffer, format: .elements(type), rows: rows, columns: columns)
-  }
-
-  /// The stored bytes, whole or row by row.
-  private func bytes(of tensor: StoredTensor, source: Source) throws(Problem) -> AlignedBuffer {
-    let reader = try StoredReader(tensor, files: files)
-    let count = source.shape.reduce(1, *)
-    let buffer = try AlignedBuffer(byteCount: count * tensor.elementType.byteWidth)
-    guard let rows = source.rows else {
-      try reader.readBytes(at: 0, into: buffer.bytes)
-      return buffer
-    }
-    let rowBytes = (source.shape.last ?? 1) * tensor.elementType.byteWidth
-    try forEachRun(rows) { (first, run) throws(Problem) in
-      let part = UnsafeMutableRawBufferPointer(
-        rebasing: buffer.bytes[first * rowBytes..<(first + run.count) * rowBytes])
-      try reader.readBytes(at: run.lowerBound * rowBytes, into: part)
-    }
-    return buffer
+    return try StoredMatrix(place.buffer, offset: place.offset, format: coded.format, rows: rows, columns: columns)
   }
 
   /// All elements as floats, in canonical layout and value.
@@ -215,7 +254,7 @@ extension ParameterStore {
     guard source.description.recipe.isTransposed, source.shape.count > 1 else { return buffer }
     let (rows, columns) = source.matrixShape
     let turned = try AlignedBuffer(byteCount: buffer.byteCount)
-    transpose(buffer, into: turned, rows: rows, columns: columns, width: 4)
+    transpose(buffer.address, into: turned.address, rows: rows, columns: columns, width: 4)
     return turned
   }
 
@@ -244,11 +283,11 @@ extension ParameterStore {
   }
 
   /// `turned[i, j] = stored[j, i]` for elements of `width` bytes.
-  private func transpose(_ stored: AlignedBuffer, into turned: AlignedBuffer, rows: Int, columns: Int, width: Int) {
+  private func transpose(
+    _ stored: UnsafeMutableRawPointer, into turned: UnsafeMutableRawPointer, rows: Int, columns: Int, width: Int
+  ) {
     func move<T: BitwiseCopyable>(_ type: T.Type) {
-      let (from, to): (UnsafeMutableBufferPointer<T>, UnsafeMutableBufferPointer<T>) = (
-        stored.values(), turned.values()
-      )
+      let (from, to) = (stored.assumingMemoryBound(to: type), turned.assumingMemoryBound(to: type))
       for block in stride(from: 0, to: rows, by: 32) {
         for column in 0..<columns {
           for row in block..<min(rows, block + 32) { to[row * columns + column] = from[column * rows + row] }
@@ -261,5 +300,12 @@ extension ParameterStore {
     case 4: move(UInt32.self)
     default: move(UInt64.self)
     }
+  }
+}
+
+extension Parameter {
+  /// Whether it is stored in the order of its shape, and not turned.
+  fileprivate var isInStoredOrder: Bool {
+    if case .transposed = recipe { false } else { true }
   }
 }

@@ -5,9 +5,9 @@ internal import EspalierBasics
 /// the slots that nobody needs after it.
 struct Plan: Sendable {
   struct Step: Sendable {
-    let operation: any Operation
+    var operation: any Operation
     let inputs: [Int]
-    let outputs: [Int]
+    var outputs: [Int]
     /// Whether the value of each input is used by nobody after this step.
     var isLastUse: [Bool]
     /// The line of the description, for messages.
@@ -80,12 +80,30 @@ struct Plan: Sendable {
       steps.append(
         Step(operation: operation, inputs: inputs, outputs: outputs, isLastUse: [], source: statement.source))
     }
+    steps = joinMaps(steps)
     var named: [(name: String, slot: Int)] = []
     for output in section.outputs where missing[output.slot] == nil {
       if let slot = slot(output.slot) { named.append((output.name, slot)) }
     }
     sections.append(
       Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
+  }
+
+  /// Maps of one input that follow each other become one step: queries, keys and values; gate and up.
+  private func joinMaps(_ steps: [Step]) -> [Step] {
+    var joined: [Step] = []
+    for step in steps {
+      if let map = step.operation as? MapOperation, let before = joined.last?.operation as? MapOperation,
+        let last = joined.last, last.inputs == step.inputs,
+        Set(last.outputs + step.inputs).isDisjoint(with: step.outputs), !last.outputs.contains(step.inputs[0])
+      {
+        joined[joined.count - 1].operation = before.joined(with: map)
+        joined[joined.count - 1].outputs += step.outputs
+      } else {
+        joined.append(step)
+      }
+    }
+    return joined
   }
 
   /// The optional parameter that the checkpoint lacks and without which the statement has to be left out.

@@ -68,7 +68,7 @@ import Testing
     }
     #expect(
       throws: Problem(
-        .matrixShape, "100 bytes do not hold a matrix of 5 x 6 in f32 with 24 bytes from row to row")
+        .matrixShape, "100 bytes do not hold a matrix of 5 x 6 in F32 with 24 bytes from row to row")
     ) { try StoredMatrix(buffer, format: .elements(.f32), rows: 5, columns: 6) }
     #expect(throws: Problem.self) {
       try StoredMatrix(buffer, format: .elements(.f32), rows: 2, columns: 6, rowStride: 23)

@@ -11,7 +11,9 @@ struct Golden: CustomTestStringConvertible {
   let name: String
   var testDescription: String { name }
 
+  /// The fixtures, or a folder of further cases of the same shape that the environment names.
   static let folder: String = {
+    if let folder = FileSystem.environment("ESPALIER_NETWORK_CASES") { return folder }
     var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
     parts.removeLast()
     return parts.joined(separator: "/") + "/Fixtures"

@@ -48,8 +48,8 @@ struct ExpertsOperation: Operation {
       for (index, row) in rows.enumerated() {
         (part.floats + index * x.width).update(from: x.floats + row.row * x.width, count: x.width)
       }
-      let g = try run.apply(run.matrix(gate[expert]), to: part)
-      let u = try run.apply(run.matrix(up[expert]), to: part)
+      let inner = try run.apply([run.matrix(gate[expert]), run.matrix(up[expert])], to: part)
+      let (g, u) = (inner[0], inner[1])
       try run.forEachSpan(rows: g.rows, width: g.width) { rows in
         let start = rows.lowerBound * g.width
         es_activate_gate(function, g.floats + start, u.floats + start, g.floats + start, Int64(rows.count * g.width))

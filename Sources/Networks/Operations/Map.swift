@@ -5,11 +5,17 @@ internal import EspalierLinearMaps
 
 /// An affine map: `y = x Wᵀ + b`. For a gradient: x.
 ///
-/// `y = map(x, @module)`: the module's weight, and its bias where the config has one.
+/// `y = map(x, @module)`: the module's weight, and its bias where the config has one. Maps of one input that follow each
+/// other run as one.
 struct MapOperation: Operation {
   static let name = "map"
-  private let weight: MatrixHandle
-  private let bias: VectorHandle?
+
+  private struct Part {
+    let weight: MatrixHandle
+    let bias: VectorHandle?
+  }
+
+  private let parts: [Part]
 
   init(_ binding: inout Binding) throws(Problem) {
     try binding.expect(inputs: 1)
@@ -20,19 +26,25 @@ struct MapOperation: Operation {
     guard inputs == binding.inputWidths[0] else {
       throw binding.problem("takes rows of \(inputs) and gets rows of \(binding.inputWidths[0])")
     }
-    weight = try binding.matrix()
-    bias = try binding.optionalVector("bias", count: outputs)
+    let weight = try binding.matrix()
+    parts = [Part(weight: weight, bias: try binding.optionalVector("bias", count: outputs))]
     binding.outputWidths = [outputs]
   }
 
+  private init(parts: [Part]) { self.parts = parts }
+
+  /// This map and then another of the same input, as one operation with the outputs of both.
+  func joined(with other: MapOperation) -> MapOperation { MapOperation(parts: parts + other.parts) }
+
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
-    let y = try run.apply(run.matrix(weight), to: inputs[0])
-    if let bias = run.vector(bias) {
+    let outputs = try run.apply(parts.map { run.matrix($0.weight) }, to: inputs[0])
+    for (part, y) in zip(parts, outputs) {
+      guard let bias = run.vector(part.bias) else { continue }
       try run.forEachSpan(rows: y.rows, width: y.width) { rows in
         let start = y.floats + rows.lowerBound * y.width
         es_add_to_rows(start, bias, start, Int64(rows.count), Int64(y.width))
       }
     }
-    return [y]
+    return outputs
   }
 }
