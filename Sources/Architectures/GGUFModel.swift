@@ -26,12 +26,20 @@ extension GGUFCheckpoint {
         self.init(files, at: path, config: nil, parameters: stored.map(Parameter.init), warnings: [warning])
         return
       }
-      var naming = try GGUFNaming(family: family, families: families, metadata: view.json, tensors: stored)
-      try naming.run(on: stored)
+      let named = try Self.named(stored, view, family: family, families: families)
       self.init(
-        files, at: path, config: naming.config, parameters: naming.parameters,
-        warnings: naming.warnings.map { $0.at(file: files.paths.first) })
+        files, at: path, config: named.config, parameters: named.parameters,
+        warnings: named.warnings.map { $0.at(file: files.paths.first) })
     } catch { throw Problems([error.at(file: files.paths.first)]) }
+  }
+
+  /// The tensors and metadata of a file as those of a family.
+  static func named(
+    _ tensors: [StoredTensor], _ view: GGUFMetadataView, family: Architecture, families: [Architecture]
+  ) throws(Problem) -> (config: JSON, parameters: [Parameter], warnings: [Problem]) {
+    var naming = try GGUFNaming(family: family, families: families, metadata: view.json, tensors: tensors)
+    try naming.run(on: tensors)
+    return (naming.config, naming.parameters, naming.warnings)
   }
 }
 

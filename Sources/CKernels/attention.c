@@ -5,69 +5,119 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-enum { lanes = 16, page = ES_ATTENTION_PAGE, parts = page / lanes };
+enum { lanes = 16, page = ES_ATTENTION_PAGE, parts = page / lanes, together = ES_ATTENTION_TOGETHER };
 typedef float floats __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
+#define UNROLL _Pragma("clang loop unroll(full)")
 
-/// scores[j] = scale * (query . key j), the products added in the order of the entries.
-ES_INLINE void scores_of(const struct es_attention *attention, const float *query, const float *keys, float *scores) {
-  floats sums[parts] = {{0}};
+/// scores[q][j] = scale * (query q . key j), the products added in the order of the entries.
+ES_INLINE void scores_of(const struct es_attention *attention, const int count, struct es_attention_query *queries,
+                         const float *keys, float scores[together][page]) {
+  floats sums[together][parts];
+  UNROLL for (int q = 0; q < count; q++)
+    UNROLL for (int part = 0; part < parts; part++) sums[q][part] = (floats){0};
   for (int64_t i = 0; i < attention->key_width; i++) {
-    const floats q = (floats){0} + query[i];
-    for (int part = 0; part < parts; part++)
-      sums[part] = __builtin_elementwise_fma(q, *(const floats *)(keys + i * page + part * lanes), sums[part]);
+    floats key[parts];
+    UNROLL for (int part = 0; part < parts; part++) key[part] = *(const floats *)(keys + i * page + part * lanes);
+    UNROLL for (int q = 0; q < count; q++) {
+      const floats entry = (floats){0} + queries[q].query[i];
+      UNROLL for (int part = 0; part < parts; part++)
+        sums[q][part] = __builtin_elementwise_fma(entry, key[part], sums[q][part]);
+    }
   }
-  for (int part = 0; part < parts; part++) *(floats *)(scores + part * lanes) = attention->scale * sums[part];
+  UNROLL for (int q = 0; q < count; q++)
+    UNROLL for (int part = 0; part < parts; part++)
+      *(floats *)(scores[q] + part * lanes) = attention->scale * sums[q][part];
 }
 
-/// out[i] = factor * out[i] + sum over keys of weight * value, the keys in their order, for `blocks` * lanes entries.
-ES_INLINE void mix(const float *weights, const float *values, int64_t width, int64_t first, int64_t last, float factor,
-                   float *out, const int blocks) {
-  floats sums[4];
-  for (int b = 0; b < blocks; b++) sums[b] = factor * *(const floats *)(out + b * lanes);
-  for (int64_t j = first; j < last; j++) {
-    const floats weight = (floats){0} + weights[j];
-    for (int b = 0; b < blocks; b++)
-      sums[b] = __builtin_elementwise_fma(weight, *(const floats *)(values + j * width + b * lanes), sums[b]);
-  }
-  for (int b = 0; b < blocks; b++) *(floats *)(out + b * lanes) = sums[b];
-}
-
-ES_CLONES void es_attention_page(const struct es_attention *attention, const float *query, const float *keys,
-                                 const float *values, const float *bias, int64_t first, int64_t last, float *maximum,
-                                 float *sum, float *out) {
-  float scores[page];
-  scores_of(attention, query, keys, scores);
+/// Turns the scores of one query into weights e^(score - maximum), 0 outside what it sees, and takes them into account in
+/// its maximum and sum. Returns what the earlier sums have to be multiplied by.
+ES_INLINE float weights_of(const struct es_attention *attention, struct es_attention_query *query, float *scores) {
   if (attention->softcap > 0.0f)
-    for (int j = 0; j < page; j++)
-      scores[j] = attention->softcap * elementary_tanh(scores[j] / attention->softcap);
-  if (bias)
-    for (int j = 0; j < page; j++) scores[j] += bias[j];
+    for (int j = 0; j < page; j++) scores[j] = attention->softcap * elementary_tanh(scores[j] / attention->softcap);
+  if (query->bias)
+    for (int j = 0; j < page; j++) scores[j] += query->bias[j];
 
-  float peak = *maximum;
-  for (int64_t j = first; j < last; j++) peak = scores[j] > peak ? scores[j] : peak;
+  float peak = query->maximum;
+  for (int64_t j = query->first; j < query->last; j++) peak = scores[j] > peak ? scores[j] : peak;
   // Nothing but -infinity was seen so far.
   const float reference = peak == -INFINITY ? 0.0f : peak;
+  const int first = (int)query->first, last = (int)query->last;
   for (int j = 0; j < page; j++) {
     const float weight = elementary_exp(scores[j] - reference);
     scores[j] = j >= first && j < last ? weight : 0.0f;
   }
   floats sums = {0};
-  for (int part = 0; part < parts; part++) sums += *(const floats *)(scores + part * lanes);
+  UNROLL for (int part = 0; part < parts; part++) sums += *(const floats *)(scores + part * lanes);
   for (int width = lanes / 2; width > 0; width /= 2)
     for (int j = 0; j < width; j++) sums[j] += sums[j + width];
 
-  const float factor = elementary_exp(*maximum - reference);
-  *sum = *sum * factor + sums[0];
-  *maximum = peak;
+  const float factor = elementary_exp(query->maximum - reference);
+  query->sum = query->sum * factor + sums[0];
+  query->maximum = peak;
+  return factor;
+}
+
+/// sums[q] += weight * value for keys [first, last), in their order, `blocks` * lanes entries from `values` on.
+ES_INLINE void mix(const int count, const int blocks, floats sums[together][2], float weights[together][page],
+                   const float *values, int64_t width, int64_t first, int64_t last) {
+  for (int64_t j = first; j < last; j++) {
+    floats value[2];
+    UNROLL for (int b = 0; b < blocks; b++) value[b] = *(const floats *)(values + j * width + b * lanes);
+    UNROLL for (int q = 0; q < count; q++) {
+      const floats weight = (floats){0} + weights[q][j];
+      UNROLL for (int b = 0; b < blocks; b++)
+        sums[q][b] = __builtin_elementwise_fma(weight, value[b], sums[q][b]);
+    }
+  }
+}
+
+/// out = factor * out + the mix of the values, for entries [i, i + blocks * lanes) of all queries. Keys that all see go
+/// together; what lies outside a query's range must not touch it, not even with weight 0.
+ES_INLINE void mix_all(const int count, const int blocks, struct es_attention_query *queries, const float *factors,
+                       float weights[together][page], const float *values, int64_t width, int64_t i) {
+  int64_t first = queries[0].first, last = queries[0].last;
+  for (int q = 1; q < count; q++) {
+    first = queries[q].first > first ? queries[q].first : first;
+    last = queries[q].last < last ? queries[q].last : last;
+  }
+  if (last < first) last = first;
+  floats sums[together][2];
+  UNROLL for (int q = 0; q < count; q++)
+    UNROLL for (int b = 0; b < blocks; b++)
+      sums[q][b] = factors[q] * *(const floats *)(queries[q].out + i + b * lanes);
+  for (int q = 0; q < count; q++)
+    mix(1, blocks, sums + q, weights + q, values + i, width, queries[q].first, first < queries[q].last ? first : queries[q].last);
+  mix(count, blocks, sums, weights, values + i, width, first, last);
+  for (int q = 0; q < count; q++)
+    mix(1, blocks, sums + q, weights + q, values + i, width, last > queries[q].first ? last : queries[q].first, queries[q].last);
+  UNROLL for (int q = 0; q < count; q++)
+    UNROLL for (int b = 0; b < blocks; b++) *(floats *)(queries[q].out + i + b * lanes) = sums[q][b];
+}
+
+ES_INLINE void attend(const struct es_attention *attention, const int count, struct es_attention_query *queries,
+                      const float *keys, const float *values) {
+  float scores[together][page], factors[together];
+  scores_of(attention, count, queries, keys, scores);
+  for (int q = 0; q < count; q++) factors[q] = weights_of(attention, queries + q, scores[q]);
   const int64_t width = attention->value_width;
   int64_t i = 0;
-  for (; i + 4 * lanes <= width; i += 4 * lanes) mix(scores, values + i, width, first, last, factor, out + i, 4);
-  for (; i + lanes <= width; i += lanes) mix(scores, values + i, width, first, last, factor, out + i, 1);
-  for (; i < width; i++) {
-    float total = factor * out[i];
-    for (int64_t j = first; j < last; j++) total = __builtin_fmaf(scores[j], values[j * width + i], total);
-    out[i] = total;
-  }
+  for (; i + 2 * lanes <= width; i += 2 * lanes) mix_all(count, 2, queries, factors, scores, values, width, i);
+  for (; i + lanes <= width; i += lanes) mix_all(count, 1, queries, factors, scores, values, width, i);
+  for (; i < width; i++)
+    for (int q = 0; q < count; q++) {
+      float total = factors[q] * queries[q].out[i];
+      for (int64_t j = queries[q].first; j < queries[q].last; j++)
+        total = __builtin_fmaf(scores[q][j], values[j * width + i], total);
+      queries[q].out[i] = total;
+    }
+}
+
+ES_CLONES void es_attention_page(const struct es_attention *attention, int64_t count,
+                                 struct es_attention_query *queries, const float *keys, const float *values) {
+  int64_t q = 0;
+  for (; q + 4 <= count; q += 4) attend(attention, 4, queries + q, keys, values);
+  for (; q + 2 <= count; q += 2) attend(attention, 2, queries + q, keys, values);
+  for (; q < count; q++) attend(attention, 1, queries + q, keys, values);
 }
 
 void es_attention_bias(const float *table, int32_t limit, const int32_t *positions, int64_t n, int32_t position,

@@ -96,9 +96,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
     let names = try FileSystem.list(folder)
     let files = names.filter { $0.hasSuffix(".safetensors") }
     guard files.isEmpty else { return files.map { "\(folder)/\($0)" } }
-    let foreign = names.first {
-      $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") || $0.hasSuffix(".gguf")
-    }
+    let foreign = names.first { $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") }
     throw Problem(
       .checkpointFormat,
       foreign.map { "the folder has no safetensors; \($0) is not a format this version reads" }

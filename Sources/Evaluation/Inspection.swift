@@ -1,6 +1,7 @@
 public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// What a checkpoint holds: the verb `inspect`.
@@ -16,7 +17,16 @@ public struct Inspection: Sendable {
     public var spectrum: Result<Spectrum, Problem>?
 
     /// Bytes of the parameter as the model stores it.
-    public var byteCount: Int { parameter.elementCount * parameter.elementType.byteWidth }
+    public var byteCount: Int {
+      guard parameter.isQuantized else { return parameter.elementCount * parameter.elementType.byteWidth }
+      return parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount }
+    }
+
+    /// The type the model stores it in: an element type, or a type of quantized blocks by its name in GGUF files.
+    public var typeName: String {
+      guard parameter.isQuantized else { return parameter.elementType.rawValue }
+      return parameter.storedFormat?.name ?? "mixed"
+    }
   }
 
   /// Some of the tensors taken together.
@@ -67,12 +77,12 @@ public struct Inspection: Sendable {
 
   // MARK: - Groups
 
-  /// By element type, in the order of ``ElementType``.
+  /// By stored type, element types first, in the order of ``ElementType``; quantized ones by name.
   public var types: [Group] {
-    ElementType.allCases.compactMap { type in
-      let tensors = tensors.filter { $0.parameter.elementType == type }
-      return tensors.isEmpty ? nil : Group(type.rawValue, tensors)
-    }
+    let order = ElementType.allCases.map(\.rawValue)
+    func place(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
+    return grouped(tensors, by: { $0.typeName }).map { Group($0.key, $0.elements) }
+      .sorted { (place($0.name), $0.name) < (place($1.name), $1.name) }
   }
 
   /// By role, those with the most parameters first; tensors that no description names are `unknown`.

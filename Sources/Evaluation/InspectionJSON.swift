@@ -33,7 +33,7 @@ extension Inspection.Tensor {
       [
         ("name", .string(parameter.name)),
         ("shape", .array(parameter.shape.map { .number($0) })),
-        ("type", .string(parameter.elementType.rawValue)),
+        ("type", .string(typeName)),
         ("byte_count", .number(byteCount)),
       ] + place.members + (statistics?.members ?? []) + (spectrum.map { [("spectrum", $0.json)] } ?? []))
   }

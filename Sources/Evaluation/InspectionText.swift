@@ -47,7 +47,7 @@ extension Inspection {
     var table = TextTable()
     table.add("tensor", align: .left, tensors.map(\.parameter.name))
     table.add("shape", tensors.map { Figures.shape($0.parameter.shape) })
-    table.add("type", align: .left, tensors.map(\.parameter.elementType.rawValue))
+    table.add("type", align: .left, tensors.map(\.typeName))
     table.add("bytes", tensors.map { ByteCount.text($0.byteCount) })
     table.add("role", align: .left, tensors.map(\.place.roleName))
     table.addStatistics(tensors.map(\.statistics))

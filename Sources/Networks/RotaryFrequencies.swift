@@ -4,7 +4,8 @@ internal import EspalierBasics
 /// The angles by which rotary embedding turns pairs of entries, a step of position (Su et al. 2021), and what published
 /// models do to them so as to reach further than they were trained.
 ///
-/// Entry i of `pairs` turns by `theta^(-i / pairs)` radians a position before scaling.
+/// Entry i of the pairs turns by `theta^(-2 i / width)` radians a position before scaling. An odd width is rotated with
+/// the entry after it.
 struct RotaryFrequencies: Sendable, Hashable {
   enum Scaling: Sendable, Hashable {
     case none
@@ -22,10 +23,13 @@ struct RotaryFrequencies: Sendable, Hashable {
   }
 
   let theta: Double
-  let pairs: Int
+  /// The entries of a head that are rotated, by the config.
+  let width: Int
   let scaling: Scaling
   /// Cosine and sine are multiplied by it (YaRN and LongRoPE).
   let amplitude: Double
+
+  var pairs: Int { (width + 1) / 2 }
 
   /// Sequences of one regime share their frequencies. A sequence that grows into another regime has to be computed
   /// anew, since its keys were turned by other angles.
@@ -39,7 +43,7 @@ struct RotaryFrequencies: Sendable, Hashable {
 
   /// Radians a position, for a sequence that reaches `length` positions.
   func radians(length: Int) -> [Double] {
-    let width = Double(2 * pairs)
+    let width = Double(width)
     func plain(_ base: Double) -> [Double] {
       (0..<pairs).map { FloatingPoint64.power(base, -Double(2 * $0) / width) }
     }
@@ -84,10 +88,8 @@ extension RotaryFrequencies {
   ///   not known.
   init(config: JSON, width: Int, theta: Double, entry: String?, alias: [String: String] = [:]) throws(Problem) {
     let reader = RotaryReader(config, entry: entry)
-    guard width > 0, width % 2 == 0 else {
-      throw Problem(.architectureConfig, "rotary embedding of \(width) entries, which do not make pairs")
-    }
-    pairs = width / 2
+    guard width > 0 else { throw Problem(.architectureConfig, "rotary embedding of \(width) entries") }
+    self.width = width
     self.theta = try reader.number("rope_theta") ?? theta
     let written = reader["rope_type"]?.string ?? reader["type"]?.string ?? "default"
     let type = alias[written] ?? written
@@ -103,7 +105,7 @@ extension RotaryFrequencies {
         factor: try reader.required("factor"), low: try reader.required("low_freq_factor"),
         high: try reader.required("high_freq_factor"), trained: Double(try reader.trained()))
     case "yarn": (scaling, amplitude) = try reader.yarn(theta: self.theta, width: width)
-    case "longrope", "su": (scaling, amplitude) = try reader.longrope(pairs: pairs)
+    case "longrope", "su": (scaling, amplitude) = try reader.longrope(pairs: (width + 1) / 2)
     default:
       throw Problem(
         .architectureUnsupported, "the config asks for rotary scaling of type `\(written)`, which is not known",

@@ -27,6 +27,9 @@ public struct MergeOptions: Sendable {
 
 /// Everything about a merge that is known before a weight is read.
 public struct MergePlan: Sendable {
+  /// What the output is made by.
+  public enum Verb: String, Sendable { case merge, convert }
+
   public struct Model: Sendable {
     public var reference: ModelReference
     public var checkpoint: any Checkpoint
@@ -34,6 +37,7 @@ public struct MergePlan: Sendable {
     public var family: String?
   }
 
+  public var verb = Verb.merge
   public var recipe: Recipe
   /// The recipe as it was written.
   public var text: String

@@ -438,7 +438,7 @@ struct MergePlanner {
       return
     }
     if entries[0].tensor.isUnknown { unknownOutputs.append(name) }
-    let common = Self.commonType(inputs.map(\.parameter.elementType))
+    let common = Self.commonType(of: inputs.map(\.parameter))
     guard let common else {
       complain(
         .mergeInputs,
@@ -476,8 +476,11 @@ struct MergePlanner {
     return peers
   }
 
-  /// The type that holds all of the inputs: their own if they share it, else float32 or float64.
-  private static func commonType(_ types: [ElementType]) -> ElementType? {
+  /// The type that holds all of the inputs: their own if they share it, else float32 or float64. Quantized inputs, which
+  /// have no type of their own, follow the others.
+  private static func commonType(of parameters: [Parameter]) -> ElementType? {
+    let own = parameters.filter { !$0.isQuantized }
+    let types = (own.isEmpty ? parameters : own).map(\.elementType)
     guard let first = types.first else { return nil }
     if types.allSatisfy({ $0 == first }) { return first }
     guard types.allSatisfy(\.isFloat) else { return nil }

@@ -88,7 +88,7 @@ extension MergePlan {
         var found = reference
         if let path = references[reference.path] { found.path = path }
         problems.all += try OutputOverlap.problems(writing: output, reading: found, locator: locator)
-        let checkpoint = try locator.open(found)
+        let checkpoint = try locator.open(found, families: families)
         do throws(Problem) {
           opened.append(
             .init(

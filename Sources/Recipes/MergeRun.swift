@@ -6,6 +6,7 @@ internal import EspalierMerging
 /// Carries a plan out.
 public struct MergeRun: Sendable {
   public struct Report: Sendable {
+    public var verb: MergePlan.Verb
     public var output: String
     public var tensors: Int
     /// Tensors taken over from an earlier, unfinished run.
@@ -28,7 +29,7 @@ public struct MergeRun: Sendable {
     let start = Machine.monotonicSeconds
     let output = try OutputFolder(
       at: plan.options.output, layout: plan.layout, fingerprint: try fingerprint(plan), policy: plan.options.policy)
-    listener.receive(.began(stage: "merge", totalBytes: plan.movedBytes))
+    listener.receive(.began(stage: plan.verb.rawValue, totalBytes: plan.movedBytes))
     let runner = JobRunner(
       threads: plan.options.threads, memory: plan.options.memory, allowsNonFinite: plan.options.allowsNonFinite,
       listener: listener)
@@ -42,9 +43,10 @@ public struct MergeRun: Sendable {
       adding: small + [(Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8))],
       keepingJournal: keepingJournal)
     let seconds = Machine.monotonicSeconds - start
-    listener.receive(.ended(stage: "merge", seconds: seconds))
+    listener.receive(.ended(stage: plan.verb.rawValue, seconds: seconds))
     return Report(
-      output: plan.options.output, tensors: plan.jobs.count, kept: kept, bytesWritten: plan.layout.byteCount,
+      verb: plan.verb, output: plan.options.output, tensors: plan.jobs.count, kept: kept,
+      bytesWritten: plan.layout.byteCount,
       bytesMoved: plan.movedBytes, seconds: seconds, predictedPeakBytes: plan.memory.predictedPeak,
       peakBytes: Machine.peakResidentBytes, threads: plan.memory.threads)
   }
@@ -66,8 +68,10 @@ public struct MergeRun: Sendable {
     if let index = plan.layout.index {
       files.append(("model.safetensors.index.json", Array((index.text(pretty: true) + "\n").utf8)))
     }
-    files.append(("mergekit_config.yml", Array(plan.text.utf8)))
-    files.append(("README.md", Array(ModelCard.text(plan).utf8)))
+    if plan.verb == .merge {
+      files.append(("mergekit_config.yml", Array(plan.text.utf8)))
+      files.append(("README.md", Array(ModelCard.text(plan).utf8)))
+    }
     return files
   }
 
@@ -131,7 +135,7 @@ public struct MergeRun: Sendable {
       guard before?["size"] == .number(identity.size), before?["modified"] == .number(identity.modifiedNanoseconds)
       else {
         throw Problem(
-          .inputChanged, "the input was changed while it was being merged",
+          .inputChanged, "the input was changed while it was being read",
           remedy: "Start over with --force when the input is complete.", file: path)
       }
     }
@@ -139,7 +143,8 @@ public struct MergeRun: Sendable {
 
   private static func provenance(_ plan: MergePlan) -> [(String, JSON)] {
     [
-      ("verb", "merge"), ("version", .string(version)), ("seed", .string(String(plan.options.seed))),
+      ("verb", .string(plan.verb.rawValue)), ("version", .string(version)),
+      ("seed", .string(String(plan.options.seed))),
       ("recipe", .string(plan.text)),
       (
         "models",

@@ -1,3 +1,4 @@
+public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
 
@@ -45,11 +46,15 @@ public struct ModelLocator: Sendable {
   }
 
   /// Opens a model with its adapter.
-  public func open(_ reference: ModelReference) throws(Problems) -> any Checkpoint {
+  ///
+  /// - Parameter families: the descriptions by which a GGUF file is understood.
+  public func open(
+    _ reference: ModelReference, families: [Architecture] = Architecture.builtIn()
+  ) throws(Problems) -> any Checkpoint {
     let line = reference.line
     let (path, adapter) = try paths(of: reference)
     do throws(Problems) {
-      let base = try SafetensorsCheckpoint(at: path)
+      let base = try Architecture.openCheckpoint(at: path, families: families)
       guard let adapter else { return base }
       return try AdaptedCheckpoint(base: base, adapterAt: adapter)
     } catch { throw Problems(error.all.map { $0.at(recipeLine: line > 0 ? line : nil) }) }

@@ -7,7 +7,7 @@ internal import EspalierNumerics
 /// What a plan looks like to a person and to a program.
 enum PlanText {
   static func text(_ plan: MergePlan, later: [Recipe]) -> String {
-    var lines = ["method    \(plan.recipe.method)"]
+    var lines = plan.verb == .merge ? ["method    \(plan.recipe.method)"] : ["verb      \(plan.verb.rawValue)"]
     for (index, model) in plan.models.enumerated() {
       let base = model.reference.key == plan.recipe.base?.key ? " (base)" : ""
       let bytes = model.checkpoint.parameters.reduce(0) { $0 + $1.elementCount * $1.elementType.byteWidth }
@@ -102,7 +102,8 @@ public struct MergeReport: Sendable {
 
   public var json: JSON {
     .object([
-      ("event", "merged"), ("output", .string(figures.output)), ("tensors", .number(figures.tensors)),
+      ("event", figures.verb == .merge ? "merged" : "converted"), ("output", .string(figures.output)),
+      ("tensors", .number(figures.tensors)),
       ("kept", .number(figures.kept)), ("bytes_written", .number(figures.bytesWritten)),
       ("bytes_moved", .number(figures.bytesMoved)), ("seconds", .number(figures.seconds)),
       ("peak_bytes", figures.peakBytes.map { .number($0) } ?? .null),

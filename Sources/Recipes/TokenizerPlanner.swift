@@ -114,6 +114,16 @@ enum TokenizerPlanner {
       }
       planned?.files = files
     }
+    let donor = models.indices.contains(base ?? 0) ? models[base ?? 0] : nil
+    if let gguf = donor?.checkpoint as? GGUFCheckpoint, gguf.metadata.text("tokenizer.ggml.model") != nil,
+      planned?.files.isEmpty ?? true
+    {
+      problems.add(
+        Problem(
+          .tokenizerNotWritten, "the tokenizer inside the GGUF file is not carried to the output, which has none",
+          remedy: "Copy tokenizer.json and its companions from the model's folder.", file: gguf.weightFiles.first,
+          severity: .warning))
+    }
     return planned
   }
 
@@ -124,9 +134,16 @@ enum TokenizerPlanner {
       do throws(Problem) {
         let rows = model.structure.tensors.first { $0.vocabularyDimension == 0 }?.parameter.shape.first
         return try TokenizedModel(
-          name: model.reference.key, files: try files(in: model.checkpoint.folder), embeddingRows: rows)
+          name: model.reference.key, files: try files(of: model.checkpoint), embeddingRows: rows)
       } catch { throw error.at(file: model.checkpoint.folder) }
     }
+  }
+
+  /// Files of the folder, and what lies inside the weights of a model without them.
+  private static func files(of checkpoint: any Checkpoint) throws(Problem) -> TokenizerFiles {
+    var contents = try files(in: checkpoint.folder).contents
+    contents.merge(checkpoint.embeddedFiles) { own, _ in own }
+    return try TokenizerFiles(files: contents)
   }
 
   private static func files(in folder: String?) throws(Problem) -> TokenizerFiles {
@@ -165,4 +182,8 @@ enum TokenizerPlanner {
     }
     return TokenizerOptions(source: source, rules: rules, padToMultipleOf: setting.padToMultipleOf)
   }
+}
+
+extension Problem.Code {
+  static let tokenizerNotWritten = Problem.Code("tokenizer.not-written")
 }

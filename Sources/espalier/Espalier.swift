@@ -11,13 +11,14 @@ struct Espalier: ParsableCommand {
       EXAMPLES
         espalier merge recipe.yml -o out         merge models as a recipe says
         espalier merge recipe.yml -o out --plan  say what would be done, touch nothing
+        espalier convert model.gguf -o model     write a model as a safetensors folder
         espalier inspect out                     what is in a model
         espalier diff base fine-tune             what a fine-tune touched
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
       """,
     version: EspalierVersion.text,
-    subcommands: [Merge.self, Inspect.self, Diff.self, Verify.self, Methods.self])
+    subcommands: [Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Methods.self])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe.
   static func main() {

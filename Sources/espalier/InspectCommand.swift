@@ -19,7 +19,7 @@ struct Inspect: ParsableCommand {
         espalier inspect base+adapter --spectra --json
       """)
 
-  @Argument(help: "A model: a folder, a safetensors file, or model+adapter.", completion: .directory)
+  @Argument(help: "A model: a folder, a safetensors or GGUF file, or model+adapter.", completion: .directory)
   var model: String
 
   @Option(help: "How much to print: summary, layers or tensors.")
@@ -110,7 +110,8 @@ struct ModelLookup: ParsableArguments {
   var architecture: [String] = []
 
   func open(_ name: String) throws(Problems) -> any Checkpoint {
-    try ModelLocator(recipeFolder: ".", models: models).open(ModelReference(parsing: name, line: 0))
+    try ModelLocator(recipeFolder: ".", models: models).open(
+      ModelReference(parsing: name, line: 0), families: families())
   }
 
   func families() throws(Problems) -> [Architecture] { try Architecture.families(with: architecture) }

@@ -80,7 +80,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["pytorch_model.bin", "model.gguf", "consolidated.pth"])
+  @Test(arguments: ["pytorch_model.bin", "model.pt", "consolidated.pth"])
   func otherFormatsAreNamed(_ file: String) throws {
     try Fixtures.withTemporaryFolder { folder in
       try FileSystem.write([0], to: "\(folder)/\(file)")

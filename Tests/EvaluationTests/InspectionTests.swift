@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierCheckpoints
+import EspalierLinearMaps
 import EspalierNumerics
 import Testing
 
@@ -52,6 +53,19 @@ import Testing
       // What the description does not name joins the layer whose tensors have the same beginning.
       #expect(inspection.layers[2].tensorCount == 3)
       #expect(inspection.tensors.allSatisfy { $0.statistics == nil && $0.spectrum == nil })
+    }
+  }
+
+  @Test func quantizedTensorsShowTheTypeTheyAreStoredIn() throws {
+    try withTemporaryFolder { folder in
+      var parameters = try model([zeros("a", [2, 256]), zeros("b", [4], .f32)], in: folder).parameters
+      let stored = StoredTensor(
+        name: "a", format: .blocks(.q4_K), shape: [2, 256], file: "f", offset: 0, byteCount: 288)
+      parameters[0] = Parameter(stored)
+      let inspection = Inspection(of: GivenCheckpoint(parameters: parameters))
+      #expect(inspection.types.map(\.name) == ["f32", "Q4_K"] && inspection.types.map(\.byteCount) == [16, 288])
+      #expect(inspection.text(detail: .tensors).contains("Q4_K"))
+      #expect(inspection.json["tensors"]?[0]?["type"] == "Q4_K" && inspection.byteCount == 304)
     }
   }
 

@@ -85,3 +85,13 @@ final class ProgressSum: ProgressListener {
 
   var heard: (total: Int, advanced: Int, ended: Int) { sums.withLock { $0 } }
 }
+
+/// Parameters that a test puts together.
+struct GivenCheckpoint: Checkpoint {
+  var location = "given"
+  var config: JSON?
+  var parameters: [Parameter]
+  var folder: String?
+  var weightFiles: [String] = []
+  var warnings: [Problem] = []
+}

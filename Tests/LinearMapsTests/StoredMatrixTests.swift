@@ -60,7 +60,7 @@ import Testing
 
   @Test func whatDoesNotFitIsRefused() throws {
     let buffer = try AlignedBuffer(byteCount: 100)
-    #expect(throws: Problem(.matrixFormat, "i32 is not a type of weights")) {
+    #expect(throws: Problem(.matrixFormat, "I32 is not a type of weights")) {
       try StoredMatrix(buffer, format: .elements(.i32), rows: 1, columns: 1)
     }
     #expect(throws: Problem(.matrixShape, "byte 101 is not in a buffer of 100 bytes")) {

@@ -66,13 +66,24 @@ struct es_attention {
   float scale, softcap;
 };
 
-/// Takes one page into account for one query: `maximum`, `sum` and `out` (value_width) begin as -infinity, 0 and 0.
-///
-/// `keys` is transposed, key_width rows of ES_ATTENTION_PAGE; `values` has a row a key. Seen are keys [first, last)
-/// of the page; what lies outside has no influence. `bias`, ES_ATTENTION_PAGE values or NULL, is added to the scores.
-void es_attention_page(const struct es_attention *attention, const float *query, const float *keys,
-                       const float *values, const float *bias, int64_t first, int64_t last, float *maximum, float *sum,
-                       float *out);
+/// Queries that share the work of reading a page.
+#define ES_ATTENTION_TOGETHER 4
+
+/// One query on its way over the pages: `maximum`, `sum` and `out` (value_width) begin as -infinity, 0 and 0.
+struct es_attention_query {
+  const float *query;
+  /// ES_ATTENTION_PAGE values that are added to the scores of the page, or NULL.
+  const float *bias;
+  float *out;
+  /// The keys of the page that it sees, at least one; what lies outside has no influence.
+  int64_t first, last;
+  float maximum, sum;
+};
+
+/// Takes one page into account for `count` queries. `keys` is transposed, key_width rows of ES_ATTENTION_PAGE; `values`
+/// has a row a key. A query's result does not depend on the others.
+void es_attention_page(const struct es_attention *attention, int64_t count, struct es_attention_query *queries,
+                       const float *keys, const float *values);
 
 /// bias[j] = table[limit + distance], with distance = positions[j] - position held within -limit ... limit.
 void es_attention_bias(const float *table, int32_t limit, const int32_t *positions, int64_t n, int32_t position,

@@ -9,6 +9,11 @@ public struct GGUFFiles: Sendable {
   public let paths: [String]
   public let headers: [GGUFHeader]
 
+  init(paths: [String], headers: [GGUFHeader]) {
+    self.paths = paths
+    self.headers = headers
+  }
+
   /// Metadata of the whole model.
   public var metadata: GGUFMetadata { headers.first?.metadata ?? GGUFMetadata() }
 

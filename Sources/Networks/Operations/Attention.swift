@@ -117,56 +117,64 @@ struct AttentionOperation: SequenceOperation {
     _ q: Activation, _ y: Activation, _ tile: Tile, head: Int, to pages: KeyValuePages, bias: Activation?
   ) {
     let shared = heads / groups
-    var ranges: [Range<Int>] = []
-    for row in tile.rows { ranges.append(visible(from: q.segments.positions[row], in: pages)) }
-    var maxima = [Float](repeating: -.infinity, count: tile.rows.count * shared)
-    var sums = [Float](repeating: 0, count: maxima.count)
-    var biases = [Float](repeating: 0, count: bias == nil ? 0 : KeyValuePages.length)
+    let ranges = tile.rows.map { visible(from: q.segments.positions[$0], in: pages) }
+    var biases = [Float](repeating: 0, count: bias == nil ? 0 : tile.rows.count * shared * KeyValuePages.length)
+    var queries: [es_attention_query] = []
+    queries.reserveCapacity(tile.rows.count * shared)
     for row in tile.rows {
-      (y.floats + row * y.width + head * shared * valueWidth).update(repeating: 0, count: shared * valueWidth)
+      for inner in head * shared..<(head + 1) * shared {
+        let out = y.floats + row * y.width + inner * valueWidth
+        out.update(repeating: 0, count: valueWidth)
+        queries.append(
+          es_attention_query(
+            query: q.floats + row * q.width + inner * keyWidth, bias: nil, out: out, first: 0, last: 0,
+            maximum: -.infinity, sum: 0))
+      }
     }
     let first = (ranges.map(\.lowerBound).min() ?? 0) / KeyValuePages.length
-    let end = (ranges.map(\.upperBound).max() ?? 0) + KeyValuePages.length - 1
-    withUnsafePointer(to: kernel) { kernel in
-      for page in first..<max(first, end / KeyValuePages.length) {
-        let (keys, values) = (pages.keys(page: page, head: head), pages.values(page: page, head: head))
-        let start = page * KeyValuePages.length
-        for (index, row) in tile.rows.enumerated() {
-          let from = max(0, ranges[index].lowerBound - start)
-          let to = min(KeyValuePages.length, ranges[index].upperBound - start)
-          guard from < to else { continue }
-          for inner in 0..<shared {
-            if let bias {
-              fill(&biases, bias, head: head * shared + inner, from: q.segments.positions[row], pages, start, from..<to)
+    let end = ((ranges.map(\.upperBound).max() ?? 0) + KeyValuePages.length - 1) / KeyValuePages.length
+    queries.withUnsafeMutableBufferPointer { queries in
+      biases.withUnsafeMutableBufferPointer { biases in
+        for page in first..<max(first, end) {
+          let start = page * KeyValuePages.length
+          // Queries stand in the order of their positions: those that see something of a page are neighbours.
+          var seeing = 0..<0
+          for (index, range) in ranges.enumerated() {
+            let keys = max(0, range.lowerBound - start)..<max(0, min(KeyValuePages.length, range.upperBound - start))
+            guard range.lowerBound < start + KeyValuePages.length, !keys.isEmpty else { continue }
+            seeing = (seeing.isEmpty ? index : seeing.lowerBound)..<index + 1
+            for inner in 0..<shared {
+              let place = index * shared + inner
+              (queries[place].first, queries[place].last) = (Int64(keys.lowerBound), Int64(keys.upperBound))
+              guard let bias, let own = biases.baseAddress.map({ $0 + place * KeyValuePages.length }) else { continue }
+              fill(
+                own, bias, head: head * shared + inner, from: q.segments.positions[tile.rows.lowerBound + index], pages,
+                start, keys)
+              queries[place].bias = UnsafePointer(own)
             }
+          }
+          guard !seeing.isEmpty, let address = queries.baseAddress else { continue }
+          withUnsafePointer(to: kernel) { kernel in
             es_attention_page(
-              kernel, q.floats + row * q.width + (head * shared + inner) * keyWidth, keys, values,
-              bias == nil ? nil : biases, Int64(from),
-              Int64(to), &maxima[index * shared + inner], &sums[index * shared + inner],
-              y.floats + row * y.width + (head * shared + inner) * valueWidth)
+              kernel, Int64(seeing.count * shared), address + seeing.lowerBound * shared,
+              pages.keys(page: page, head: head), pages.values(page: page, head: head))
           }
         }
       }
     }
-    for (index, row) in tile.rows.enumerated() {
-      for inner in 0..<shared {
-        es_attention_finish(
-          sums[index * shared + inner], y.floats + row * y.width + (head * shared + inner) * valueWidth,
-          Int64(valueWidth))
-      }
-    }
+    for query in queries { es_attention_finish(query.sum, query.out, Int64(valueWidth)) }
   }
 
   /// The biases of the keys that a query at `position` sees in one page; those that are too far away count as the
   /// farthest.
   private func fill(
-    _ biases: inout [Float], _ bias: Activation, head: Int, from position: Int32, _ pages: KeyValuePages, _ start: Int,
-    _ keys: Range<Int>
+    _ biases: UnsafeMutablePointer<Float>, _ bias: Activation, head: Int, from position: Int32,
+    _ pages: KeyValuePages, _ start: Int, _ keys: Range<Int>
   ) {
     let row = bias.floats + head * bias.width
     pages.positions.withUnsafeBufferPointer { positions in
       es_attention_bias(
-        row, Int32(bias.width / 2), positions.baseAddress! + start, Int64(keys.upperBound), position, &biases)
+        row, Int32(bias.width / 2), positions.baseAddress! + start, Int64(keys.upperBound), position, biases)
     }
   }
 

@@ -31,6 +31,7 @@ struct RotaryOperation: Operation {
       entry: statement.has("entry") ? try statement.text("entry") : nil,
       alias: statement.has("yarn") ? ["yarn": try statement.text("yarn")] : [:])
     pairs = frequencies.pairs
+    guard 2 * pairs <= headWidth else { throw binding.problem("turns \(2 * pairs) entries of heads of \(headWidth)") }
     table = binding.frequencies(frequencies)
     isInterleaved = statement.has("interleaved") ? try statement.truth("interleaved") : false
     binding.outputWidths = binding.inputWidths

@@ -5,7 +5,6 @@ public struct TopK: LogitWarper {
   public init(_ count: Int) { self.count = count }
 
   public func warp(_ candidates: inout TokenCandidates, context: [Int32]) {
-    candidates.sort()
-    candidates.keep(first: count)
+    candidates.keepLargest(count)
   }
 }
