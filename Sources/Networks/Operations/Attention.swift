@@ -140,8 +140,9 @@ struct AttentionOperation: SequenceOperation {
           // Queries stand in the order of their positions: those that see something of a page are neighbours.
           var seeing = 0..<0
           for (index, range) in ranges.enumerated() {
-            let keys = max(0, range.lowerBound - start)..<max(0, min(KeyValuePages.length, range.upperBound - start))
-            guard range.lowerBound < start + KeyValuePages.length, !keys.isEmpty else { continue }
+            let (from, to) = (max(0, range.lowerBound - start), min(KeyValuePages.length, range.upperBound - start))
+            guard from < to else { continue }
+            let keys = from..<to
             seeing = (seeing.isEmpty ? index : seeing.lowerBound)..<index + 1
             for inner in 0..<shared {
               let place = index * shared + inner
