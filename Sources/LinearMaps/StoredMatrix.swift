@@ -134,7 +134,11 @@ public struct StoredMatrix: LinearMap {
     return StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
   }
 
-  /// Rows that one tile streams: a microsecond's work or two, enough to be worth handing out, little enough to share
-  /// evenly. Kernels take four at once.
-  var rowsOfStreamingTile: Int { max(1, 32768 / max(1, rowStride) / 4) * 4 }
+  /// Rows that one tile streams. A run of memory takes a microsecond to reach its speed, so tiles are large, but even,
+  /// so that threads end together. Kernels take four rows at once.
+  var rowsOfStreamingTile: Int {
+    let tileBytes = max(1 << 16, min(1 << 20, byteCount / 16))
+    let tiles = max(1, (byteCount + tileBytes / 2) / tileBytes)
+    return max(1, (outputWidth + tiles * 4 - 1) / (tiles * 4)) * 4
+  }
 }
