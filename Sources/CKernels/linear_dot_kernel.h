@@ -2,8 +2,9 @@
 //   KERNEL, TARGET          the kernel's name and its function attributes
 //   ROWS                    rows of the weights whose sums are kept at a time
 //   HALVES(pointer, vector) the 2 halves at each of two places as 4 floats
-//   DOT(codes, x, negated, offset, dot)
-//                           in each lane, the sum over 4 of (codes - offset) x; codes below 64, or offset 128
+//   DOT(codes, x, first, offset, dot)
+//                           in each lane, the sum over 4 of (codes - offset) x, for the 64 columns of x from `first` on;
+//                           codes below 64, or offset 128
 //   LOOK_UP(table, codes)   table[code], for codes below 16
 //   SPREAD_BITS(bits)       bit i of 64 in byte i, as all ones or zero
 
@@ -92,7 +93,7 @@ INLINE void NAME(add_pair)(
   products *= *halves;
   const f32x16 scales = __builtin_shufflevector(products, products, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
   i32x16 dot;
-  DOT(*codes, x->codes + 64 * group, x->negated_sums + 16 * group, offset, dot);
+  DOT(*codes, x, 64 * group, offset, dot);
   *sum = __builtin_elementwise_fma(__builtin_convertvector(dot, f32x16), scales, *sum);
   *minima += products;
 }
@@ -279,7 +280,7 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
     u8x64 codes;                                                                                          \
     i32x16 dot;                                                                                           \
     NAME(name##_codes)(weights + r * stride, g, &codes);                                                  \
-    DOT(codes, x->codes + 64 * g, x->negated_sums + 16 * g, offset, dot);                                 \
+    DOT(codes, x, 64 * g, offset, dot);                                                                   \
     sums[r] =                                                                                             \
         __builtin_elementwise_fma(__builtin_convertvector(dot, f32x16), LANES_##size(scales[r], g), sums[r]); \
   }

@@ -18,10 +18,10 @@ extension Problem.Code {
 ///
 /// In ``NumericMode/fast``, beside the exact sum,
 ///
-///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 8 bits
+///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 16 bits
 ///    in blocks B of 32 that share a scale, and
 ///
-///        |error| <= sum over B of (max over B of |x|) / 254 * sum over B of |W[o, i]|, plus float32 rounding;
+///        |error| <= sum over B of (max over B of |x|) / 32639 * sum over B of |W[o, i]|, plus float32 rounding;
 ///
 ///    the same bits on every processor. A NaN or an infinity in a row of x makes its row of y NaN; one in W stays not
 ///    finite. W is read once, at the speed of memory;
