@@ -11,7 +11,7 @@ enum { columns_of_all = 256, columns_of_block = 32 };
 ptrdiff_t es_linear_codes_count(ptrdiff_t columns) { return (columns + columns_of_all - 1) / columns_of_all; }
 
 /// Codes 32 numbers; their scale.
-ES_INLINE float code_block(const float *x, int8_t *codes) {
+ES_INLINE float code_block(const float *x, int32_t *codes) {
   // Magnitudes are ordered as their bits are, infinity and NaN above all others.
   uint32_t bits[columns_of_block], top = 0;
   memcpy(bits, x, sizeof bits);
@@ -20,14 +20,15 @@ ES_INLINE float code_block(const float *x, int8_t *codes) {
     top = magnitude > top ? magnitude : top;
   }
   const float largest = float_of(top);
-  const bool counts = top < 0x7f800000 && largest >= 0x1p-120f;
-  const float inverse = counts ? 127 / largest : 0;
-  // Added to 1.5 * 2^23, a number is rounded to an integer by the floating-point unit.
+  const bool counts = top < 0x7f800000 && largest >= 0x1p-100f;
+  const float inverse = counts ? 32639 / largest : 0;
   for (int i = 0; i < columns_of_block; i++) {
+    // Added to 1.5 * 2^23, a number is rounded to an integer by the floating-point unit.
     const float rounded = ((counts ? x[i] : 0) * inverse + 0x1.8p23f) - 0x1.8p23f;
-    codes[i] = (int8_t)(int32_t)rounded;
+    const int32_t code = (int32_t)rounded;
+    codes[i] = (code & 255) == 128 ? code + 1 : code;
   }
-  return counts ? largest / 127 : top < 0x7f800000 ? 0 : NAN;
+  return counts ? largest / 32639 : top < 0x7f800000 ? 0 : NAN;
 }
 
 ES_CLONES void es_linear_code(const float *x, ptrdiff_t columns, es_linear_codes *all) {
@@ -40,12 +41,16 @@ ES_CLONES void es_linear_code(const float *x, ptrdiff_t columns, es_linear_codes
       values = padded;
     }
     float scales[8];
+    int32_t codes[columns_of_all], sums[64];
     for (int block = 0; block < 8; block++)
-      scales[block] = code_block(values + block * columns_of_block, all->codes + block * columns_of_block);
-    int32_t sums[64];
+      scales[block] = code_block(values + block * columns_of_block, codes + block * columns_of_block);
+    for (int i = 0; i < columns_of_all; i++) {
+      all->high[i] = (int8_t)((codes[i] + 128) >> 8);
+      all->low[i] = (int8_t)(codes[i] & 255);
+    }
     for (int lane = 0; lane < 64; lane++) {
-      const int8_t *codes = all->codes + 4 * lane;
-      sums[lane] = codes[0] + codes[1] + codes[2] + codes[3];
+      const int32_t *four = codes + 4 * lane;
+      sums[lane] = four[0] + four[1] + four[2] + four[3];
       all->negated_sums[lane] = -sums[lane];
     }
     int32_t halves[16];

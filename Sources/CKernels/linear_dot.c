@@ -80,11 +80,16 @@ static const u8x64 bit_of_byte = {
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,fma,f16c")))
 #define ROWS 4
 #define HALVES(a, b, h) HALVES_F16C(a, b, h)
-#define DOT(c, x, negated, offset, dot) \
+#define DOT(c, x, first, offset, dot) \
   do { \
-    __m512i start_ = (offset) == 0 ? _mm512_setzero_si512() \
-                                   : _mm512_slli_epi32(_mm512_load_si512((negated)), __builtin_ctz((offset) | 256)); \
-    dot = (i32x16)_mm512_dpbusd_epi32(start_, (__m512i)(c), _mm512_load_si512((x))); \
+    const __m512i high_ = \
+        _mm512_dpbusd_epi32(_mm512_setzero_si512(), (__m512i)(c), _mm512_load_si512((x)->high + (first))); \
+    __m512i start_ = _mm512_slli_epi32(high_, 8); \
+    if ((offset) > 0) \
+      start_ = _mm512_add_epi32( \
+          start_, \
+          _mm512_slli_epi32(_mm512_load_si512((x)->negated_sums + (first) / 4), __builtin_ctz((offset) | 256))); \
+    dot = (i32x16)_mm512_dpbusd_epi32(start_, (__m512i)(c), _mm512_load_si512((x)->low + (first))); \
   } while (0)
 #define LOOK_UP(table, c) \
   c = (u8x64)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)(table))), (__m512i)(c))
@@ -107,14 +112,18 @@ static const u8x64 bit_of_byte = {
 #define TARGET __attribute__((target("avx2,avxvnni,fma,f16c")))
 #define ROWS 2
 #define HALVES(a, b, h) HALVES_F16C(a, b, h)
-#define DOT(c, x, negated, offset, dot) \
+#define DOT(c, x, first, offset, dot) \
   do { \
     __m256i codes_[2], sums_[2]; \
     memcpy(codes_, &(c), sizeof codes_); \
     for (int part_ = 0; part_ < 2; part_++) { \
-      __m256i start_ = _mm256_load_si256((const __m256i *)(negated) + part_); \
-      start_ = (offset) == 0 ? _mm256_setzero_si256() : _mm256_slli_epi32(start_, __builtin_ctz((offset) | 256)); \
-      sums_[part_] = _mm256_dpbusd_avx_epi32(start_, codes_[part_], _mm256_load_si256((const __m256i *)(x) + part_)); \
+      const __m256i negated_ = _mm256_load_si256((const __m256i *)((x)->negated_sums + (first) / 4) + part_); \
+      __m256i sum_ = _mm256_dpbusd_avx_epi32( \
+          _mm256_setzero_si256(), codes_[part_], _mm256_load_si256((const __m256i *)((x)->high + (first)) + part_)); \
+      sum_ = _mm256_slli_epi32(sum_, 8); \
+      if ((offset) > 0) sum_ = _mm256_add_epi32(sum_, _mm256_slli_epi32(negated_, __builtin_ctz((offset) | 256))); \
+      sums_[part_] = _mm256_dpbusd_avx_epi32( \
+          sum_, codes_[part_], _mm256_load_si256((const __m256i *)((x)->low + (first)) + part_)); \
     } \
     memcpy(&(dot), sums_, sizeof sums_); \
   } while (0)
@@ -128,22 +137,23 @@ static const u8x64 bit_of_byte = {
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define ROWS 2
 #define HALVES(a, b, h) HALVES_F16C(a, b, h)
-#define DOT(c, x, negated, offset, dot) \
+#define DOT_BYTES(codes, signs, is_signed, x) \
+  _mm256_madd_epi16( \
+      _mm256_maddubs_epi16(codes, (is_signed) ? _mm256_sign_epi8(x, signs) : (x)), _mm256_set1_epi16(1))
+#define DOT(c, x, first, offset, dot) \
   do { \
     __m256i codes_[2], sums_[2]; \
     memcpy(codes_, &(c), sizeof codes_); \
     for (int part_ = 0; part_ < 2; part_++) { \
-      __m256i values_ = _mm256_load_si256((const __m256i *)(x) + part_); \
-      __m256i start_ = _mm256_load_si256((const __m256i *)(negated) + part_); \
-      if ((offset) == 128) { \
-        const __m256i signed_ = _mm256_xor_si256(codes_[part_], _mm256_set1_epi8(-128)); \
-        values_ = _mm256_sign_epi8(values_, signed_); \
-        codes_[part_] = _mm256_abs_epi8(signed_); \
-      } \
-      start_ = (offset) == 0 || (offset) == 128 ? _mm256_setzero_si256() \
-                                                : _mm256_slli_epi32(start_, __builtin_ctz((offset) | 256)); \
-      const __m256i pairs_ = _mm256_maddubs_epi16(codes_[part_], values_); \
-      sums_[part_] = _mm256_add_epi32(start_, _mm256_madd_epi16(pairs_, _mm256_set1_epi16(1))); \
+      const __m256i high_ = _mm256_load_si256((const __m256i *)((x)->high + (first)) + part_); \
+      const __m256i low_ = _mm256_load_si256((const __m256i *)((x)->low + (first)) + part_); \
+      const __m256i negated_ = _mm256_load_si256((const __m256i *)((x)->negated_sums + (first) / 4) + part_); \
+      const __m256i signs_ = _mm256_xor_si256(codes_[part_], _mm256_set1_epi8(-128)); \
+      const __m256i factors_ = (offset) == 128 ? _mm256_abs_epi8(signs_) : codes_[part_]; \
+      __m256i sum_ = _mm256_slli_epi32(DOT_BYTES(factors_, signs_, (offset) == 128, high_), 8); \
+      if ((offset) > 0 && (offset) < 128) \
+        sum_ = _mm256_add_epi32(sum_, _mm256_slli_epi32(negated_, __builtin_ctz((offset) | 256))); \
+      sums_[part_] = _mm256_add_epi32(sum_, DOT_BYTES(factors_, signs_, (offset) == 128, low_)); \
     } \
     memcpy(&(dot), sums_, sizeof sums_); \
   } while (0)
@@ -165,15 +175,16 @@ static const u8x64 bit_of_byte = {
     memcpy(&both_[1], b, 4); \
     h = (f32x4)vcvt_f32_f16(vreinterpret_f16_u32(vld1_u32(both_))); \
   } while (0)
-#define DOT(c, x, negated, offset, dot) \
+#define DOT(c, x, first, offset, dot) \
   do { \
     uint8x16_t codes_[4]; \
     int32x4_t sums_[4]; \
     memcpy(codes_, &(c), sizeof codes_); \
-    for (int part_ = 0; part_ < 4; part_++) \
-      sums_[part_] = vdotq_s32( \
-          vdupq_n_s32(0), vreinterpretq_s8_u8(vsubq_u8(codes_[part_], vdupq_n_u8(offset))), \
-          vld1q_s8((x) + 16 * part_)); \
+    for (int part_ = 0; part_ < 4; part_++) { \
+      const int8x16_t values_ = vreinterpretq_s8_u8(vsubq_u8(codes_[part_], vdupq_n_u8(offset))); \
+      const int32x4_t high_ = vdotq_s32(vdupq_n_s32(0), values_, vld1q_s8((x)->high + (first) + 16 * part_)); \
+      sums_[part_] = vdotq_s32(vshlq_n_s32(high_, 8), values_, vld1q_s8((x)->low + (first) + 16 * part_)); \
+    } \
     memcpy(&(dot), sums_, sizeof sums_); \
   } while (0)
 #define LOOK_UP(table, c) \
@@ -195,14 +206,15 @@ static const u8x64 bit_of_byte = {
 #define ROWS 1
 #define HALVES(a, b, h) \
   h = (f32x4){half_to_float(a), half_to_float((a) + 2), half_to_float(b), half_to_float((b) + 2)}
-#define DOT(c, x, negated, offset, dot) \
+#define DOT(c, x, first, offset, dot) \
   do { \
     uint8_t codes_[64]; \
     int32_t sums_[16]; \
     memcpy(codes_, &(c), sizeof codes_); \
     for (int lane_ = 0; lane_ < 16; lane_++) { \
       int32_t sum_ = 0; \
-      for (int i_ = 4 * lane_; i_ < 4 * lane_ + 4; i_++) sum_ += ((int32_t)codes_[i_] - (offset)) * (x)[i_]; \
+      for (int i_ = 4 * lane_; i_ < 4 * lane_ + 4; i_++) \
+        sum_ += ((int32_t)codes_[i_] - (offset)) * (256 * (x)->high[(first) + i_] + (x)->low[(first) + i_]); \
       sums_[lane_] = sum_; \
     } \
     memcpy(&(dot), sums_, sizeof sums_); \

@@ -2,8 +2,9 @@
 //   KERNEL, TARGET          the kernel's name and its function attributes
 //   ROWS                    rows of the weights whose sums are kept at a time
 //   HALVES(pointer, vector) the 2 halves at each of two places as 4 floats
-//   DOT(codes, x, negated, offset, dot)
-//                           in each lane, the sum over 4 of (codes - offset) x; codes below 64, or offset 128
+//   DOT(codes, x, first, offset, dot)
+//                           in each lane, the sum over 4 of (codes - offset) x, for the 64 columns of x from `first` on;
+//                           codes below 64, or offset 128
 //   LOOK_UP(table, codes)   table[code], for codes below 16
 //   SPREAD_BITS(bits)       bit i of 64 in byte i, as all ones or zero
 
@@ -20,10 +21,11 @@ INLINE float NAME(fold)(const f32x16 *sum) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-/// Asks for memory that is read soon. The processor's own prefetching sees sequences; several rows read at a time are
-/// none. So the next rows are asked for in the order of their bytes, while these are read.
-INLINE void NAME(prefetch)(const uint8_t *weights, const int bytes) {
-  for (int line = 0; line < bytes; line += 64) __builtin_prefetch(weights + line);
+/// Asks for memory that is read soon, up to `end`. The processor's own prefetching sees sequences; several rows read at a
+/// time are none. So the next rows are asked for in the order of their bytes, while these are read.
+INLINE void NAME(prefetch)(const uint8_t *ahead, const int bytes, const uint8_t *end) {
+  if (ahead < end)
+    for (int line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line);
 }
 
 // MARK: - Codes of two blocks of 32, as unsigned bytes in the order of the columns
@@ -91,7 +93,7 @@ INLINE void NAME(add_pair)(
   products *= *halves;
   const f32x16 scales = __builtin_shufflevector(products, products, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
   i32x16 dot;
-  DOT(*codes, x->codes + 64 * group, x->negated_sums + 16 * group, offset, dot);
+  DOT(*codes, x, 64 * group, offset, dot);
   *sum = __builtin_elementwise_fma(__builtin_convertvector(dot, f32x16), scales, *sum);
   *minima += products;
 }
@@ -111,14 +113,15 @@ INLINE void NAME(add_pair)(
     }                                                                                                            \
   }                                                                                                              \
   INLINE void NAME(name##_rows)(                                                                                 \
-      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y) { \
+      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y, \
+      const uint8_t *end) { \
     f32x16 sums[ROWS];                                                                                           \
     f32x4 minima[ROWS];                                                                                          \
     UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x4){0};                         \
     const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
     ptrdiff_t group = 0;                                                                                         \
     for (; 64 * group + 64 <= columns; group++, weights += 2 * (bytes), ahead += rows * 2 * (bytes)) {           \
-      NAME(prefetch)(ahead, rows * 2 * (bytes));                                                                 \
+      NAME(prefetch)(ahead, rows * 2 * (bytes), end);                                                                 \
       NAME(name##_group)(rows, weights, stride, bytes, x + group / 4, group % 4, sums, minima);                  \
     }                                                                                                            \
     if (64 * group < columns) NAME(name##_group)(rows, weights, stride, 0, x + group / 4, group % 4, sums, minima); \
@@ -132,12 +135,15 @@ INLINE void NAME(add_pair)(
       const uint8_t *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const es_linear_codes *x, \
       ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {                                                      \
     const ptrdiff_t count = es_linear_codes_count(columns);                                                  \
+    const uint8_t *end = weights + rows * stride;                                                            \
+    for (const uint8_t *line = weights; line < weights + ROWS * stride + PREFETCH_LEAD && line < end; line += 64) \
+      __builtin_prefetch(line);                                                                              \
     for (; rows >= ROWS; rows -= ROWS, weights += ROWS * stride, y += ROWS)                                  \
       for (ptrdiff_t t = 0; t < tokens; t++)                                                                 \
-        NAME(name##_rows)(ROWS, weights, stride, columns, x + t * count, y + t * y_stride);                  \
+        NAME(name##_rows)(ROWS, weights, stride, columns, x + t * count, y + t * y_stride, end);                  \
     for (; rows > 0; rows--, weights += stride, y++)                                                         \
       for (ptrdiff_t t = 0; t < tokens; t++)                                                                 \
-        NAME(name##_rows)(1, weights, stride, columns, x + t * count, y + t * y_stride);                     \
+        NAME(name##_rows)(1, weights, stride, columns, x + t * count, y + t * y_stride, end);                     \
   }
 
 DOT_BLOCKS(q4_0, 18, 8, false)
@@ -274,19 +280,20 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
     u8x64 codes;                                                                                          \
     i32x16 dot;                                                                                           \
     NAME(name##_codes)(weights + r * stride, g, &codes);                                                  \
-    DOT(codes, x->codes + 64 * g, x->negated_sums + 16 * g, offset, dot);                                 \
+    DOT(codes, x, 64 * g, offset, dot);                                                                   \
     sums[r] =                                                                                             \
         __builtin_elementwise_fma(__builtin_convertvector(dot, f32x16), LANES_##size(scales[r], g), sums[r]); \
   }
 
 #define DOT_LARGE_BLOCKS(name, bytes, size, offset, which_minima)                                                \
   INLINE void NAME(name##_rows)(                                                                                 \
-      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y) { \
+      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y, \
+      const uint8_t *end) { \
     f32x16 sums[ROWS], scales[ROWS], minima[ROWS];                                                               \
     UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x16){0};                        \
     const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
     for (ptrdiff_t column = 0; column < columns; column += 256, weights += (bytes), ahead += rows * (bytes), x++) { \
-      NAME(prefetch)(ahead, rows * (bytes));                                                                     \
+      NAME(prefetch)(ahead, rows * (bytes), end);                                                                     \
       UNROLL for (int r = 0; r < rows; r++) NAME(name##_scales)(weights + r * stride, x, &scales[r], &minima[r]); \
       DOT_GROUP(name, size, offset, 0)                                                                           \
       DOT_GROUP(name, size, offset, 1)                                                                           \

@@ -24,7 +24,7 @@ INLINE void NAME(step)(
 /// `rows` and `tokens` are constants where this is called.
 INLINE void NAME(rectangle)(
     const int rows, const int tokens, const STORED *w, ptrdiff_t stride, ptrdiff_t columns, const float *x,
-    ptrdiff_t x_stride, float *y, ptrdiff_t y_stride) {
+    ptrdiff_t x_stride, float *y, ptrdiff_t y_stride, const char *w_end) {
   // The processor's own prefetching sees sequences; several rows read at a time are none. So the next rows are asked for
   // in the order of their bytes, while these are read.
   const char *ahead = (const char *)w + rows * stride + PREFETCH_LEAD;
@@ -35,17 +35,18 @@ INLINE void NAME(rectangle)(
       UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = (f32x16){0};
     ptrdiff_t p = start;
     for (; p + LANES <= end; p += LANES) {
-      for (int line = 0; line < rows * LANES * (int)sizeof(STORED); line += 64) __builtin_prefetch(ahead + line);
+      if (ahead < w_end)
+        for (int line = 0; line < rows * LANES * (int)sizeof(STORED); line += 64) __builtin_prefetch(ahead + line);
       ahead += rows * LANES * (int)sizeof(STORED);
       NAME(step)(rows, tokens, w + p, stride, x + p, x_stride, sums);
     }
     if (p < end) {
-      STORED w_end[ROWS][LANES] = {0};
-      float x_end[TOKENS][LANES] = {0};
+      STORED last_w[ROWS][LANES] = {0};
+      float last_x[TOKENS][LANES] = {0};
       for (int r = 0; r < rows; r++)
-        memcpy(w_end[r], (const char *)(w + p) + r * stride, (size_t)(end - p) * sizeof(STORED));
-      for (int t = 0; t < tokens; t++) memcpy(x_end[t], x + p + t * x_stride, (size_t)(end - p) * sizeof(float));
-      NAME(step)(rows, tokens, w_end[0], sizeof w_end[0], x_end[0], LANES, sums);
+        memcpy(last_w[r], (const char *)(w + p) + r * stride, (size_t)(end - p) * sizeof(STORED));
+      for (int t = 0; t < tokens; t++) memcpy(last_x[t], x + p + t * x_stride, (size_t)(end - p) * sizeof(float));
+      NAME(step)(rows, tokens, last_w[0], sizeof last_w[0], last_x[0], LANES, sums);
     }
     for (int r = 0; r < rows; r++)
       for (int t = 0; t < tokens; t++) {
@@ -65,8 +66,9 @@ TARGET static void NAME(run)(
     ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
 #define RECTANGLE(height, width) \
   NAME(rectangle)(height, width, (const STORED *)w, stride, columns, x + t * x_stride, x_stride, y + t * y_stride + r, \
-                  y_stride)
-  const char *w = weights;
+                  y_stride, end)
+  const char *w = weights, *end = w + rows * stride;
+  for (const char *line = w; line < w + ROWS * stride + PREFETCH_LEAD && line < end; line += 64) __builtin_prefetch(line);
   ptrdiff_t r = 0;
   for (; r + ROWS <= rows; r += ROWS, w += ROWS * stride) {
     ptrdiff_t t = 0;

@@ -31,11 +31,11 @@ extension BlockType {
   }
 }
 
-/// Activations in 8-bit integers, in blocks of 32 that share a scale:
+/// Activations in 16-bit integers, in blocks of 32 that share a scale:
 ///
-///     s = max |x| / 127, c = x / s rounded to nearest, ties to even        |x - s c| <= s / 2
+///     s = max |x| / 32639, c = x / s rounded to nearest, ties to even        |x - s c| <= s
 ///
-/// A block with a NaN or an infinity makes its whole row NaN. Cost: 2.75 bytes a number.
+/// A block with a NaN or an infinity makes its whole row NaN. Cost: 3.75 bytes a number.
 struct CodedActivations: ~Copyable {
   let codes: UnsafeMutablePointer<es_linear_codes>
   let rows: Int

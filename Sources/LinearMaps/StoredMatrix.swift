@@ -18,10 +18,10 @@ extension Problem.Code {
 ///
 /// In ``NumericMode/fast``, beside the exact sum,
 ///
-///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 8 bits
+///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 16 bits
 ///    in blocks B of 32 that share a scale, and
 ///
-///        |error| <= sum over B of (max over B of |x|) / 254 * sum over B of |W[o, i]|, plus float32 rounding;
+///        |error| <= sum over B of (max over B of |x|) / 32639 * sum over B of |W[o, i]|, plus float32 rounding;
 ///
 ///    the same bits on every processor. A NaN or an infinity in a row of x makes its row of y NaN; one in W stays not
 ///    finite. W is read once, at the speed of memory;
@@ -134,7 +134,11 @@ public struct StoredMatrix: LinearMap {
     return StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
   }
 
-  /// Rows that one tile streams: a microsecond's work or two, enough to be worth handing out, little enough to share
-  /// evenly. Kernels take four at once.
-  var rowsOfStreamingTile: Int { max(1, 32768 / max(1, rowStride) / 4) * 4 }
+  /// Rows that one tile streams. A run of memory takes a microsecond to reach its speed, so tiles are large, but even,
+  /// so that threads end together. Kernels take four rows at once.
+  var rowsOfStreamingTile: Int {
+    let tileBytes = max(1 << 16, min(1 << 20, byteCount / 16))
+    let tiles = max(1, (byteCount + tileBytes / 2) / tileBytes)
+    return max(1, (outputWidth + tiles * 4 - 1) / (tiles * 4)) * 4
+  }
 }

@@ -58,13 +58,14 @@ import Testing
     }
     let map = try StoredMatrix(buffer, format: .blocks(type), rows: rows, columns: columns)
     let weights = try widened(map)
-    for value in [Float(127), -127] {
-      // Codes of ±127 with the scale 1: nothing is rounded, and the sums are exact.
+    for value in [Float(32639), -32639] {
+      // The largest codes, with the scale 1: nothing is rounded but the sums.
       let x = [Float](repeating: value, count: columns)
-      let expected = weights[..<columns].reduce(0.0) { $0 + Double($1) * Double(value) }
+      let (expected, magnitude) = reference(x, Array(weights[..<columns]), columns: columns)[0]
       for kernel in DotKernel.available {
-        #expect(
-          try integerProduct(map, x, rows: 1, kernel: kernel) == [Float](repeating: Float(expected), count: rows))
+        for y in try integerProduct(map, x, rows: 1, kernel: kernel) {
+          #expect(abs(Double(y) - expected) <= 0x1p-19 * max(magnitude, Double(abs(value))))
+        }
       }
     }
   }
@@ -119,7 +120,7 @@ import Testing
     }
   }
 
-  /// What rounding x to 8 bits may change, and what float32 makes of sums whose terms may cancel: d c and m apart.
+  /// What rounding x to 16 bits may change, and what float32 makes of sums whose terms may cancel: d c and m apart.
   func codingBound(_ x: ArraySlice<Float>, _ w: ArraySlice<Float>) -> Double {
     let (x, w) = (Array(x), Array(w))
     var bound = 0.0
@@ -127,7 +128,7 @@ import Testing
       let largest = x[block..<block + 32].reduce(0) { max($0, abs($1)) }
       let weights = w[block..<block + 32].reduce(0) { $0 + abs(Double($1)) }
       let span = w[block..<block + 32].reduce(0) { max($0, abs($1)) }
-      bound += Double(largest) / 254 * weights * 1.0001
+      bound += Double(largest) / 32639 * weights * 1.0001
       bound += Double(largest * span) * 32 * 2 * Double(x.count / 64 + 8) * 0x1p-24
     }
     return bound
@@ -210,25 +211,31 @@ import Testing
   @Test("Activations are rounded as documented")
   func coding() throws {
     var x = [Float](repeating: 0, count: 70)
-    x[0] = 127
+    x[0] = 32639
     x[1] = 0.5
     x[2] = 1.5
     x[3] = -2.5
-    x[32] = 0x1p-121
-    x[64] = -254
+    x[4] = 128
+    x[5] = -128
+    x[6] = 300
+    x[32] = 0x1p-101
+    x[64] = -65278
     x[65] = 3
     try x.withUnsafeBufferPointer { x in
       let coded = CodedActivations(try MatrixView(x, rows: 1, columns: 70))
-      // 256 codes, 64 sums of four, then each block's scale and sum.
+      // 256 high digits, 256 low ones, 64 sums of four, then each block's scale and sum.
       let start = UnsafeRawPointer(coded.codes)
-      let codes = (0..<256).map { start.load(fromByteOffset: $0, as: Int8.self) }
-      #expect(Array(codes[..<4]) == [127, 0, 2, -2])
-      #expect(codes[32] == 0, "too small to count")
-      #expect(codes[64] == -127)
-      #expect(codes[65] == 2, "1.5 to even")
-      #expect(codes[66...].allSatisfy { $0 == 0 })
-      let pairs = (0..<16).map { start.load(fromByteOffset: 512 + 4 * $0, as: Float.self) }
-      #expect(Array(pairs[..<6]) == [1, 127, 0, 0, 2, -250])
+      let high = (0..<256).map { start.load(fromByteOffset: $0, as: Int8.self) }
+      let low = (0..<256).map { start.load(fromByteOffset: 256 + $0, as: Int8.self) }
+      let sums = (0..<64).map { start.load(fromByteOffset: 512 + 4 * $0, as: Int32.self) }
+      let pairs = (0..<16).map { start.load(fromByteOffset: 768 + 4 * $0, as: Float.self) }
+      #expect(Array(high[..<7]) == [127, 0, 0, 0, 1, 0, 1])
+      #expect(Array(low[..<7]) == [127, 0, 2, -2, -127, -127, 44], "ties to even; no digit is -128")
+      #expect(high[32] == 0 && low[32] == 0, "too small to count")
+      #expect(Array(high[64..<66]) == [-127, 0] && Array(low[64..<66]) == [-127, 2])
+      #expect(low[66...].allSatisfy { $0 == 0 })
+      #expect(Array(sums[..<2]) == [-32639, -302] && sums[16] == 32637)
+      #expect(Array(pairs[..<6]) == [1, 32941, 0, 0, 2, -65274])
     }
   }
 

@@ -53,15 +53,17 @@ void es_linear_stream(
     es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
     ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
 
-// Integer dot products for few rows of x. Each row of x is coded in blocks of 32 that share a scale:
+// Integer dot products for few rows of x. Each row of x is coded in 16 bits, in blocks of 32 that share a scale; a code
+// is two signed digits, so that processors with products of bytes take it in two steps:
 //
-//   s = max |x| / 127, c = x / s rounded to nearest, ties to even        |x - s c| <= s / 2
+//   s = max |x| / 32639, c = 256 high + low = x / s rounded to nearest, |high| <= 127, |low| <= 127
 //
-// A block with a NaN or an infinity has the scale NaN; one below 2^-120 counts as zero.
+// A low digit that would be -128 is -127, so |x - s c| <= s. With 8 bits, perplexities rise by half a percent. A block
+// with a NaN or an infinity has the scale NaN; one below 2^-100 counts as zero.
 
 /// 256 columns of a row of x: 8 blocks. Lane l of a group of 64 stands for its columns 4 l ... 4 l + 3.
 typedef struct {
-  int8_t codes[256];
+  int8_t high[256], low[256];
   /// Minus the sum of each lane's codes.
   int32_t negated_sums[64];
   /// Each block's scale, and the sum of its codes times the scale.
