@@ -34,8 +34,8 @@ struct GGUFPreTokenizer: Sendable {
   private static let word = #"[^\r\n\p{L}\p{N}]?\p{L}+"#
   private static let others = #"| ?[^\s\p{L}\p{N}]+[\r\n]*"#
   private static let ideographs = #"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+"#
-  /// What DeepSeek's tokenizers take for Chinese, Japanese and Korean.
-  private static let eastAsian = #"[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+"#
+  /// What DeepSeek's tokenizers take for Chinese, Japanese and Korean; llama.cpp leaves white space out of it.
+  private static let eastAsian = #"(?:(?!\s)[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}])+"#
 
   private static func cl100k(digits: String, _ contraction: String = contraction) -> String {
     contraction + "|" + word + "|" + digits + others + space
@@ -166,7 +166,7 @@ struct GGUFPreTokenizer: Sendable {
       GGUFPreTokenizer(
         patterns: [
           "[\r\n]", #"\s?["# + casedLetters + "]+",
-          #"\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+"#, #"\s+\z"#, eastAsian,
+          #"\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3001}-\x{3002}]+"#, #"\s+\z"#, eastAsian,
           #"\p{N}+"#,
         ], cleansSpaces: false)
     ),
@@ -192,7 +192,7 @@ struct GGUFPreTokenizer: Sendable {
       GGUFPreTokenizer(
         patterns: [
           #"[\x{AC00}-\x{D7A3}\x{3131}-\x{318E}]+"#
-            + #"|[!\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B}\x{FF0C}\x{3001}-\x{303F}"#
+            + #"|[\x{FF01}\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B}\x{FF0C}\x{3001}-\x{303F}"#
             + #"\x{FE30}-\x{FE4F}]+|[\x{3105}-\x{312F}]+|"# + ideographs,
           #"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+"# + plainContraction + #"?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*"# + space,
         ], ignoresMerges: true, cleansSpaces: false)

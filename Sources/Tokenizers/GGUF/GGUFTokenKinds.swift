@@ -73,7 +73,8 @@ extension GGUFVocabulary {
     var byText: [[UInt8]: Int] = [:]
     for (id, token) in tokens.enumerated() { byText[token] = id }
     func find(_ name: String) -> Int? { byText[Array(name.utf8)] }
-    var roles = Roles(kinds: kinds.isEmpty ? Array(repeating: .normal, count: tokens.count) : kinds, endings: [])
+    let untold = Array(repeating: Kind.normal, count: max(0, tokens.count - kinds.count))
+    var roles = Roles(kinds: kinds + untold, endings: [])
 
     for (role, names) in Self.fillings {
       let given = role.flatMap { ids[$0] }

@@ -201,6 +201,24 @@ def wordpiece(goldens, folder):
         write(name, {"vocabulary": dump(path), "cases": cases(path, TEXTS + random_texts(40, 9) + ["[CLS] a [MASK] b"])})
 
 
+def line_breaks(folder):
+    """A byte-pair vocabulary of text rather than bytes, in which line breaks are tokens without merges."""
+    from tokenizers import Tokenizer, models, normalizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<turn|>"] + ["<0x%02X>" % i for i in range(256)]
+    lines = [line for text in TEXTS * 3 + random_texts(300, 4) for line in text.split("\n") if line]
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=900, special_tokens=specials,
+                                                             show_progress=False, limit_alphabet=120))
+    model = json.loads(tokenizer.to_str())["model"]
+    tokens = [t for t, _ in sorted(model["vocab"].items(), key=lambda x: x[1])] + ["\n", "\n\n", "\n\n\n"]
+    types = [3] * 5 + [6] * 256 + [1] * (len(tokens) - 261)
+    path = os.path.join(folder, "line-breaks.gguf")
+    writer(path, "gemma4", tokens, merges=[" ".join(m) for m in model["merges"]], types=types, bos_token_id=2,
+           eos_token_id=1, unknown_token_id=3, padding_token_id=0)
+    write("line-breaks", {"vocabulary": dump(path), "cases": cases(path, TEXTS + random_texts(40, 6))})
+
+
 def main():
     goldens = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -224,6 +242,7 @@ def main():
                 assert (ours["plain"], ours["special"]) == (theirs["plain"], theirs["special"])
             write(name, {"vocabulary": dump(path), "cases": made})
         pre_tokenizers(folder)
+        line_breaks(folder)
         unigram(goldens, folder)
         wordpiece(goldens, folder)
 
