@@ -1,5 +1,6 @@
 import ArgumentParser
 import EspalierBasics
+import EspalierLinearMaps
 import EspalierNetworks
 import EspalierRecipes
 
@@ -87,7 +88,7 @@ struct Conversation {
 
   /// Puts a message and gives the answer; neither is kept if that fails.
   mutating func answer(
-    _ message: String, _ generator: Generator, receive: (String) -> Bool
+    _ message: String, _ generator: Generator, receive: @escaping (String) -> Bool
   ) throws(Problem) -> TextGeneration {
     var extended = messages + [("user", message)]
     let ids = try text.ids(ofRenderedPrompt: try text.prompt(extended))

@@ -2,6 +2,7 @@ import ArgumentParser
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierEvaluation
+import EspalierLinearMaps
 import EspalierNumerics
 import EspalierRecipes
 

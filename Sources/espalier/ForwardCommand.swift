@@ -1,6 +1,7 @@
 import ArgumentParser
 import EspalierBasics
 import EspalierCheckpoints
+import EspalierExecution
 import EspalierLinearMaps
 import EspalierNetworks
 import EspalierNumerics
@@ -144,9 +145,9 @@ enum ForwardInputs {
 enum ForwardOutputs {
   /// Writes beside the final name and renames, so that the file appears whole.
   static func write(_ outputs: [NetworkOutput], to path: String, mode: NumericMode) throws(Problem) {
-    let outputs = outputs.sorted { ExactString($0.name) < ExactString($1.name) }
+    let outputs = outputs.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
     var bytes = SafetensorsHeader.bytes(
-      for: outputs.map { ($0.name, .f32, $0.shape) }, metadata: [("format", "pt"), ("mode", mode.rawValue)])
+      for: outputs.map { ($0.name, ElementType.f32, $0.shape) }, metadata: [("format", "pt"), ("mode", mode.rawValue)])
     for output in outputs { output.values.withUnsafeBytes { bytes.append(contentsOf: $0) } }
     let partial = path + ".partial"
     try FileSystem.write(bytes, to: partial)

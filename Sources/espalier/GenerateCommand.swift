@@ -1,7 +1,9 @@
 import ArgumentParser
 import EspalierBasics
+import EspalierLinearMaps
 import EspalierNetworks
 import EspalierRecipes
+import EspalierTokenizers
 
 struct Generate: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,9 +1,9 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierBasics
-import EspalierLinearMaps
+public import EspalierLinearMaps
 import EspalierRecipes
 
-extension NumericMode: @retroactive ExpressibleByArgument {}
+extension NumericMode: ExpressibleByArgument {}
 
 /// Options of every verb that runs models.
 struct RunningOptions: ParsableArguments {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import EspalierBasics
 import EspalierCheckpoints
+import EspalierNetworks
 import EspalierRecipes
 import EspalierTokenizers
 

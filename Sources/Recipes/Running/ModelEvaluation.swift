@@ -2,7 +2,8 @@ public import EspalierBasics
 public import EspalierCheckpoints
 public import EspalierEvaluation
 internal import EspalierNetworks
-internal import EspalierNumerics
+public import EspalierNumerics
+internal import EspalierTokenizers
 
 /// Measures one model, or one against another, on everything that was given.
 public struct ModelEvaluation: Sendable {

@@ -2,7 +2,7 @@ public import EspalierBasics
 public import EspalierCheckpoints
 public import EspalierTokenizers
 
-extension GGUFMetadata: @retroactive GGUFValues {}
+extension GGUFMetadata: GGUFValues {}
 
 /// The tokenizer of a model with what goes with it, from the files of its folder or from its GGUF file.
 public struct ModelTokenizer: Sendable {

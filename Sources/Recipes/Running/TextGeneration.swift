@@ -1,5 +1,6 @@
 public import EspalierBasics
 public import EspalierNetworks
+internal import EspalierTokenizers
 
 /// A text that a model continued, and how long it took.
 public struct TextGeneration: Sendable {
@@ -33,7 +34,7 @@ extension TextModel {
   ///   - receive: gets the text as it grows, never half a character and nothing of a stop string; false stops.
   public func generate(
     _ prompt: [Int32], in session: Session, generator: Generator,
-    receive: (String) -> Bool = { _ in true }
+    receive: @escaping (String) -> Bool = { _ in true }
   ) throws(Problem) -> TextGeneration {
     var plain = generator
     plain.stopStrings = []
