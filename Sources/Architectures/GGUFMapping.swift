@@ -31,13 +31,23 @@ struct GGUFMapping: Sendable {
 
 /// What a stored tensor is to the family.
 struct GGUFTensorTarget: Sendable {
-  var condition: Expression?
-  /// The parameters it holds, side by side along the first dimension. A name with `{expert}`, where the file's has none,
-  /// stands for one parameter an expert.
-  var names: [String]
-  /// The order of its rows, if it is another: nested groups, slowest first, with their sizes (nil: what is left), as
+  /// A parameter among those that a tensor holds.
+  struct Part: Sendable {
+    /// With `{expert}`, where the file's name has none, one parameter an expert.
+    var name: String
+    var rows: RowGroups?
+  }
+
+  /// Rows in another order than the family's: nested groups, slowest first, with their sizes (nil: what is left), as
   /// the family counts them; and their names as the file nests them.
-  var rows: (groups: [(name: String, size: Expression?)], stored: [String])?
+  struct RowGroups: Sendable {
+    var groups: [(name: String, size: Expression?)]
+    var stored: [String]
+  }
+
+  var condition: Expression?
+  /// Side by side along the first dimension.
+  var parts: [Part]
 }
 
 /// A member of a config before the metadata is known.
@@ -127,23 +137,31 @@ extension DescriptionReader {
   }
 
   private mutating func ggufTarget(_ json: JSON, at path: String) -> GGUFTensorTarget? {
-    if let name = json.string { return GGUFTensorTarget(names: [name]) }
+    if let name = json.string { return GGUFTensorTarget(parts: [.init(name: name)]) }
     guard let members = object(json, at: path, keys: ["when", "name", "names", "rows", "stored"]) else { return nil }
-    var target = GGUFTensorTarget(
-      condition: members["when"].flatMap { formula($0, at: path + ".when") },
-      names: members["names"].map { texts($0, at: path + ".names") }
-        ?? text(members["name"], at: path + ".name").map { [$0] } ?? [])
-    if members["rows"] != nil {
-      let groups: [(name: String, size: Expression?)] = named(members["rows"], at: path + ".rows") {
-        reader, name, json, path in
-        json.string == "*" ? (name, nil) : reader.formula(json, at: path).map { (name, $0) }
-      }
-      let stored = texts(members["stored"], at: path + ".stored")
-      if stored.sorted() != groups.map(\.name).sorted() || groups.filter({ $0.size == nil }).count > 1 {
-        complain(path, "`stored` must name every group of `rows` once, and one group at most be `*`")
-      }
-      target.rows = (groups, stored)
+    let condition = members["when"].flatMap { formula($0, at: path + ".when") }
+    guard let names = members["names"]?.array else {
+      return ggufPart(members, at: path).map { GGUFTensorTarget(condition: condition, parts: [$0]) }
     }
-    return target
+    let parts = names.enumerated().compactMap { index, json -> GGUFTensorTarget.Part? in
+      if let name = json.string { return .init(name: name) }
+      let path = "\(path).names[\(index)]"
+      return object(json, at: path, keys: ["name", "rows", "stored"]).flatMap { ggufPart($0, at: path) }
+    }
+    return GGUFTensorTarget(condition: condition, parts: parts)
+  }
+
+  private mutating func ggufPart(_ members: JSON.Members, at path: String) -> GGUFTensorTarget.Part? {
+    guard let name = text(members["name"], at: path + ".name") else { return nil }
+    guard members["rows"] != nil else { return .init(name: name) }
+    let groups: [(name: String, size: Expression?)] = named(members["rows"], at: path + ".rows") {
+      reader, name, json, path in
+      json.string == "*" ? (name, nil) : reader.formula(json, at: path).map { (name, $0) }
+    }
+    let stored = texts(members["stored"], at: path + ".stored")
+    if stored.sorted() != groups.map(\.name).sorted() || groups.filter({ $0.size == nil }).count > 1 {
+      complain(path, "`stored` must name every group of `rows` once, and one group at most be `*`")
+    }
+    return .init(name: name, rows: .init(groups: groups, stored: stored))
   }
 }

@@ -154,40 +154,45 @@ private struct GGUFNaming {
       parameters.append(Parameter(tensor))
       return
     }
-    var names = target.names
-    if let layer { names = names.map { $0.filling("layer", with: layer) } }
-    if let expert { names = names.map { $0.filling("expert", with: expert) } }
-    if names.count == 1, names[0].placeholders.contains("expert") {
-      return try addExperts(tensor, template: names[0])
+    var parts = target.parts
+    for index in parts.indices {
+      if let layer { parts[index].name = parts[index].name.filling("layer", with: layer) }
+      if let expert { parts[index].name = parts[index].name.filling("expert", with: expert) }
     }
-    guard names.count > 1 else { return try add(tensor, as: names[0], target: target, layer: layer) }
-    // Several parameters one below the other, each as long as the family says.
-    var first = 0
-    for name in names {
-      guard let rows = description.parameter(named: name)?.shape.first else {
-        throw Problem(.ggufTensor, "the family's description does not say how long \(name) is")
-      }
-      guard first + rows <= tensor.shape.first ?? 0 else { break }
-      let shape = [rows] + tensor.shape.dropFirst()
-      try add(
-        tensor.rows(first..<first + rows, name: "\(tensor.name)[\(first)...]", shape: shape), as: name,
-        target: target, layer: layer)
-      first += rows
+    guard parts.contains(where: { $0.name.placeholders.contains("expert") }) else {
+      return try add(tensor, as: parts, layer: layer)
     }
-    guard first == tensor.shape.first else {
-      throw Problem(.ggufTensor, "the tensor has \(tensor.shape.first ?? 0) rows; its parts have \(first)")
-    }
-  }
-
-  /// The parameters of all experts, stacked along the first dimension.
-  private mutating func addExperts(_ tensor: StoredTensor, template: String) throws(Problem) {
+    // The parameters of all experts, stacked along the first dimension.
     guard tensor.shape.count >= 2, let experts = tensor.shape.first else {
       throw Problem(.ggufTensor, "experts are stacked along a dimension of their own; the shape is \(tensor.shape)")
     }
     for expert in 0..<experts {
-      let part = tensor.rows(
+      let slice = tensor.rows(
         expert..<expert + 1, name: "\(tensor.name)[\(expert)]", shape: Array(tensor.shape.dropFirst()))
-      try add(part, as: template.filling("expert", with: expert), target: nil, layer: nil)
+      let filled = parts.map { GGUFTensorTarget.Part(name: $0.name.filling("expert", with: expert), rows: $0.rows) }
+      try add(slice, as: filled, layer: layer)
+    }
+  }
+
+  /// Adds the parameters that a tensor holds one below the other, each as long as the family says.
+  private mutating func add(
+    _ tensor: StoredTensor, as parts: [GGUFTensorTarget.Part], layer: Int?
+  ) throws(Problem) {
+    guard parts.count > 1 else { return try add(tensor, as: parts[0], layer: layer) }
+    let count = tensor.shape.first ?? 0
+    var first = 0
+    for part in parts {
+      guard let rows = description.parameter(named: part.name)?.shape.first else {
+        throw Problem(.ggufTensor, "the family's description does not say how long \(part.name) is")
+      }
+      guard rows <= count - first else { break }
+      let slice = tensor.rows(
+        first..<first + rows, name: "\(tensor.name)[\(first)...]", shape: [rows] + tensor.shape.dropFirst())
+      try add(slice, as: part, layer: layer)
+      first += rows
+    }
+    guard first == count else {
+      throw Problem(.ggufTensor, "the tensor has \(count) rows; its parts have \(first)")
     }
   }
 
@@ -208,7 +213,7 @@ private struct GGUFNaming {
         let layer = numbered ? numbers.first : nil
         for var variant in variants {
           if let condition = variant.condition, try !condition.truth(in: scope(layer)) { continue }
-          variant.names = variant.names.map { $0 + ending }
+          for index in variant.parts.indices { variant.parts[index].name += ending }
           return (variant, layer, numbered && numbers.count > 1 ? numbers[1] : nil)
         }
       }
@@ -219,12 +224,11 @@ private struct GGUFNaming {
   private func scope(_ layer: Int?) -> Scope { layer.map { scope.with("layer", .integer($0)) } ?? scope }
 
   /// Adds one parameter in the form in which checkpoints of the family store it.
-  private mutating func add(
-    _ tensor: StoredTensor, as name: String, target: GGUFTensorTarget?, layer: Int?
-  ) throws(Problem) {
+  private mutating func add(_ tensor: StoredTensor, as part: GGUFTensorTarget.Part, layer: Int?) throws(Problem) {
+    let name = part.name
     var parameter = Parameter(tensor)
     parameter.name = name
-    if let rows = target?.rows {
+    if let rows = part.rows {
       parameter.recipe = .reordered(parameter.recipe, try order(rows, of: tensor, layer: layer))
     }
     guard let described = description.parameter(named: name) else {
@@ -248,7 +252,7 @@ private struct GGUFNaming {
   }
 
   private func order(
-    _ rows: (groups: [(name: String, size: Expression?)], stored: [String]), of tensor: StoredTensor, layer: Int?
+    _ rows: GGUFTensorTarget.RowGroups, of tensor: StoredTensor, layer: Int?
   ) throws(Problem) -> RowOrder {
     let scope = scope(layer)
     let count = tensor.shape.first ?? 1

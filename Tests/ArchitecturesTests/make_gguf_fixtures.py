@@ -28,6 +28,7 @@ TOKENS = 40
 # Name, checkpoint, layers, type of the file, options of the converter.
 CASES = [
     ("llama_bias", "llama_bias_headdim", 1, "F16", {}),
+    ("llama_fused", "llama_bias_headdim", 1, "F16", {"fuse_qkv": True}),
     ("llama_rope_linear", "llama_rope_linear", 1, "F16", {}),
     ("llama_rope_llama3", "llama_rope_llama3", 1, "F16", {}),
     ("llama_rope_yarn", "llama_rope_yarn", 1, "F16", {}),
