@@ -1,14 +1,16 @@
 extension JSON {
   /// Parses one JSON text.
   ///
+  /// - Parameter acceptingInfinity: also reads the numbers that JSON lacks and Python writes, `Infinity`, `-Infinity`
+  ///   and `NaN`, as the object `{"__float__": "Infinity"}` that configs have for them since.
   /// - Throws: a ``Problem`` with code ``Problem/Code/json`` and the byte offset where reading stopped.
-  public init(parsing bytes: some Collection<UInt8>) throws(Problem) {
+  public init(parsing bytes: some Collection<UInt8>, acceptingInfinity: Bool = false) throws(Problem) {
     let result: Result<JSON, Problem>
     // The parser works on contiguous memory; a copy is made only for exotic collections.
-    if let fast = bytes.withContiguousStorageIfAvailable({ JSON.parse($0) }) {
+    if let fast = bytes.withContiguousStorageIfAvailable({ JSON.parse($0, acceptingInfinity) }) {
       result = fast
     } else {
-      result = Array(bytes).withUnsafeBufferPointer { JSON.parse($0) }
+      result = Array(bytes).withUnsafeBufferPointer { JSON.parse($0, acceptingInfinity) }
     }
     self = try result.get()
   }
@@ -17,8 +19,8 @@ extension JSON {
     self = try JSON(parsing: Array(text.utf8))
   }
 
-  private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> Result<JSON, Problem> {
-    var reader = JSONReader(bytes: bytes)
+  private static func parse(_ bytes: UnsafeBufferPointer<UInt8>, _ acceptsInfinity: Bool) -> Result<JSON, Problem> {
+    var reader = JSONReader(bytes: bytes, acceptsInfinity: acceptsInfinity)
     do { return .success(try reader.document()) } catch { return .failure(error) }
   }
 }
@@ -28,6 +30,7 @@ private struct JSONReader {
   static let maximumDepth = 128
 
   let bytes: UnsafeBufferPointer<UInt8>
+  let acceptsInfinity: Bool
   var position = 0
   var depth = 0
 
@@ -72,6 +75,10 @@ private struct JSONReader {
     case UInt8(ascii: "t"): return try word("true", .bool(true))
     case UInt8(ascii: "f"): return try word("false", .bool(false))
     case UInt8(ascii: "n"): return try word("null", .null)
+    case UInt8(ascii: "I") where acceptsInfinity: return try word("Infinity", ["__float__": "Infinity"])
+    case UInt8(ascii: "N") where acceptsInfinity: return try word("NaN", ["__float__": "NaN"])
+    case UInt8(ascii: "-") where acceptsInfinity && position + 1 < bytes.count && bytes[position + 1] == 0x49:
+      return try word("-Infinity", ["__float__": "-Infinity"])
     default: return .literal(try number())
     }
   }

@@ -85,7 +85,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
     let path = "\(folder)/config.json"
     guard FileSystem.isFile(path) else { return nil }
     do throws(Problem) {
-      let json = try JSON(parsing: try FileSystem.read(path, limit: 64 << 20))
+      let json = try JSON(parsing: try FileSystem.read(path, limit: 64 << 20), acceptingInfinity: true)
       guard json.members != nil else { throw Problem(.checkpointConfig, "config.json is not an object") }
       return json
     } catch { throw error.at(file: path) }

@@ -226,4 +226,17 @@ import Testing
       #expect((0...bytes.count).contains(error.context.byteOffset ?? -1), "seed \(seed)")
     }
   }
+
+  /// What Python writes for numbers that JSON lacks.
+  @Test func infinityWhereItIsAccepted() throws {
+    let bytes = Array(#"{"limit": [0.0, Infinity, -Infinity, -1, NaN]}"#.utf8)
+    let json = try JSON(parsing: bytes, acceptingInfinity: true)
+    #expect(
+      json["limit"]?.array?[1...] == [
+        ["__float__": "Infinity"], ["__float__": "-Infinity"], .number(-1), ["__float__": "NaN"],
+      ])
+    #expect(throws: Problem.self) { try JSON(parsing: bytes) }
+    #expect(throws: Problem.self) { try JSON(parsing: Array("[Inf]".utf8), acceptingInfinity: true) }
+    #expect(throws: Problem.self) { try JSON(parsing: Array("-Infinit".utf8), acceptingInfinity: true) }
+  }
 }

@@ -13,7 +13,6 @@ import torch
 import transformers as t
 from safetensors.torch import save_file
 
-torch.manual_seed(7)
 torch.set_grad_enabled(False)
 
 ENCODER = dict(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40,
@@ -55,6 +54,12 @@ CASES = {
     "t5_encoder": ("T5EncoderModel", t.T5Config(**T5, num_layers=2, feed_forward_proj="gated-silu"), "text", ["last_hidden_state"]),
     "t5_base": ("T5Model", t.T5Config(**T5, num_layers=1, num_decoder_layers=2, layer_norm_epsilon=0.01), "texts",
                 ["last_hidden_state", "encoder_last_hidden_state"]),
+    "bert_long": ("BertModel", t.BertConfig(**ENCODER | {"max_position_embeddings": 160}), "text of 150", ["last_hidden_state"]),
+    "t5_long": ("T5Model", t.T5Config(**T5, num_layers=1, num_decoder_layers=1), "texts of 140",
+                ["last_hidden_state", "encoder_last_hidden_state"]),
+    "vit_long": ("ViTModel", t.ViTConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40, image_size=40, patch_size=4,
+        num_channels=1), (1, 40, 40), ["last_hidden_state"]),
 }
 
 
@@ -70,11 +75,13 @@ def scatter(model):
 def inputs_of(kind, config, name):
     if not isinstance(kind, str):
         return {"pixel_values": torch.randn(2, *kind)}
-    ids = torch.randint(4, 60, (2, 19))
+    kind, _, length = kind.partition(" of ")
+    length = int(length or 19)
+    ids = torch.randint(4, 60, (2, length))
     if kind == "causal":
         return {"input_ids": ids}
     mask = torch.ones_like(ids)
-    mask[1, 14:] = 0
+    mask[1, length - 5:] = 0
     if name.startswith("roberta"):
         ids[1, 14:] = config.pad_token_id
         ids[0, 4] = config.pad_token_id
@@ -84,7 +91,7 @@ def inputs_of(kind, config, name):
     if name == "t5_encoder":
         mask[0, :3] = 0
     if kind == "texts":
-        given["decoder_input_ids"] = torch.randint(4, 60, (2, 13))
+        given["decoder_input_ids"] = torch.randint(4, 60, (2, length - 6))
     return given
 
 
@@ -96,10 +103,9 @@ def greedy(model, prompt, count):
 
 
 def write(name, class_name, config, kind, outputs):
+    torch.manual_seed(7)
     arguments = {"add_pooling_layer": False} if name == "bert_unpooled" else {}
-    model = getattr(t, class_name)._from_config(config, attn_implementation="eager", **arguments) if not arguments else \
-        getattr(t, class_name)(config, **arguments)
-    model.eval()
+    model = getattr(t, class_name)(config, **arguments).eval()
     scatter(model)
     folder = f"Fixtures/{name}_variant"
     os.makedirs(folder, exist_ok=True)

@@ -36,7 +36,7 @@ struct RelativeBiasOperation: Operation {
   }
 
   /// In float32, as models were trained: borders of ranges fall where rounding puts them.
-  private static func bucket(_ distance: Int, of count: Int, reach: Int) -> Int {
+  static func bucket(_ distance: Int, of count: Int, reach: Int) -> Int {
     let exact = count / 2
     if distance < exact { return distance }
     let logarithm = Float(FloatingPoint64.log(Double(Float(distance) / Float(exact))))
