@@ -105,7 +105,7 @@ let package = Package(
     tests(
       "Networks",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"],
-      excluding: ["Fixtures", "make_fixtures.py"]),
+      excluding: ["Fixtures", "GGUF", "make_fixtures.py"]),
     tests(
       "Evaluation",
       imports: [

@@ -163,7 +163,8 @@ extension Expression {
   }
 
   private static func root(of value: Value, _ source: Expression) throws(Problem) -> Double {
-    let number = if case .fraction(let value) = value { value } else { Double(try value.integer(of: source.description)) }
+    let number =
+      if case .fraction(let value) = value { value } else { Double(try value.integer(of: source.description)) }
     guard number > 0 else { throw Problem(.architectureConfig, "`\(source)` is \(number), which has no root to use") }
     return number.squareRoot()
   }

@@ -106,7 +106,8 @@ private struct ProgramWriter {
     for reference in template.references {
       let base = reference.label == "weight" ? "bias" : reference.label + ".bias"
       for (label, name) in [
-        (reference.label, reference.name), (reference.label, reference.name + ".weight"), (base, reference.name + ".bias"),
+        (reference.label, reference.name), (reference.label, reference.name + ".weight"),
+        (base, reference.name + ".bias"),
       ] {
         let names = try described(name, in: scope)
         if !names.isEmpty { parameters[label] = names }

@@ -13,16 +13,17 @@ import Testing
     return try Network(Lacking(base, config: changes), workers: Golden.workers)
   }
 
-  @Test(arguments: [
-    ("llama_gqa_untied", ["hidden_act": "snake"], "network.program", "snake"),
-    ("llama_gqa_untied", ["hidden_act": 3], "architecture.config", "f"),
-    ("llama_gqa_untied", ["rope_scaling": ["rope_type": "spiral"]], "architecture.unsupported", "spiral"),
-    ("gemma", ["use_bidirectional_attention": true], "architecture.unsupported", "both directions"),
-    ("gpt2", ["add_cross_attention": true], "architecture.unsupported", "another model's states"),
-    ("gemma2", ["query_pre_attn_scalar": 0], "architecture.config", "query_pre_attn_scalar"),
-    ("mixtral", ["num_experts_per_tok": 9], "network.program", "chooses 9 of 4 experts"),
-    ("llama_gqa_untied", ["model_type": "camel"], "architecture.unsupported", "camel"),
-  ] as [(String, JSON, String, String)])
+  @Test(
+    arguments: [
+      ("llama_gqa_untied", ["hidden_act": "snake"], "network.program", "snake"),
+      ("llama_gqa_untied", ["hidden_act": 3], "architecture.config", "f"),
+      ("llama_gqa_untied", ["rope_scaling": ["rope_type": "spiral"]], "architecture.unsupported", "spiral"),
+      ("gemma", ["use_bidirectional_attention": true], "architecture.unsupported", "both directions"),
+      ("gpt2", ["add_cross_attention": true], "architecture.unsupported", "another model's states"),
+      ("gemma2", ["query_pre_attn_scalar": 0], "architecture.config", "query_pre_attn_scalar"),
+      ("mixtral", ["num_experts_per_tok": 9], "network.program", "chooses 9 of 4 experts"),
+      ("llama_gqa_untied", ["model_type": "camel"], "architecture.unsupported", "camel"),
+    ] as [(String, JSON, String, String)])
   func whatAConfigAsksAndNobodyComputesIsNamed(name: String, config: JSON, code: String, part: String) {
     let problem = #expect(throws: Problem.self) { try network(name, config) }
     #expect(problem?.code.rawValue == code)

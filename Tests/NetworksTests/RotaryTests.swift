@@ -93,15 +93,16 @@ import Testing
     #expect(found.regime(length: 16) != found.regime(length: 17))
   }
 
-  @Test(arguments: [
-    (["rope_scaling": ["type": "spiral"]], "architecture.unsupported", "spiral"),
-    (["rope_scaling": ["type": "linear"]], "architecture.config", "factor"),
-    (["rope_scaling": ["type": "linear", "factor": 0]], "architecture.config", "factor"),
-    (["rope_scaling": ["type": "linear", "factor": "2"]], "architecture.config", "factor"),
-    (["rope_scaling": ["type": "dynamic", "factor": 2]], "architecture.config", "max_position_embeddings"),
-    (["rope_scaling": ["type": "longrope"], "max_position_embeddings": 8], "architecture.config", "short_factor"),
-    (["rope_parameters": ["rope_theta": -1]], "architecture.config", "impossible"),
-  ] as [(JSON, String, String)])
+  @Test(
+    arguments: [
+      (["rope_scaling": ["type": "spiral"]], "architecture.unsupported", "spiral"),
+      (["rope_scaling": ["type": "linear"]], "architecture.config", "factor"),
+      (["rope_scaling": ["type": "linear", "factor": 0]], "architecture.config", "factor"),
+      (["rope_scaling": ["type": "linear", "factor": "2"]], "architecture.config", "factor"),
+      (["rope_scaling": ["type": "dynamic", "factor": 2]], "architecture.config", "max_position_embeddings"),
+      (["rope_scaling": ["type": "longrope"], "max_position_embeddings": 8], "architecture.config", "short_factor"),
+      (["rope_parameters": ["rope_theta": -1]], "architecture.config", "impossible"),
+    ] as [(JSON, String, String)])
   func whatCannotBeReadIsNamed(config: JSON, code: String, part: String) throws {
     let problem = #expect(throws: Problem.self) { try read(config) }
     #expect(problem?.code.rawValue == code)

@@ -63,6 +63,11 @@ struct Expected {
     json = try JSON(parsing: try FileSystem.read("\(folder)/expected.json"))
   }
 
+  init(tensors file: String) throws {
+    header = try SafetensorsHeader(reading: try File.reading(file))
+    json = nil
+  }
+
   var names: [String] { header.tensors.map(\.name) }
 
   private func bytes(_ name: String) throws -> (bytes: [UInt8], shape: [Int])? {
