@@ -67,7 +67,8 @@ static void decode(int thread) {
   float *y = results + thread * rows;
   if (format->dot < 0)
     es_linear_stream(
-        (es_linear_float)(-1 - format->dot), first, row_bytes, rows, columns, activations, columns, 1, y, rows);
+        es_product_fastest_kernel(), (es_linear_float)(-1 - format->dot), first, row_bytes, rows, columns, activations, columns, 1, y,
+        rows);
   else
     es_linear_dot(
         es_linear_fastest_kernel(), (es_linear_format)format->dot, first, row_bytes, rows, columns, codes, 1, y, rows);

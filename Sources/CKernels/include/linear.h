@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "product.h"
+
 // Products of activations with coded weights: y[t, o] = sum over i of x[t, i] w[o, i].
 
 // Widening for the packed product (es_product_pack_f32): rows of coded numbers, `stride` bytes apart, at any
@@ -44,14 +46,14 @@ ES_LINEAR_WIDEN(iq4_xs)
 
 typedef enum __attribute__((enum_extensibility(closed))) { es_linear_f32, es_linear_f16, es_linear_bf16 } es_linear_float;
 
-/// Whether es_linear_stream runs here.
-bool es_linear_streams(void);
+/// Whether es_linear_stream runs here with that kernel; the portable one never does.
+bool es_linear_streams(es_product_kernel kernel);
 
 /// y[t * y_stride + o] for all t < tokens, o < rows, with the bits of es_product_run_f32. `weights` is the first of the
 /// rows, `stride` bytes apart; `columns` is not 0.
 void es_linear_stream(
-    es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
-    ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
+    es_product_kernel kernel, es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
+    ptrdiff_t columns, const float *x, ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
 
 // Integer dot products for few rows of x. Each row of x is coded in 16 bits, in blocks of 32 that share a scale; a code
 // is two signed digits, so that processors with products of bytes take it in two steps:
