@@ -44,7 +44,9 @@ ES_LINEAR_WIDEN(iq4_xs)
 
 // Float weights for few rows of x: each weight is widened in a register as it streams by.
 
-typedef enum __attribute__((enum_extensibility(closed))) { es_linear_f32, es_linear_f16, es_linear_bf16 } es_linear_float;
+typedef enum __attribute__((enum_extensibility(closed))) {
+  es_linear_f32, es_linear_f16, es_linear_bf16,
+} es_linear_float;
 
 /// Whether es_linear_stream runs here with that kernel; the portable one never does.
 bool es_linear_streams(es_product_kernel kernel);
@@ -106,14 +108,14 @@ es_linear_kernel es_linear_fastest_kernel(void);
 /// following, aligned to 64 bytes.
 ///
 /// A weight is d c + m with an integer code c; d and m are rounded to float32 where they are products themselves. With
-/// s and S a block's scale and sum (of 16 columns where the weights' scales are for 16), in each of 16 lanes, group after
-/// group from zero:
+/// s and S a block's scale and sum (of 16 columns where the weights' scales are for 16), in each of 16 lanes, group
+/// after group from zero:
 ///
 ///   sum = fma(sum over 4 of (weight's c) (x's c), d s, sum)         the integers exact, d s rounded
 ///
 /// and beside them the rounded m S are added up in lanes: 2 where blocks have 32 columns, 8 and 16 where they have 256.
-/// Lanes are added in halves: l and l + 8, and so on; the sum of the m S comes last. All kernels give the same bits (but
-/// for the sign and payload of a NaN).
+/// Lanes are added in halves: l and l + 8, and so on; the sum of the m S comes last. All kernels give the same bits
+/// (but for the sign and payload of a NaN).
 void es_linear_dot(
     es_linear_kernel kernel, es_linear_format format, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
     ptrdiff_t columns, const es_linear_codes *x, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
