@@ -67,7 +67,8 @@ static void decode(int thread) {
   float *y = results + thread * rows;
   if (format->dot < 0)
     es_linear_stream(
-        (es_linear_float)(-1 - format->dot), first, row_bytes, rows, columns, activations, columns, 1, y, rows);
+        es_product_fastest_kernel(), (es_linear_float)(-1 - format->dot), first, row_bytes, rows, columns,
+        activations, columns, 1, y, rows);
   else
     es_linear_dot(
         es_linear_fastest_kernel(), (es_linear_format)format->dot, first, row_bytes, rows, columns, codes, 1, y, rows);
@@ -80,8 +81,8 @@ static void prefill(int thread) {
   if (es_linear_bf16_runs()) {
     for (ptrdiff_t done = 0; done < rows; done += 64)
       es_linear_multiply_bf16(
-          panels, tokens, weights, row_bytes, format->widening, row + done, rows - done < 64 ? rows - done : 64, columns,
-          results + row + done, prefill_rows);
+          panels, tokens, weights, row_bytes, format->widening, row + done, rows - done < 64 ? rows - done : 64,
+          columns, results + row + done, prefill_rows);
     return;
   }
   static _Thread_local char *scratch;
@@ -132,7 +133,8 @@ static struct timing timed(void (*body)(int)) {
     pthread_barrier_wait(&barrier);
     if (round < 0) continue;
     times[round] = 0;
-    for (int i = 0; i < thread_count; i++) times[round] = thread_seconds[i] > times[round] ? thread_seconds[i] : times[round];
+    for (int i = 0; i < thread_count; i++)
+      if (thread_seconds[i] > times[round]) times[round] = thread_seconds[i];
   }
   qsort(times, rounds, sizeof *times, ascending);
   return (struct timing){times[rounds / 2], times[0]};

@@ -31,7 +31,8 @@ bool es_linear_bf16_runs(void) {
 /// columns from `columns` on are zeros.
 INLINE void interleave(const float *x, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, u32x16 pairs[lanes]) {
   const __mmask16 low = columns >= lanes ? 0xffff : (__mmask16)((1u << columns) - 1);
-  const __mmask16 high = columns >= 2 * lanes ? 0xffff : columns > lanes ? (__mmask16)((1u << (columns - lanes)) - 1) : 0;
+  const __mmask16 high =
+      columns >= 2 * lanes ? 0xffff : columns > lanes ? (__mmask16)((1u << (columns - lanes)) - 1) : 0;
   u32x16 mixed[lanes];
   for (int r = 0; r < lanes; r++) {
     if (r >= rows) {
@@ -98,14 +99,16 @@ INLINE void rectangle(
     const int rows, ptrdiff_t columns, ptrdiff_t pairs, const uint16_t *panel, const uint16_t *strip, float *y,
     ptrdiff_t y_stride, bool accumulate) {
   const __mmask16 low = columns >= lanes ? 0xffff : (__mmask16)((1u << columns) - 1);
-  const __mmask16 high = columns >= 2 * lanes ? 0xffff : columns > lanes ? (__mmask16)((1u << (columns - lanes)) - 1) : 0;
+  const __mmask16 high =
+      columns >= 2 * lanes ? 0xffff : columns > lanes ? (__mmask16)((1u << (columns - lanes)) - 1) : 0;
   __m512 sums[ES_LINEAR_PANEL_ROWS][2];
   UNROLL for (int i = 0; i < rows; i++) {
     sums[i][0] = accumulate ? _mm512_maskz_loadu_ps(low, y + i * y_stride) : _mm512_setzero_ps();
     sums[i][1] = accumulate ? _mm512_maskz_loadu_ps(high, y + i * y_stride + lanes) : _mm512_setzero_ps();
   }
   for (; pairs > 0; pairs--, panel += 2 * ES_LINEAR_PANEL_ROWS, strip += 2 * strip_rows) {
-    const __m512bh first = (__m512bh)_mm512_loadu_si512(strip), second = (__m512bh)_mm512_loadu_si512(strip + 2 * lanes);
+    const __m512bh first = (__m512bh)_mm512_loadu_si512(strip);
+    const __m512bh second = (__m512bh)_mm512_loadu_si512(strip + 2 * lanes);
     UNROLL for (int i = 0; i < rows; i++) {
       int32_t pair;
       memcpy(&pair, panel + 2 * i, sizeof pair);

@@ -3,8 +3,8 @@
 //   ROWS                    rows of the weights whose sums are kept at a time
 //   HALVES(pointer, vector) the 2 halves at each of two places as 4 floats
 //   DOT(codes, x, first, offset, dot)
-//                           in each lane, the sum over 4 of (codes - offset) x, for the 64 columns of x from `first` on;
-//                           codes below 64, or offset 128
+//                           in each lane, the sum over 4 of (codes - offset) x, for the 64 columns of x from `first`
+//                           on; codes below 64, or offset 128
 //   LOOK_UP(table, codes)   table[code], for codes below 16
 //   SPREAD_BITS(bits)       bit i of 64 in byte i, as all ones or zero
 
@@ -21,8 +21,8 @@ INLINE float NAME(fold)(const f32x16 *sum) {
   return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
-/// Asks for memory that is read soon, up to `end`. The processor's own prefetching sees sequences; several rows read at a
-/// time are none. So the next rows are asked for in the order of their bytes, while these are read.
+/// Asks for memory that is read soon, up to `end`. The processor's own prefetching sees sequences; several rows read at
+/// a time are none. So the next rows are asked for in the order of their bytes, while these are read.
 INLINE void NAME(prefetch)(const uint8_t *ahead, const int bytes, const uint8_t *end) {
   if (ahead < end)
     for (int line = 0; line < bytes; line += 64) __builtin_prefetch(ahead + line);
@@ -36,8 +36,8 @@ INLINE void NAME(nibbles)(const uint8_t *first, const uint8_t *second, u8x64 *co
   LOAD(a, first);
   LOAD(b, second);
   u8x32 both = __builtin_shufflevector(
-      a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
-      30, 31);
+      a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+      29, 30, 31);
   u64x4 low = (u64x4)(both & 15), high = (u64x4)(both >> 4);
   *codes = (u8x64)__builtin_shufflevector(low, high, 0, 1, 4, 5, 2, 3, 6, 7);
 }
@@ -99,51 +99,51 @@ INLINE void NAME(add_pair)(
 }
 
 // A last block without a second is taken twice; the columns of x that the second would meet are zeros.
-#define DOT_BLOCKS(name, bytes, offset, has_minimum)                                                             \
-  INLINE void NAME(name##_group)(                                                                                \
+#define DOT_BLOCKS(name, bytes, offset, has_minimum) \
+  INLINE void NAME(name##_group)( \
       const int rows, const uint8_t *weights, ptrdiff_t stride, const ptrdiff_t second, const es_linear_codes *x, \
-      ptrdiff_t group, f32x16 *sums, f32x4 *minima) {                                                            \
-    UNROLL for (int r = 0; r < rows; r++) {                                                                      \
-      const uint8_t *a = weights + r * stride, *b = a + second;                                                  \
-      f32x4 halves;                                                                                              \
-      u8x64 codes;                                                                                               \
-      HALVES(a, b, halves);                                                                                      \
-      NAME(name##_codes)(a, b, &codes);                                                                          \
-      NAME(add_pair)(&halves, &codes, x, group, offset, &sums[r], &minima[r]);                                   \
-    }                                                                                                            \
-  }                                                                                                              \
-  INLINE void NAME(name##_rows)(                                                                                 \
-      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y, \
-      const uint8_t *end) { \
-    f32x16 sums[ROWS];                                                                                           \
-    f32x4 minima[ROWS];                                                                                          \
-    UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x4){0};                         \
-    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
-    ptrdiff_t group = 0;                                                                                         \
-    for (; 64 * group + 64 <= columns; group++, weights += 2 * (bytes), ahead += rows * 2 * (bytes)) {           \
-      NAME(prefetch)(ahead, rows * 2 * (bytes), end);                                                                 \
-      NAME(name##_group)(rows, weights, stride, bytes, x + group / 4, group % 4, sums, minima);                  \
-    }                                                                                                            \
+      ptrdiff_t group, f32x16 *sums, f32x4 *minima) { \
+    UNROLL for (int r = 0; r < rows; r++) { \
+      const uint8_t *a = weights + r * stride, *b = a + second; \
+      f32x4 halves; \
+      u8x64 codes; \
+      HALVES(a, b, halves); \
+      NAME(name##_codes)(a, b, &codes); \
+      NAME(add_pair)(&halves, &codes, x, group, offset, &sums[r], &minima[r]); \
+    } \
+  } \
+  INLINE void NAME(name##_rows)( \
+      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, \
+      float *y, const uint8_t *end) { \
+    f32x16 sums[ROWS]; \
+    f32x4 minima[ROWS]; \
+    UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x4){0}; \
+    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD; \
+    ptrdiff_t group = 0; \
+    for (; 64 * group + 64 <= columns; group++, weights += 2 * (bytes), ahead += rows * 2 * (bytes)) { \
+      NAME(prefetch)(ahead, rows * 2 * (bytes), end); \
+      NAME(name##_group)(rows, weights, stride, bytes, x + group / 4, group % 4, sums, minima); \
+    } \
     if (64 * group < columns) NAME(name##_group)(rows, weights, stride, 0, x + group / 4, group % 4, sums, minima); \
-    UNROLL for (int r = 0; r < rows; r++)                                                                        \
-      y[r] = has_minimum ? NAME(fold)(&sums[r]) + (minima[r][1] + minima[r][3]) : NAME(fold)(&sums[r]);          \
-  }                                                                                                              \
+    UNROLL for (int r = 0; r < rows; r++) \
+      y[r] = has_minimum ? NAME(fold)(&sums[r]) + (minima[r][1] + minima[r][3]) : NAME(fold)(&sums[r]); \
+  } \
   DOT_ALL_ROWS(name)
 
-#define DOT_ALL_ROWS(name)                                                                                   \
-  TARGET static void NAME(name)(                                                                             \
+#define DOT_ALL_ROWS(name) \
+  TARGET static void NAME(name)( \
       const uint8_t *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const es_linear_codes *x, \
-      ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {                                                      \
-    const ptrdiff_t count = es_linear_codes_count(columns);                                                  \
-    const uint8_t *end = weights + rows * stride;                                                            \
+      ptrdiff_t tokens, float *y, ptrdiff_t y_stride) { \
+    const ptrdiff_t count = es_linear_codes_count(columns); \
+    const uint8_t *end = weights + rows * stride; \
     for (const uint8_t *line = weights; line < weights + ROWS * stride + PREFETCH_LEAD && line < end; line += 64) \
-      __builtin_prefetch(line);                                                                              \
-    for (; rows >= ROWS; rows -= ROWS, weights += ROWS * stride, y += ROWS)                                  \
-      for (ptrdiff_t t = 0; t < tokens; t++)                                                                 \
-        NAME(name##_rows)(ROWS, weights, stride, columns, x + t * count, y + t * y_stride, end);                  \
-    for (; rows > 0; rows--, weights += stride, y++)                                                         \
-      for (ptrdiff_t t = 0; t < tokens; t++)                                                                 \
-        NAME(name##_rows)(1, weights, stride, columns, x + t * count, y + t * y_stride, end);                     \
+      __builtin_prefetch(line); \
+    for (; rows >= ROWS; rows -= ROWS, weights += ROWS * stride, y += ROWS) \
+      for (ptrdiff_t t = 0; t < tokens; t++) \
+        NAME(name##_rows)(ROWS, weights, stride, columns, x + t * count, y + t * y_stride, end); \
+    for (; rows > 0; rows--, weights += stride, y++) \
+      for (ptrdiff_t t = 0; t < tokens; t++) \
+        NAME(name##_rows)(1, weights, stride, columns, x + t * count, y + t * y_stride, end); \
   }
 
 DOT_BLOCKS(q4_0, 18, 8, false)
@@ -275,33 +275,33 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
 #define FOLD_ALL(v) NAME(fold)(&v)
 #define FOLD_ODD(v) (((v[1] + v[9]) + (v[5] + v[13])) + ((v[3] + v[11]) + (v[7] + v[15])))
 
-#define DOT_GROUP(name, size, offset, g)                                                                  \
-  UNROLL for (int r = 0; r < rows; r++) {                                                                 \
-    u8x64 codes;                                                                                          \
-    i32x16 dot;                                                                                           \
-    NAME(name##_codes)(weights + r * stride, g, &codes);                                                  \
-    DOT(codes, x, 64 * g, offset, dot);                                                                   \
-    sums[r] =                                                                                             \
+#define DOT_GROUP(name, size, offset, g) \
+  UNROLL for (int r = 0; r < rows; r++) { \
+    u8x64 codes; \
+    i32x16 dot; \
+    NAME(name##_codes)(weights + r * stride, g, &codes); \
+    DOT(codes, x, 64 * g, offset, dot); \
+    sums[r] = \
         __builtin_elementwise_fma(__builtin_convertvector(dot, f32x16), LANES_##size(scales[r], g), sums[r]); \
   }
 
-#define DOT_LARGE_BLOCKS(name, bytes, size, offset, which_minima)                                                \
-  INLINE void NAME(name##_rows)(                                                                                 \
-      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, float *y, \
-      const uint8_t *end) { \
-    f32x16 sums[ROWS], scales[ROWS], minima[ROWS];                                                               \
-    UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x16){0};                        \
-    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD;                                                                              \
+#define DOT_LARGE_BLOCKS(name, bytes, size, offset, which_minima) \
+  INLINE void NAME(name##_rows)( \
+      const int rows, const uint8_t *weights, ptrdiff_t stride, ptrdiff_t columns, const es_linear_codes *x, \
+      float *y, const uint8_t *end) { \
+    f32x16 sums[ROWS], scales[ROWS], minima[ROWS]; \
+    UNROLL for (int r = 0; r < rows; r++) sums[r] = (f32x16){0}, minima[r] = (f32x16){0}; \
+    const uint8_t *ahead = weights + rows * stride + PREFETCH_LEAD; \
     for (ptrdiff_t column = 0; column < columns; column += 256, weights += (bytes), ahead += rows * (bytes), x++) { \
-      NAME(prefetch)(ahead, rows * (bytes), end);                                                                     \
+      NAME(prefetch)(ahead, rows * (bytes), end); \
       UNROLL for (int r = 0; r < rows; r++) NAME(name##_scales)(weights + r * stride, x, &scales[r], &minima[r]); \
-      DOT_GROUP(name, size, offset, 0)                                                                           \
-      DOT_GROUP(name, size, offset, 1)                                                                           \
-      DOT_GROUP(name, size, offset, 2)                                                                           \
-      DOT_GROUP(name, size, offset, 3)                                                                           \
-    }                                                                                                            \
-    UNROLL for (int r = 0; r < rows; r++) y[r] = NAME(fold)(&sums[r]) + FOLD_##which_minima(minima[r]);          \
-  }                                                                                                              \
+      DOT_GROUP(name, size, offset, 0) \
+      DOT_GROUP(name, size, offset, 1) \
+      DOT_GROUP(name, size, offset, 2) \
+      DOT_GROUP(name, size, offset, 3) \
+    } \
+    UNROLL for (int r = 0; r < rows; r++) y[r] = NAME(fold)(&sums[r]) + FOLD_##which_minima(minima[r]); \
+  } \
   DOT_ALL_ROWS(name)
 
 DOT_LARGE_BLOCKS(q2_K, 84, 16, 0, ALL)

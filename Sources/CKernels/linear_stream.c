@@ -89,19 +89,21 @@ typedef float f32x16 __attribute__((vector_size(64)));
   } while (0)
 #include "linear_stream_kernel.h"
 
-bool es_linear_streams(void) {
-  return es_product_fastest_kernel() > es_product_kernel_portable && __builtin_cpu_supports("f16c");
+bool es_linear_streams(es_product_kernel kernel) {
+  if (kernel == es_product_kernel_portable || !__builtin_cpu_supports("f16c")) return false;
+  const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  return es_product_kernel_runs(kernel) && (wide || kernel != es_product_kernel_avx512);
 }
 
 void es_linear_stream(
-    es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
-    ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
-  const bool wide = es_product_fastest_kernel() == es_product_kernel_avx512 && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512dq");
+    es_product_kernel kernel, es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
+    ptrdiff_t columns, const float *x, ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
 #define CASE(type) \
   case es_linear_##type: \
-    if (wide) run_##type##_avx512(weights, stride, rows, columns, x, x_stride, tokens, y, y_stride); \
-    else run_##type##_avx2(weights, stride, rows, columns, x, x_stride, tokens, y, y_stride); \
+    if (kernel == es_product_kernel_avx512) \
+      run_##type##_avx512(weights, stride, rows, columns, x, x_stride, tokens, y, y_stride); \
+    else \
+      run_##type##_avx2(weights, stride, rows, columns, x, x_stride, tokens, y, y_stride); \
     return;
   switch (type) {
     CASE(f32)
@@ -112,13 +114,16 @@ void es_linear_stream(
 
 #else
 
-bool es_linear_streams(void) { return false; }
+bool es_linear_streams(es_product_kernel kernel) {
+  (void)kernel;
+  return false;
+}
 
 void es_linear_stream(
-    es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
-    ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
-  (void)type, (void)weights, (void)stride, (void)rows, (void)columns, (void)x, (void)x_stride, (void)tokens, (void)y;
-  (void)y_stride;
+    es_product_kernel kernel, es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
+    ptrdiff_t columns, const float *x, ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
+  (void)kernel, (void)type, (void)weights, (void)stride, (void)rows, (void)columns, (void)x, (void)x_stride;
+  (void)tokens, (void)y, (void)y_stride;
 }
 
 #endif

@@ -25,8 +25,8 @@ INLINE void NAME(step)(
 INLINE void NAME(rectangle)(
     const int rows, const int tokens, const STORED *w, ptrdiff_t stride, ptrdiff_t columns, const float *x,
     ptrdiff_t x_stride, float *y, ptrdiff_t y_stride, const char *w_end) {
-  // The processor's own prefetching sees sequences; several rows read at a time are none. So the next rows are asked for
-  // in the order of their bytes, while these are read.
+  // The processor's own prefetching sees sequences; several rows read at a time are none. So the next rows are asked
+  // for in the order of their bytes, while these are read.
   const char *ahead = (const char *)w + rows * stride + PREFETCH_LEAD;
   for (ptrdiff_t start = 0; start < columns; start += BLOCK) {
     const ptrdiff_t end = columns - start < BLOCK ? columns : start + BLOCK;
@@ -68,7 +68,8 @@ TARGET static void NAME(run)(
   NAME(rectangle)(height, width, (const STORED *)w, stride, columns, x + t * x_stride, x_stride, y + t * y_stride + r, \
                   y_stride, end)
   const char *w = weights, *end = w + rows * stride;
-  for (const char *line = w; line < w + ROWS * stride + PREFETCH_LEAD && line < end; line += 64) __builtin_prefetch(line);
+  for (const char *line = w; line < w + ROWS * stride + PREFETCH_LEAD && line < end; line += 64)
+    __builtin_prefetch(line);
   ptrdiff_t r = 0;
   for (; r + ROWS <= rows; r += ROWS, w += ROWS * stride) {
     ptrdiff_t t = 0;

@@ -19,7 +19,7 @@
 // A tile of so few rows packs so many rows of the right operand at a time, if the depth has so few blocks.
 #define FEW_ROWS 8
 #define FEW_COLUMNS 6
-#define FEW_BLOCKS 256
+#define FEW_BLOCKS 40
 
 // Rows of a panel lie one group of lanes further apart than they need to, lest they all fall into the same cache sets.
 #define PANEL_STRIDE_BYTES (ES_PRODUCT_BLOCK_BYTES + ES_PRODUCT_LANE_BYTES)

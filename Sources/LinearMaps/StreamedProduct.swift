@@ -12,16 +12,21 @@ struct StreamedProduct: TiledProduct {
   private let target: UnsafeMutablePointer<Float>
   private let targetStride: Int
   private let rowsOfTile: Int
+  private let kernel: es_product_kernel
 
   /// Nil where that is not done: other formats and processors, no elements.
-  init?(_ x: MatrixView<Float>, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>) {
+  init?(
+    _ x: MatrixView<Float>, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>,
+    kernel: MatrixProduct.Kernel = .fastest
+  ) {
+    guard let kernel = es_product_kernel(rawValue: kernel.rawValue), es_linear_streams(kernel) else { return nil }
     switch matrix.format {
     case .elements(.f32): type = .f32
     case .elements(.f16): type = .f16
     case .elements(.bf16): type = .bf16
     default: return nil
     }
-    guard es_linear_streams(), !x.isTransposed, x.columns > 0, let elements = x.elements, let target = y.elements
+    guard !x.isTransposed, x.columns > 0, let elements = x.elements, let target = y.elements
     else { return nil }
     self.x = elements
     xStride = x.stride
@@ -29,6 +34,7 @@ struct StreamedProduct: TiledProduct {
     self.matrix = matrix
     self.target = target
     targetStride = y.stride
+    self.kernel = kernel
     rowsOfTile = matrix.rowsOfStreamingTile
   }
 
@@ -37,7 +43,8 @@ struct StreamedProduct: TiledProduct {
   func run(tile index: Int) {
     let row = index * rowsOfTile
     es_linear_stream(
-      type, matrix.address + row * matrix.rowStride, matrix.rowStride, min(rowsOfTile, matrix.outputWidth - row),
+      kernel, type, matrix.address + row * matrix.rowStride, matrix.rowStride,
+      min(rowsOfTile, matrix.outputWidth - row),
       matrix.inputWidth, x, xStride, tokens, target + row, targetStride)
   }
 }

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "product.h"
+
 // Products of activations with coded weights: y[t, o] = sum over i of x[t, i] w[o, i].
 
 // Widening for the packed product (es_product_pack_f32): rows of coded numbers, `stride` bytes apart, at any
@@ -42,16 +44,18 @@ ES_LINEAR_WIDEN(iq4_xs)
 
 // Float weights for few rows of x: each weight is widened in a register as it streams by.
 
-typedef enum __attribute__((enum_extensibility(closed))) { es_linear_f32, es_linear_f16, es_linear_bf16 } es_linear_float;
+typedef enum __attribute__((enum_extensibility(closed))) {
+  es_linear_f32, es_linear_f16, es_linear_bf16,
+} es_linear_float;
 
-/// Whether es_linear_stream runs here.
-bool es_linear_streams(void);
+/// Whether es_linear_stream runs here with that kernel; the portable one never does.
+bool es_linear_streams(es_product_kernel kernel);
 
 /// y[t * y_stride + o] for all t < tokens, o < rows, with the bits of es_product_run_f32. `weights` is the first of the
 /// rows, `stride` bytes apart; `columns` is not 0.
 void es_linear_stream(
-    es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const float *x,
-    ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
+    es_product_kernel kernel, es_linear_float type, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
+    ptrdiff_t columns, const float *x, ptrdiff_t x_stride, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
 
 // Integer dot products for few rows of x. Each row of x is coded in 16 bits, in blocks of 32 that share a scale; a code
 // is two signed digits, so that processors with products of bytes take it in two steps:
@@ -104,14 +108,14 @@ es_linear_kernel es_linear_fastest_kernel(void);
 /// following, aligned to 64 bytes.
 ///
 /// A weight is d c + m with an integer code c; d and m are rounded to float32 where they are products themselves. With
-/// s and S a block's scale and sum (of 16 columns where the weights' scales are for 16), in each of 16 lanes, group after
-/// group from zero:
+/// s and S a block's scale and sum (of 16 columns where the weights' scales are for 16), in each of 16 lanes, group
+/// after group from zero:
 ///
 ///   sum = fma(sum over 4 of (weight's c) (x's c), d s, sum)         the integers exact, d s rounded
 ///
 /// and beside them the rounded m S are added up in lanes: 2 where blocks have 32 columns, 8 and 16 where they have 256.
-/// Lanes are added in halves: l and l + 8, and so on; the sum of the m S comes last. All kernels give the same bits (but
-/// for the sign and payload of a NaN).
+/// Lanes are added in halves: l and l + 8, and so on; the sum of the m S comes last. All kernels give the same bits
+/// (but for the sign and payload of a NaN).
 void es_linear_dot(
     es_linear_kernel kernel, es_linear_format format, const void *weights, ptrdiff_t stride, ptrdiff_t rows,
     ptrdiff_t columns, const es_linear_codes *x, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
