@@ -126,7 +126,8 @@ public struct BytePairModel: SubwordModel {
       if takesBytes {
         id = singles[Int(byte)]
       } else if isPlain {
-        id = length == 1 && byte < 0x80
+        id =
+          length == 1 && byte < 0x80
           ? singles[Int(byte)] : tokens.id(of: UnsafeBufferPointer(rebasing: word[position..<position + length])) ?? -1
       } else {
         if position > 0 { spelling += prefix }

@@ -225,7 +225,9 @@ extension PatternParser {
   mutating func enterSet() throws(Problem) {
     depth += 1
     nodes += 1
-    guard depth <= Self.maximumDepth, nodes <= Self.maximumNodes else { throw failure("is too large or nested too deep") }
+    guard depth <= Self.maximumDepth, nodes <= Self.maximumNodes else {
+      throw failure("is too large or nested too deep")
+    }
   }
 
   mutating func leaveSet() { depth -= 1 }

@@ -64,9 +64,9 @@ enum WordScanner: Sendable, Equatable {
     if CategorySet.number.contains(category) { kind.insert(.number) }
     if ScalarClass.isWhitespace(scalar) { kind.insert(.space) }
     if scalar == 0x0A || scalar == 0x0D { kind.insert(.lineBreak) }
-    let both = CategorySet(.Lm, .Lo).union(.mark)
-    if both.union(CategorySet(.Lu, .Lt)).contains(category) { kind.insert(.beginning) }
-    if both.union(CategorySet(.Ll)).contains(category) { kind.insert(.continuing) }
+    let both = CategorySet(.lm, .lo).union(.mark)
+    if both.union(CategorySet(.lu, .lt)).contains(category) { kind.insert(.beginning) }
+    if both.union(CategorySet(.ll)).contains(category) { kind.insert(.continuing) }
     return kind
   }
 

@@ -73,13 +73,16 @@ struct AlignedText: Sendable {
     @inline(__always)
     mutating func appendCopy(start: Int, original: Int) {
       if let last = runs.last, last.isCopy, Int(last.original) + start - Int(last.start) == original { return }
-      runs.append(Run(start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: original), originalEnd: -1))
+      runs.append(
+        Run(start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: original), originalEnd: -1))
     }
 
     /// Bytes from `start` that stand for `range` of the original.
     @inline(__always)
     mutating func appendBlock(start: Int, _ range: Range<Int>) {
-      if let last = runs.last, Int(last.original) == range.lowerBound, Int(last.originalEnd) == range.upperBound { return }
+      if let last = runs.last, Int(last.original) == range.lowerBound, Int(last.originalEnd) == range.upperBound {
+        return
+      }
       runs.append(
         Run(
           start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: range.lowerBound),
