@@ -79,18 +79,20 @@ import Testing
     #expect(found?.code == .tokenizerMissing)
   }
 
-  /// Bytes changed at random: read or refused, and what is read encodes or refuses, without a trap.
-  @Test(arguments: Goldens.tokenizers) func changedBytes(folder: String) throws {
-    let bytes = try FileSystem.read(FileSystem.join(folder, "tokenizer.json"))
+  /// Values exchanged at random: read or refused, and what is read encodes or refuses, without a trap.
+  @Test(arguments: Goldens.tokenizers) func changedValues(folder: String) throws {
+    let whole = try Goldens.json(FileSystem.join(folder, "tokenizer.json"))
     var random = SystemlessGenerator(state: 7)
     var read = 0
-    for _ in 0..<60 {
-      var damaged = bytes
-      for _ in 0..<Int.random(in: 1...6, using: &random) {
-        let place = Int.random(in: damaged.indices, using: &random)
-        damaged[place] = UInt8.random(in: 0x20...0x7E, using: &random)
+    for _ in 0..<150 {
+      var damaged = whole
+      for key in ["normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "truncation", "padding"] {
+        if let part = damaged[key] { damaged[key] = changed(part, &random) }
       }
-      guard let json = try? JSON(parsing: damaged), let tokenizer = try? Tokenizer(json: json) else { continue }
+      for (key, value) in damaged["model"]?.members?.pairs ?? [] where Int.random(in: 0..<20, using: &random) == 0 {
+        damaged["model"]?[key] = changed(value, &random, always: true)
+      }
+      guard let tokenizer = try? Tokenizer(json: damaged) else { continue }
       read += 1
       guard let encoding = try? tokenizer.encode("Hello wörld 日本 <s> 12\n", pair: "x") else { continue }
       #expect(encoding.ids.count == encoding.offsets.count)
@@ -99,11 +101,40 @@ import Testing
     #expect(read > 0)
   }
 
+  /// The value, or another one in some places of it.
+  private func changed(_ json: JSON, _ random: inout SystemlessGenerator, always: Bool = false) -> JSON {
+    if always || Int.random(in: 0..<25, using: &random) == 0 {
+      let others: [JSON] = [
+        .null, 0, -1, 2_147_483_647, "", "▁", "a", true, [], [:], ["a", 1], "(?<=x*)", .literal("1e400"),
+      ]
+      return others.randomElement(using: &random) ?? .null
+    }
+    if let elements = json.array { return .array(elements.map { changed($0, &random) }) }
+    if let members = json.members { return .object(members.pairs.map { ($0.key, changed($0.value, &random)) }) }
+    return json
+  }
+
+  /// Bytes changed at random.
+  @Test(arguments: Goldens.tokenizers) func changedBytes(folder: String) throws {
+    let bytes = try FileSystem.read(FileSystem.join(folder, "tokenizer.json"))
+    var random = SystemlessGenerator(state: 7)
+    for _ in 0..<60 {
+      var damaged = bytes
+      damaged[Int.random(in: damaged.indices, using: &random)] = UInt8.random(in: 0x20...0x7E, using: &random)
+      do throws(Problem) {
+        let encoding = try Tokenizer(json: try JSON(parsing: damaged)).encode("Hello wörld 日本 <s> 12\n")
+        #expect(encoding.ids.count == encoding.offsets.count)
+      } catch {
+        #expect(!error.message.isEmpty)
+      }
+    }
+  }
+
   /// A character map whose units point anywhere.
   @Test func hostileCharacterMaps() throws {
     var random = SystemlessGenerator(state: 11)
     for _ in 0..<200 {
-      let count = Int.random(in: 0...64, using: &random)
+      let count = Int.random(in: 0...63, using: &random)
       var bytes: [UInt8] = [UInt8(4 * count), 0, 0, 0]
       for _ in 0..<4 * count { bytes.append(UInt8.random(in: 0...255, using: &random)) }
       bytes += Array("a\0b\0".utf8)

@@ -105,11 +105,7 @@ public struct BytePairModel: SubwordModel {
     var symbols = MergeTable.Symbols(capacity: word.count)
     try spell(word, into: &symbols)
     merges.merge(&symbols)
-    var position = 0
-    symbols.forEach { id, length in
-      tokens.append(WordToken(id: id, start: position, end: position + length))
-      position += length
-    }
+    symbols.write(into: &tokens)
   }
 
   /// The characters or bytes of a word as tokens.

@@ -74,8 +74,14 @@ struct MergeTable: Sendable {
       lengths.append(Int32(truncatingIfNeeded: length))
     }
 
-    func forEach(_ body: (Int32, Int) -> Void) {
-      for index in ids.indices { body(ids[index], Int(lengths[index])) }
+    /// Writes what is left, from the left.
+    func write(into tokens: inout [WordToken]) {
+      var position = 0
+      for index in ids.indices {
+        let end = position + Int(lengths[index])
+        tokens.append(WordToken(id: ids[index], start: position, end: end))
+        position = end
+      }
     }
   }
 

@@ -55,8 +55,6 @@ enum WordScanner: Sendable, Equatable {
     static let continuing = Kind(rawValue: 32)
   }
 
-  private static let ascii: [Kind] = (0..<128 as Range<UInt32>).map(kind(of:))
-
   private static func kind(of scalar: UInt32) -> Kind {
     var kind: Kind = []
     let category = ScalarClass.category(scalar)

@@ -56,7 +56,7 @@ struct AlignedText: Sendable {
     return place..<place + UTF8Reading.length(bytes[start])
   }
 
-  /// Replaces ASCII bytes by others, one for one; `body` gets the bytes and must keep UTF-8 valid.
+  /// Replaces every byte by what a table of 256 says, which must keep UTF-8 valid: ASCII for ASCII.
   mutating func mapASCII(_ table: [UInt8]) {
     bytes.withUnsafeMutableBufferPointer { bytes in
       table.withUnsafeBufferPointer { table in
