@@ -14,7 +14,9 @@ import Testing
     if let mask = golden["special_tokens_mask"]?.integers {
       #expect(encoding.specialTokensMask.map(Int32.init) == mask, note)
     }
-    if let words = golden["word_ids"]?.array { #expect(encoding.wordIDs == words.map { $0.integer.map(Int32.init) }, note) }
+    if let words = golden["word_ids"]?.array {
+      #expect(encoding.wordIDs == words.map { $0.integer.map(Int32.init) }, note)
+    }
   }
 
   private func checkAll(_ tokenizer: Tokenizer, _ vectors: JSON) throws {
@@ -43,7 +45,9 @@ import Testing
   }
 
   /// Joined parts of a stream are the whole text, and no part holds a piece of a character.
-  private func checkStream(_ tokenizer: Tokenizer, _ ids: [Int32], _ skips: Bool, _ whole: String, _ note: Comment) throws {
+  private func checkStream(_ tokenizer: Tokenizer, _ ids: [Int32], _ skips: Bool, _ whole: String, _ note: Comment)
+    throws
+  {
     var decoder = tokenizer.streamingDecoder(skipSpecialTokens: skips)
     var parts: [String] = []
     for id in ids { parts.append(try decoder.append(id)) }
@@ -83,7 +87,8 @@ import Testing
           token: setting["pad_token"]?.string ?? "")
         let encodings = try Tokenizer(parts).encode(batch: golden["batch"]?.strings ?? [])
         #expect(encodings.map(\.ids) == golden["ids"]?.array?.map(\.integers), note)
-        #expect(encodings.map(\.attentionMask) == golden["attention_mask"]?.array?.map { $0.integers.map(UInt8.init) }, note)
+        #expect(
+          encodings.map(\.attentionMask) == golden["attention_mask"]?.array?.map { $0.integers.map(UInt8.init) }, note)
         #expect(encodings.map(\.typeIDs) == golden["type_ids"]?.array?.map(\.integers), note)
       }
     }

@@ -40,7 +40,9 @@ public struct Tokenizer: Sendable {
   public var parts: Parts { core.parts }
 
   /// The id of a token, added or the model's.
-  public func id(of token: String) -> Int32? { core.added.ids[ExactString(token)] ?? core.parts.model.tokens.id(of: token) }
+  public func id(of token: String) -> Int32? {
+    core.added.ids[ExactString(token)] ?? core.parts.model.tokens.id(of: token)
+  }
 
   /// The token with this id; an added token as it is found in normalized text.
   public func token(_ id: Int32) -> String? { core.token(id) }
@@ -109,7 +111,8 @@ public struct Tokenizer: Sendable {
       // Every index is written by one thread only.
       nonisolated(unsafe) let slots = slots
       do throws(Problem) {
-        return .success(try pool.forEach(texts.count) { (index) throws(Problem) in slots[index] = try body(texts[index]) })
+        return .success(
+          try pool.forEach(texts.count) { (index) throws(Problem) in slots[index] = try body(texts[index]) })
       } catch { return .failure(error) }
     }
     try outcome.get()

@@ -90,7 +90,8 @@ final class TokenizerCore: Sendable {
     var pieces = PieceText(text)
     if !added.normalized.isEmpty, !text.isEmpty {
       let cuts = text.withBytes { added.normalized.cut($0) }
-      pieces = PieceText(text, pieces: cuts.filter { !$0.range.isEmpty }.map { PieceText.Piece($0.range, token: $0.token) })
+      pieces = PieceText(
+        text, pieces: cuts.filter { !$0.range.isEmpty }.map { PieceText.Piece($0.range, token: $0.token) })
     }
     for step in steps { try step.apply(to: &pieces, mapsBytes: mapsBytes) }
     let cut = pieces

@@ -3,7 +3,10 @@ public import EspalierBasics
 /// Cuts long inputs.
 public struct Truncation: Sendable, Hashable {
   /// Which end is cut off.
-  public enum Direction: String, Sendable, Hashable { case left = "Left", right = "Right" }
+  public enum Direction: String, Sendable, Hashable {
+    case left = "Left"
+    case right = "Right"
+  }
 
   /// Which of a pair is cut.
   public enum Strategy: String, Sendable, Hashable {
@@ -79,7 +82,10 @@ public struct Truncation: Sendable, Hashable {
 
 /// Fills up short inputs.
 public struct Padding: Sendable, Hashable {
-  public enum Direction: String, Sendable, Hashable { case left = "Left", right = "Right" }
+  public enum Direction: String, Sendable, Hashable {
+    case left = "Left"
+    case right = "Right"
+  }
 
   /// The length of all, or that of the longest in a batch.
   public var length: Int?

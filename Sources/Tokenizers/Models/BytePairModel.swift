@@ -105,11 +105,7 @@ public struct BytePairModel: SubwordModel {
     var symbols = MergeTable.Symbols(capacity: word.count)
     try spell(word, into: &symbols)
     merges.merge(&symbols)
-    var position = 0
-    symbols.forEach { id, length in
-      tokens.append(WordToken(id: id, start: position, end: position + length))
-      position += length
-    }
+    symbols.write(into: &tokens)
   }
 
   /// The characters or bytes of a word as tokens.
@@ -126,7 +122,8 @@ public struct BytePairModel: SubwordModel {
       if takesBytes {
         id = singles[Int(byte)]
       } else if isPlain {
-        id = length == 1 && byte < 0x80
+        id =
+          length == 1 && byte < 0x80
           ? singles[Int(byte)] : tokens.id(of: UnsafeBufferPointer(rebasing: word[position..<position + length])) ?? -1
       } else {
         if position > 0 { spelling += prefix }

@@ -24,14 +24,16 @@ struct MergeTable: Sendable {
         if let id = tokens.id(of: text) { return id }
         throw Problem(
           .tokenizerMalformed,
-          "merge \(rank) needs the token \(quoted(ExactString(String(decoding: text, as: UTF8.self)))), which is not in the vocabulary")
+          "merge \(rank) needs the token \(quoted(ExactString(String(decoding: text, as: UTF8.self)))), which is not in the vocabulary"
+        )
       }
       let leftText = Array(left.utf8)
       let rightText = Array(right.utf8)
       let first = try id(leftText)
       let second = try id(rightText)
       guard rightText.count >= prefixLength else {
-        throw Problem(.tokenizerMalformed, "merge \(rank) has a second part shorter than the prefix of continuing parts")
+        throw Problem(
+          .tokenizerMalformed, "merge \(rank) has a second part shorter than the prefix of continuing parts")
       }
       let merged = try id(leftText + rightText[prefixLength...])
       let slot = index(first, second)
@@ -72,8 +74,14 @@ struct MergeTable: Sendable {
       lengths.append(Int32(truncatingIfNeeded: length))
     }
 
-    func forEach(_ body: (Int32, Int) -> Void) {
-      for index in ids.indices { body(ids[index], Int(lengths[index])) }
+    /// Writes what is left, from the left.
+    func write(into tokens: inout [WordToken]) {
+      var position = 0
+      for index in ids.indices {
+        let end = position + Int(lengths[index])
+        tokens.append(WordToken(id: ids[index], start: position, end: end))
+        position = end
+      }
     }
   }
 

@@ -24,7 +24,8 @@ public struct TokenTable: Sendable {
     for (token, id) in tokens {
       guard id >= 0, id < Int32.max else {
         throw Problem(
-          .tokenizerMalformed, "the id \(id) of token \(quoted(ExactString(token))) is not between 0 and \(Int32.max - 1)")
+          .tokenizerMalformed,
+          "the id \(id) of token \(quoted(ExactString(token))) is not between 0 and \(Int32.max - 1)")
       }
       let text = Array(token.utf8)
       if let other = text.withUnsafeBufferPointer({ self.id(of: $0) }), other != id {

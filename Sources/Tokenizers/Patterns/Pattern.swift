@@ -64,7 +64,9 @@ public struct Pattern: Sendable {
       guard let first = literal.first else { return try forEachEmptyMatch(in: text, body) }
       var position = 0
       while position + literal.count <= text.count {
-        if text[position] == first, literal.count == 1 || text[position..<position + literal.count].elementsEqual(literal) {
+        if text[position] == first,
+          literal.count == 1 || text[position..<position + literal.count].elementsEqual(literal)
+        {
           body(position..<position + literal.count)
           position += literal.count
         } else {

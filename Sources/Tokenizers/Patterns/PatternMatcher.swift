@@ -20,7 +20,7 @@ struct PatternMatcher {
   }
 
   /// Steps from one place in the text after which a pattern is given up; those of real tokenizers take some tens.
-  private static let maximumSteps = 20_000_000
+  private static let maximumSteps = 5_000_000
 
   init(_ program: PatternProgram, in text: UnsafeBufferPointer<UInt8>) {
     self.program = program

@@ -139,12 +139,12 @@ struct PatternParser {
     if take("<=") { return try lookBehind(negative: false) }
     if take("<!") { return try lookBehind(negative: true) }
     if take("#") {
-      while let scalar = next, scalar != 0x29 { _ = (scalar, position += 1) }
+      while let scalar = next, scalar != 0x29 { position += 1 }
       return try closed(.empty)
     }
     if next == 0x3C {
       // A name; what it captures is not asked for.
-      while let scalar = next, scalar != 0x3E, scalar != 0x29 { _ = (scalar, position += 1) }
+      while let scalar = next, scalar != 0x3E, scalar != 0x29 { position += 1 }
       guard take(">") else { throw failure("has a group name without its '>'") }
       return try closed(try alternatives())
     }
@@ -225,7 +225,9 @@ extension PatternParser {
   mutating func enterSet() throws(Problem) {
     depth += 1
     nodes += 1
-    guard depth <= Self.maximumDepth, nodes <= Self.maximumNodes else { throw failure("is too large or nested too deep") }
+    guard depth <= Self.maximumDepth, nodes <= Self.maximumNodes else {
+      throw failure("is too large or nested too deep")
+    }
   }
 
   mutating func leaveSet() { depth -= 1 }

@@ -40,6 +40,11 @@ enum PatternSetParser {
     return ScalarSet(groups: groups, negated: negated)
   }
 
+  /// `\w` between brackets: without the superscript digits and fractions of Latin-1, which it has outside of them.
+  private static let bracketedWord = ScalarSet(groups: [
+    [.word], [.set(ScalarSet([.range(0xB2...0xB3), .range(0xB9...0xB9), .range(0xBC...0xBE)], negated: true))],
+  ])
+
   /// One member of a set, and the scalar if it is a single one.
   private static func member(
     _ parser: inout PatternParser
@@ -49,6 +54,8 @@ enum PatternSetParser {
     if parser.takeIf("\\b") { return (.range(8...8), 8) }
     if parser.takeIf("\\") {
       if let scalar = try escapedScalar(&parser) { return (.range(scalar...scalar), scalar) }
+      if parser.takeIf("w") { return (.set(bracketedWord), nil) }
+      if parser.takeIf("W") { return (.set(bracketedWord.inverted), nil) }
       return (.set(try escapedClass(&parser)), nil)
     }
     let scalar = try parser.takeScalar(orFail: "has a '[' without its ']'")
@@ -164,6 +171,8 @@ enum PatternSetParser {
   private static func properties(_ name: String) -> ScalarSet? {
     if let categories = CategorySet(named: name) { return ScalarSet([.categories(categories)]) }
     let wanted = folded(name)
+    if wanted == "word" { return .word }
+    if wanted == "punct" { return ScalarSet([.categories(.punctuation)]) }
     if let set = brackets(wanted) { return set }
     if wanted == "any" { return .any }
     if wanted == "whitespace" { return .whitespace }
@@ -171,8 +180,11 @@ enum PatternSetParser {
       return ScalarSet([.script(UInt8(script + 1))])
     }
     let categories =
-      GeneralCategory.allCases.map { "\($0)" }
-      + ["L", "M", "N", "P", "S", "Z", "C", "LC", "Letter", "Mark", "Number", "Punctuation", "Symbol", "Separator", "Other"]
+      GeneralCategory.allCases.map(\.name)
+      + [
+        "L", "M", "N", "P", "S", "Z", "C", "LC", "Letter", "Mark", "Number", "Punctuation", "Symbol", "Separator",
+        "Other",
+      ]
     return categories.first { folded($0) == wanted }.flatMap { CategorySet(named: $0) }
       .map { ScalarSet([.categories($0)]) }
   }
@@ -181,11 +193,11 @@ enum PatternSetParser {
     switch name {
     case "digit": .digit
     case "space": .whitespace
-    case "word": .word
-    case "cntrl": ScalarSet([.categories(CategorySet(.Cc))])
+    case "word": bracketedWord
+    case "cntrl": ScalarSet([.categories(CategorySet(.cc))])
     case "ascii": ScalarSet([.range(0...0x7F)])
     case "xdigit": .hexDigit
-    case "blank": ScalarSet([.categories(CategorySet(.Zs)), .range(9...9)])
+    case "blank": ScalarSet([.categories(CategorySet(.zs)), .range(9...9)])
     case "punct": ScalarSet([.categories(CategorySet.punctuation.union(.symbol))])
     default: nil
     }

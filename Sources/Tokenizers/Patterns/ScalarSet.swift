@@ -63,7 +63,7 @@ struct ScalarSet: Sendable {
   static func only(_ scalar: UInt32) -> ScalarSet { ScalarSet([.range(scalar...scalar)]) }
   static let any = ScalarSet([.range(0...0x10FFFF)])
   static let newline = ScalarSet.only(0x0A)
-  static let digit = ScalarSet([.categories(CategorySet(.Nd))])
+  static let digit = ScalarSet([.categories(CategorySet(.nd))])
   static let word = ScalarSet([.word])
   static let whitespace = ScalarSet([.whitespace])
   static let hexDigit = ScalarSet([.range(0x30...0x39), .range(0x41...0x46), .range(0x61...0x66)])

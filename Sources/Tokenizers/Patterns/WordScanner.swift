@@ -55,8 +55,6 @@ enum WordScanner: Sendable, Equatable {
     static let continuing = Kind(rawValue: 32)
   }
 
-  private static let ascii: [Kind] = (0..<128 as Range<UInt32>).map(kind(of:))
-
   private static func kind(of scalar: UInt32) -> Kind {
     var kind: Kind = []
     let category = ScalarClass.category(scalar)
@@ -64,9 +62,9 @@ enum WordScanner: Sendable, Equatable {
     if CategorySet.number.contains(category) { kind.insert(.number) }
     if ScalarClass.isWhitespace(scalar) { kind.insert(.space) }
     if scalar == 0x0A || scalar == 0x0D { kind.insert(.lineBreak) }
-    let both = CategorySet(.Lm, .Lo).union(.mark)
-    if both.union(CategorySet(.Lu, .Lt)).contains(category) { kind.insert(.beginning) }
-    if both.union(CategorySet(.Ll)).contains(category) { kind.insert(.continuing) }
+    let both = CategorySet(.lm, .lo).union(.mark)
+    if both.union(CategorySet(.lu, .lt)).contains(category) { kind.insert(.beginning) }
+    if both.union(CategorySet(.ll)).contains(category) { kind.insert(.continuing) }
     return kind
   }
 

@@ -13,7 +13,8 @@ enum Metaspace {
     var cursor = 0
     let old = text.text
     text.rewrite { bytes, range, edit in
-      let begins = bytes[range.lowerBound] == 0x20 || UTF8Reading.scalar(bytes, at: range.lowerBound).value == replacement
+      let begins =
+        bytes[range.lowerBound] == 0x20 || UTF8Reading.scalar(bytes, at: range.lowerBound).value == replacement
       let isFirst = prepend == .first && old.place(of: range.lowerBound, cursor: &cursor).lowerBound == 0
       if !begins, prepend == .always || isFirst { self.prepend(replacement, bytes, range, &edit) }
       for index in range where bytes[index] == 0x20 && index >= edit.offset {

@@ -78,7 +78,9 @@ extension PreTokenizer {
     }
   }
 
-  private static func behavior(_ reader: ComponentReader, default standard: SplitBehavior?) throws(Problem) -> SplitBehavior {
+  private static func behavior(_ reader: ComponentReader, default standard: SplitBehavior?) throws(Problem)
+    -> SplitBehavior
+  {
     guard let behavior = SplitBehavior(rawValue: try reader.text("behavior", default: standard?.rawValue)) else {
       throw reader.malformed("behavior")
     }
@@ -111,7 +113,8 @@ extension Decoder {
       self = .sequence(parts)
     case "ByteLevel": self = .byteLevel
     case "WordPiece":
-      self = .wordPiece(prefix: try reader.text("prefix", default: "##"), cleansUp: try reader.flag("cleanup", default: true))
+      self = .wordPiece(
+        prefix: try reader.text("prefix", default: "##"), cleansUp: try reader.flag("cleanup", default: true))
     case "Metaspace":
       let metaspace = try MetaspaceReader.read(reader)
       self = .metaspace(replacement: metaspace.replacement, prepend: metaspace.prepend)
@@ -128,7 +131,8 @@ extension Decoder {
     case "CTC":
       self = .ctc(
         padding: try reader.text("pad_token", default: "<pad>"),
-        delimiter: try reader.text("word_delimiter_token", default: "|"), cleansUp: try reader.flag("cleanup", default: true))
+        delimiter: try reader.text("word_delimiter_token", default: "|"),
+        cleansUp: try reader.flag("cleanup", default: true))
     default: throw reader.unsupported
     }
   }

@@ -91,7 +91,8 @@ enum ModelReader {
     pieces.reserveCapacity(list.count)
     for (id, entry) in list.enumerated() {
       guard let piece = entry[0]?.string, let score = entry[1]?.number, score.isFinite else {
-        throw Problem(.tokenizerMalformed, "entry \(id) of the vocabulary is no piece with a score: \(entry.text().prefix(200))")
+        throw Problem(
+          .tokenizerMalformed, "entry \(id) of the vocabulary is no piece with a score: \(entry.text().prefix(200))")
       }
       pieces.append((piece, score))
     }

@@ -22,7 +22,8 @@ extension PostProcessor {
         addsPrefixSpace: try reader.flag("add_prefix_space", default: true))
     case "TemplateProcessing":
       let tokens = try Self.specialTokens(reader)
-      self = .template(single: try Self.template(reader, "single", tokens), pair: try Self.template(reader, "pair", tokens))
+      self = .template(
+        single: try Self.template(reader, "single", tokens), pair: try Self.template(reader, "pair", tokens))
     default: throw reader.unsupported
     }
   }
@@ -63,7 +64,8 @@ extension PostProcessor {
       } else {
         guard let special = tokens[ExactString(name)] else {
           throw Problem(
-            .tokenizerMalformed, "the template names \(quoted(ExactString(name))), which is not among its special tokens")
+            .tokenizerMalformed,
+            "the template names \(quoted(ExactString(name))), which is not among its special tokens")
         }
         parts.append(.special(special, typeID: typeID))
       }

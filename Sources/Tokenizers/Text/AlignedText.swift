@@ -56,7 +56,7 @@ struct AlignedText: Sendable {
     return place..<place + UTF8Reading.length(bytes[start])
   }
 
-  /// Replaces ASCII bytes by others, one for one; `body` gets the bytes and must keep UTF-8 valid.
+  /// Replaces every byte by what a table of 256 says, which must keep UTF-8 valid: ASCII for ASCII.
   mutating func mapASCII(_ table: [UInt8]) {
     bytes.withUnsafeMutableBufferPointer { bytes in
       table.withUnsafeBufferPointer { table in
@@ -73,13 +73,16 @@ struct AlignedText: Sendable {
     @inline(__always)
     mutating func appendCopy(start: Int, original: Int) {
       if let last = runs.last, last.isCopy, Int(last.original) + start - Int(last.start) == original { return }
-      runs.append(Run(start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: original), originalEnd: -1))
+      runs.append(
+        Run(start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: original), originalEnd: -1))
     }
 
     /// Bytes from `start` that stand for `range` of the original.
     @inline(__always)
     mutating func appendBlock(start: Int, _ range: Range<Int>) {
-      if let last = runs.last, Int(last.original) == range.lowerBound, Int(last.originalEnd) == range.upperBound { return }
+      if let last = runs.last, Int(last.original) == range.lowerBound, Int(last.originalEnd) == range.upperBound {
+        return
+      }
       runs.append(
         Run(
           start: Int32(truncatingIfNeeded: start), original: Int32(truncatingIfNeeded: range.lowerBound),

@@ -1,7 +1,11 @@
 /// The general category of a scalar, in the order of the table.
 enum GeneralCategory: UInt8, CaseIterable {
-  case Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf, Cs,
-    Co, Cn
+  case lu, ll, lt, lm, lo, mn, mc, me, nd, nl, no, pc, pd, ps, pe, pi, pf, po, sm, sc, sk, so, zs, zl, zp, cc, cf, cs,
+    co,
+    cn
+
+  /// As patterns write it: `Lu`.
+  var name: String { "\(self)".prefix(1).uppercased() + "\(self)".dropFirst() }
 }
 
 /// A set of general categories.
@@ -16,13 +20,13 @@ struct CategorySet: Sendable, Hashable {
   func contains(_ category: UInt8) -> Bool { bits >> UInt32(category) & 1 != 0 }
   func union(_ other: CategorySet) -> CategorySet { CategorySet(bits: bits | other.bits) }
 
-  static let letter = CategorySet(.Lu, .Ll, .Lt, .Lm, .Lo)
-  static let mark = CategorySet(.Mn, .Mc, .Me)
-  static let number = CategorySet(.Nd, .Nl, .No)
-  static let punctuation = CategorySet(.Pc, .Pd, .Ps, .Pe, .Pi, .Pf, .Po)
-  static let symbol = CategorySet(.Sm, .Sc, .Sk, .So)
-  static let separator = CategorySet(.Zs, .Zl, .Zp)
-  static let other = CategorySet(.Cc, .Cf, .Cs, .Co, .Cn)
+  static let letter = CategorySet(.lu, .ll, .lt, .lm, .lo)
+  static let mark = CategorySet(.mn, .mc, .me)
+  static let number = CategorySet(.nd, .nl, .no)
+  static let punctuation = CategorySet(.pc, .pd, .ps, .pe, .pi, .pf, .po)
+  static let symbol = CategorySet(.sm, .sc, .sk, .so)
+  static let separator = CategorySet(.zs, .zl, .zp)
+  static let other = CategorySet(.cc, .cf, .cs, .co, .cn)
 
   /// The set that a name in `\p{...}` stands for: a category (`Lu`) or a group (`L`).
   init?(named name: String) {
@@ -30,13 +34,13 @@ struct CategorySet: Sendable, Hashable {
     case "L", "Letter": self = .letter
     case "M", "Mark": self = .mark
     case "N", "Number": self = .number
-    case "P", "Punctuation": self = .punctuation
+    case "P", "Punct", "Punctuation": self = .punctuation
     case "S", "Symbol": self = .symbol
     case "Z", "Separator": self = .separator
     case "C", "Other": self = .other
-    case "LC", "L&": self = CategorySet(.Lu, .Ll, .Lt)
+    case "LC", "L&": self = CategorySet(.lu, .ll, .lt)
     default:
-      guard let category = GeneralCategory.allCases.first(where: { "\($0)" == name }) else { return nil }
+      guard let category = GeneralCategory.allCases.first(where: { $0.name == name }) else { return nil }
       self = CategorySet(category)
     }
   }
