@@ -22,9 +22,10 @@ public struct SequenceEncoder: EncoderModel {
     let config = network.config
     vocabularySize = config["vocab_size"]?.integer ?? 0
     contextLength = config["max_position_embeddings"]?.integer.map { $0 - network.positionsBefore }
-    classNames = network.classCount.map { count in
-      (0..<count).map { config["id2label"]?["\($0)"]?.string ?? "LABEL_\($0)" }
-    } ?? []
+    classNames =
+      network.classCount.map { count in
+        (0..<count).map { config["id2label"]?["\($0)"]?.string ?? "LABEL_\($0)" }
+      } ?? []
   }
 
   public func hiddenStates(of sequences: [[Int32]]) throws(Problem) -> FinalStates {

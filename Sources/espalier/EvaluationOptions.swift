@@ -28,7 +28,8 @@ struct MeasuringOptions: ParsableArguments {
   var answers: [String] = []
 
   @Option(
-    help: ArgumentHelp("Encoders: texts with classes, JSON lines {\"text\", \"label\"} (repeatable).", valueName: "file"),
+    help: ArgumentHelp(
+      "Encoders: texts with classes, JSON lines {\"text\", \"label\"} (repeatable).", valueName: "file"),
     completion: .file())
   var labels: [String] = []
 
@@ -137,7 +138,8 @@ struct GateOptions: ParsableArguments {
       ]
       var problems = Problems()
       let gates = given.compactMap { kind, text in
-        text.flatMap { text in problems.collect { () throws(Problem) in try Gate(kind, parsing: text, strict: strict) } }
+        text.flatMap { text in problems.collect { () throws(Problem) in try Gate(kind, parsing: text, strict: strict) }
+        }
       }
       guard problems.all.isEmpty else { throw problems }
       return gates

@@ -59,7 +59,9 @@ struct Forward: ParsableCommand {
         guard !style.quiet else { return }
         for output in outputs {
           if style.json {
-            print(JSON.object([("output", .string(output.name)), ("shape", .array(output.shape.map { .number($0) }))]).text())
+            print(
+              JSON.object([("output", .string(output.name)), ("shape", .array(output.shape.map { .number($0) }))])
+                .text())
           } else {
             print("\(output.name)  \(output.shape.map(String.init).joined(separator: " x "))")
           }

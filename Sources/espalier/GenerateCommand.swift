@@ -88,7 +88,8 @@ struct Generate: ParsableCommand {
         JSON.object([
           ("text", .string(result.text)), ("tokens", .array(result.tokens.map { .number(Int($0)) })),
           ("ending", .string(result.ending.rawValue)), ("mode", .string(mode)),
-          ("loading_seconds", .number(loading)), ("prompt_tokens", .number(result.promptTokens)), ("prompt_seconds", .number(result.promptSeconds)),
+          ("loading_seconds", .number(loading)), ("prompt_tokens", .number(result.promptTokens)),
+          ("prompt_seconds", .number(result.promptSeconds)),
           ("decoding_seconds", .number(result.decodingSeconds)),
           ("prompt_tokens_per_second", .number(result.promptTokensPerSecond)),
           ("decoded_tokens_per_second", .number(result.decodedTokensPerSecond)),

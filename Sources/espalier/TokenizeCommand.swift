@@ -74,7 +74,9 @@ struct Tokenize: ParsableCommand {
   private func show(_ encoding: Encoding) throws(Problem) {
     for index in encoding.ids.indices {
       let offsets = encoding.offsets[index]
-      print("\(encoding.ids[index])\t\(JSON.string(encoding.tokens[index]).text())\t\(offsets.lowerBound)-\(offsets.upperBound)")
+      print(
+        "\(encoding.ids[index])\t\(JSON.string(encoding.tokens[index]).text())\t\(offsets.lowerBound)-\(offsets.upperBound)"
+      )
     }
   }
 
@@ -139,6 +141,7 @@ struct Tokenize: ParsableCommand {
     }
     let share = Decimals.text(Double(bytes.count) / Double(max(1, count)), 3)
     print("\(count) tokens in \(bytes.count) bytes, \(share) bytes a token")
-    print("\(Decimals.text(rates[0], 1)) MB/s as one string, \(Decimals.text(rates[1], 1)) MB/s line by line, one thread")
+    print(
+      "\(Decimals.text(rates[0], 1)) MB/s as one string, \(Decimals.text(rates[1], 1)) MB/s line by line, one thread")
   }
 }

@@ -13,8 +13,10 @@ import Testing
   private static let missing: Comment = "NOT RUN: the models are not there; run scripts/fetch-models"
 
   @Test(.enabled(if: present, missing)) func smollmReadsThePrompt() throws {
-    let outcome = try Program.shell("echo '\"The capital of France is\"' | \"$espalier\" tokenize \(Self.smollm) --jsonl")
-    #expect(try outcome.events.first?["ids"]?.array?.compactMap(\.integer) == [504, 3575, 282, 4649, 314], "\(outcome)")
+    let outcome = try Program.shell(
+      "echo '\"The capital of France is\"' | \"$espalier\" tokenize \(Self.smollm) --jsonl")
+    #expect(
+      try outcome.events.first?["ids"]?.array?.compactMap(\.integer) == [504, 3575, 282, 4649, 314], "\(outcome)")
   }
 
   @Test(.enabled(if: present, missing), arguments: ["exact", "fast"])
@@ -29,7 +31,9 @@ import Testing
     }
   }
 
-  @Test(.enabled(if: present, missing), arguments: [("prose", 38.51104), ("docs", 10.34318), ("code", 8.09048)])
+  /// The figure of docs is transformers' on llama.cpp's ids: transformers' own reading of the file leaves out that the
+  /// model's tokenizer splits digits off, which changes ids in this text (and then gives 10.34318).
+  @Test(.enabled(if: present, missing), arguments: [("prose", 38.51104), ("docs", 10.41664), ("code", 8.09048)])
   func perplexityOfSmollm(text: String, expected: Double) throws {
     let outcome = try Program.run(
       "evaluate", Self.smollm, "--text", "\(Self.package)/Models/text/test/\(text).txt", "--window", "512", "--limit",

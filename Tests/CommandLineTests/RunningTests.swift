@@ -83,7 +83,8 @@ import Testing
     try withTemporaryFolder { folder in
       try write("{\"context\": 1}\n{}\n", to: "\(folder)/bad.jsonl")
       let evaluate = try Program.run("evaluate", "\(Self.models)/base", "--choices", "\(folder)/bad.jsonl")
-      #expect(evaluate.code == 1 && evaluate.errors.contains("line 1") && evaluate.errors.contains("line 2"), "\(evaluate)")
+      #expect(
+        evaluate.code == 1 && evaluate.errors.contains("line 1") && evaluate.errors.contains("line 2"), "\(evaluate)")
       let nothing = try Program.run("evaluate", "\(Self.models)/base")
       #expect(nothing.code == 2 && nothing.errors.contains("--text"), "\(nothing)")
       let missing = try Program.run("generate", "\(folder)/nowhere", "--prompt", "x")

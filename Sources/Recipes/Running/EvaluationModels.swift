@@ -35,7 +35,8 @@ extension TextModel {
 extension RunOptions {
   /// An encoder with its tokenizer. Special tokens are put around texts; the padding and truncation that the
   /// tokenizer's file may ask for are not used, but texts are cut to what the model reads.
-  func encoder(of checkpoint: any Checkpoint, name: String, beside others: Int = 0) throws(Problem) -> EvaluatedEncoder {
+  func encoder(of checkpoint: any Checkpoint, name: String, beside others: Int = 0) throws(Problem) -> EvaluatedEncoder
+  {
     let encoder = try SequenceEncoder(try network(of: checkpoint, beside: others))
     var parts = try ModelTokenizer(of: checkpoint).tokenizer.parts
     parts.padding = nil

@@ -45,7 +45,8 @@ public struct ModelEvaluation: Sendable {
       let encoder = try run.encoder(of: checkpoint, name: name)
       for metric in try classes(encoder, .model) { report.add(metric) }
       for sentences in data.sentences {
-        report.add(try SentenceSimilarity.measure(encoder, on: sentences.texts, data: sentences.name, options: options()))
+        report.add(
+          try SentenceSimilarity.measure(encoder, on: sentences.texts, data: sentences.name, options: options()))
       }
     }
     return report
