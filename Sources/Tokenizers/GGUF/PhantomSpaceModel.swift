@@ -72,7 +72,7 @@ struct PhantomSpaceModel: SubwordModel {
     finish(&word, &result)
   }
 
-  private static let controls = CategorySet(.Cc, .Cf, .Cs, .Co)
+  private static let controls = CategorySet(.cc, .cf, .cs, .co)
 
   private static func firstOfDecomposition(_ scalar: UInt32) -> UInt32 {
     guard scalar >= NormalizationForm.nfd.inertBelow else { return scalar }
