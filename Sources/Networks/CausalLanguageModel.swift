@@ -34,8 +34,11 @@ public struct CausalLanguageModel: LanguageModel {
       .compactMap { network.config[$0]?.integer }.first
   }
 
-  /// Tokens that go through a block together: as many as keep the widest activation within 16 MB.
-  private var rowsTogether: Int { max(64, min(2048, (4 << 20) / network.plan.widest)) }
+  /// Tokens that go through a block together: as many as keep its widest activation within 8 MB.
+  private var rowsTogether: Int { max(64, min(2048, (2 << 20) / network.plan.widest)) }
+
+  /// Rows of logits that are computed together: as many as keep them within 16 MB.
+  private var logitsTogether: Int { max(32, min(2048, (4 << 20) / vocabularySize)) }
 
   public func finalStates(of sequences: [[Int32]]) throws(Problem) -> FinalStates {
     var starts = [0]
@@ -77,14 +80,14 @@ public struct CausalLanguageModel: LanguageModel {
   public func logits(
     of states: FinalStates, rows: Range<Int>, into logits: UnsafeMutablePointer<Float>
   ) throws(Problem) {
-    guard !rows.isEmpty else { return }
     try network.withWorkspace { (workspace) throws(Problem) in
-      let final = Activation(
-        storage: .floats(try workspace.take(rows.count * width)), width: width,
-        segments: Segments(lengths: [rows.count]))
-      final.floats.update(
-        from: states.values.floats.baseAddress! + rows.lowerBound * width, count: rows.count * width)
-      try head(final, workspace, into: logits)
+      for first in stride(from: rows.lowerBound, to: rows.upperBound, by: logitsTogether) {
+        let count = min(logitsTogether, rows.upperBound - first)
+        let final = Activation(
+          storage: .floats(try workspace.take(count * width)), width: width, segments: Segments(lengths: [count]))
+        final.floats.update(from: states.values.floats.baseAddress! + first * width, count: count * width)
+        try head(final, workspace, into: logits + (first - rows.lowerBound) * vocabularySize)
+      }
     }
   }
 

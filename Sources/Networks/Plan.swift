@@ -29,7 +29,7 @@ struct Plan: Sendable {
   private(set) var widths: [Int] = []
   private(set) var stateCount = 0
   private(set) var frequencies: [RotaryFrequencies] = []
-  /// The widest row of any slot.
+  /// The widest row of any slot before the heads.
   private(set) var widest = 1
   /// Slots whose statement was left out, each with the optional parameter that it lacked.
   private var missing: [String: String] = [:]
@@ -76,7 +76,10 @@ struct Plan: Sendable {
         throw binding.problem("has \(binding.outputWidths.count) outputs")
       }
       var outputs: [Int] = []
-      for (name, width) in zip(statement.outputs, binding.outputWidths) { outputs.append(write(name, width)) }
+      for (name, width) in zip(statement.outputs, binding.outputWidths) {
+        outputs.append(write(name, width))
+        if section.part != .head { widest = max(widest, width) }
+      }
       steps.append(
         Step(operation: operation, inputs: inputs, outputs: outputs, isLastUse: [], source: statement.source))
     }
@@ -135,7 +138,6 @@ struct Plan: Sendable {
   }
 
   private mutating func write(_ name: String, _ width: Int) -> Int {
-    widest = max(widest, width)
     if let slot = slot(name) {
       widths[slot] = width
       return slot
