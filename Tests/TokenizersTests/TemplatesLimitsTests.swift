@@ -86,7 +86,7 @@ import Testing
   /// Iterators over iterators are called through all of them.
   @Test func chainOfIterators() async throws {
     let chain =
-      "{% set n = namespace(s=l) %}{% for i in range(70) %}{% set n.s = n.s|map('string')|select %}{% endfor %}"
+      "{% set n = namespace(s=l) %}{% for i in range(35) %}{% set n.s = n.s|map('string')|select %}{% endfor %}"
     #expect(try await codeOnSmallStack(chain + "{{ n.s|list }}") == nil)
   }
 

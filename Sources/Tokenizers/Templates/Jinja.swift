@@ -67,8 +67,8 @@ extension Jinja {
   struct Limits: Sendable {
     /// Evaluations of expressions and statements, elements made, and bytes of text made by the 64.
     var steps = 5_000_000
-    /// Nested evaluations, which live on the thread's stack: up to some 2 KB each.
-    var depth = 180
+    /// Nested evaluations, which live on the thread's stack: up to some 4 KB each where all modules are compiled together.
+    var depth = 90
     /// Bytes of one text, the output included.
     var textBytes = 1 << 26
     /// Elements of one value with everything inside it, and nesting of lists in lists.
