@@ -51,7 +51,9 @@ struct Evaluate: ParsableCommand {
       var lines = EvaluationTable()
       for (name, checkpoint) in checkpoints {
         var report = EvaluationReport()
-        do throws(Problem) { report = try evaluation.evaluate(checkpoint, name: name) } catch { throw Problems([error]) }
+        do throws(Problem) { report = try evaluation.evaluate(checkpoint, name: name) } catch {
+          throw Problems([error])
+        }
         try report.judge(gates)
         passes = passes && report.passes
         if style.json { print(report.json.text()) } else if !table { print(report.text) }
