@@ -110,13 +110,27 @@ struct Tokenize: ParsableCommand {
       while lines.count < 4096, let line = readLine() { lines.append(line) }
       if lines.isEmpty { return }
       let results = try pool.map(lines.count) { (index) throws(Problem) in
-        do throws(Problem) { return try body(JSON(parsing: Array(lines[index].utf8))).text() } catch {
+        do throws(Problem) { return Self.oneLine(try body(JSON(parsing: Array(lines[index].utf8))).text()) } catch {
           throw Problem(error.code, "line \(number + index + 1): \(error.message)", remedy: error.remedy)
         }
       }
       for result in results { print(result) }
       number += lines.count
     }
+  }
+
+  /// With those characters escaped that some readers take for the end of a line.
+  private static func oneLine(_ json: String) -> String {
+    var text = ""
+    for scalar in json.unicodeScalars {
+      switch scalar {
+      case "\u{85}": text += "\\u0085"
+      case "\u{2028}": text += "\\u2028"
+      case "\u{2029}": text += "\\u2029"
+      default: text.unicodeScalars.append(scalar)
+      }
+    }
+    return text
   }
 
   /// Counts, and times the text as one string and line by line.
