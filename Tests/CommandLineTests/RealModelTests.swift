@@ -42,6 +42,27 @@ import Testing
     #expect(abs(perplexity - expected) < 1e-5 * expected, "\(perplexity), expected \(expected)")
   }
 
+  /// The weights are 94 MiB. Resident they take themselves, a block's work (36 MB here: two thousand rows of the widest
+  /// activations) and 64 MB; under a lower ceiling they are streamed, with the same figure.
+  @Test(.enabled(if: present, missing)) func evaluationKeepsItsMemory() throws {
+    func run(_ options: String...) throws -> (perplexity: Double?, peak: Int) {
+      let program = try Program(
+        ["evaluate", Self.smollm, "--text", "\(Self.package)/Models/text/test/prose.txt", "--limit", "4", "--json"]
+          + options)
+      var peak = 0
+      program.wait {
+        peak = max(peak, program.peakResidentBytes ?? 0)
+        return false
+      }
+      return (try program.wait().figure("perplexity"), peak)
+    }
+    let (resident, streamed) = (try run(), try run("--memory", "128M"))
+    print("evaluation: \(resident.peak) bytes with weights in memory, \(streamed.peak) with --memory 128M")
+    #expect(resident.peak < (94 + 64 + 40) << 20)
+    #expect(streamed.peak < 128 << 20)
+    #expect(resident.perplexity != nil && resident.perplexity == streamed.perplexity)
+  }
+
   // MARK: - Encoders
 
   private static let sentences = [

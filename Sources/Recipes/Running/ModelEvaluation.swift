@@ -145,7 +145,7 @@ public struct ModelEvaluation: Sendable {
   private func options(for models: [TextModel] = []) -> EvaluationOptions {
     let plain = EvaluationOptions(pool: run.pool, bootstrap: bootstrap, listener: listener)
     let streams = models.contains { $0.model.network.residency == .streamed }
-    let bytes = streams ? max(Self.scoringBytes, run.memory / 4) : Self.scoringBytes
+    let bytes = streams ? run.memory / 4 : Self.scoringBytes
     return plain.fitting(bytes: bytes, stateWidths: models.map(\.model.width))
   }
 }
