@@ -116,7 +116,7 @@ struct Merge: ParsableCommand {
       let result = try merging.run(listener: listener) { trial in
         guard !style.quiet, !style.json else { return }
         let values = trial.candidate.values.joined(separator: ", ")
-        Machine.writeToStandardError("trial \(trial.number + 1): \(values): \(format(trial.score.value))\n")
+        Machine.writeToStandardError("trial \(trial.number): \(values): \(format(trial.score.value))\n")
       }
       if style.json {
         print(JSON.object([("search", result.search.json), ("merge", result.merge.json)]).text())
