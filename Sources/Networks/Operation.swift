@@ -11,8 +11,14 @@ internal import EspalierNumerics
 protocol Operation: Sendable {
   /// The name in programs.
   static var name: String { get }
+  /// Whether input `place` is whole numbers (tokens, positions) and not floats.
+  static func readsIndices(input place: Int) -> Bool
   init(_ binding: inout Binding) throws(Problem)
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation]
+}
+
+extension Operation {
+  static func readsIndices(input place: Int) -> Bool { false }
 }
 
 /// Every operation there is; a new one is a file in `Operations/` and a line here.
@@ -74,7 +80,14 @@ final class OperationRun {
   }
 
   /// The memory of the first input that nobody needs any more, else new memory of the first input's shape.
+  ///
+  /// - Throws: `network.program` if the inputs have different numbers of rows: they come from different sequences.
   func inPlace(_ inputs: [Activation]) throws(Problem) -> Activation {
+    guard inputs.allSatisfy({ $0.rows == inputs[0].rows }) else {
+      throw Problem(
+        .networkProgram,
+        "an operation was given inputs of \(inputs.map { String($0.rows) }.joined(separator: " and ")) rows")
+    }
     for (index, input) in inputs.enumerated() where isLastUse[index] && input.width == inputs[0].width {
       return Activation(storage: input.storage, width: input.width, segments: inputs[0].segments)
     }

@@ -27,6 +27,8 @@ struct Plan: Sendable {
   private(set) var slots: [String] = []
   /// The width of what was last written to each slot.
   private(set) var widths: [Int] = []
+  /// Slots that hold whole numbers and not floats.
+  private var indexSlots: Set<Int> = []
   private(set) var stateCount = 0
   private(set) var frequencies: [RotaryFrequencies] = []
   /// The widest row of any slot before the heads.
@@ -67,6 +69,11 @@ struct Plan: Sendable {
       for output in statement.outputs { missing[output] = nil }
       var inputs: [Int] = []
       for name in statement.inputs { inputs.append(try read(name, statement)) }
+      for (place, slot) in inputs.enumerated() where type.readsIndices(input: place) != indexSlots.contains(slot) {
+        let (found, wanted) = indexSlots.contains(slot) ? ("whole numbers", "floats") : ("floats", "whole numbers")
+        throw Problem(
+          .networkProgram, "the slot `\(slots[slot])` holds \(found) where \(wanted) belong, in `\(statement.source)`")
+      }
       var binding = Binding(
         statement: statement, inputWidths: inputs.map { widths[$0] }, description: program.description,
         requests: requests, stateCount: stateCount, frequencies: frequencies)
@@ -78,6 +85,7 @@ struct Plan: Sendable {
       var outputs: [Int] = []
       for (name, width) in zip(statement.outputs, binding.outputWidths) {
         outputs.append(write(name, width))
+        indexSlots.remove(outputs[outputs.count - 1])
         if section.part != .head { widest = max(widest, width) }
       }
       steps.append(
@@ -86,7 +94,11 @@ struct Plan: Sendable {
     steps = joinMaps(steps)
     var named: [(name: String, slot: Int)] = []
     for output in section.outputs where missing[output.slot] == nil {
-      if let slot = slot(output.slot) { named.append((output.name, slot)) }
+      guard let slot = slot(output.slot) else { continue }
+      guard !indexSlots.contains(slot) else {
+        throw Problem(.networkProgram, "the slot `\(output.slot)` holds whole numbers and cannot be an output")
+      }
+      named.append((output.name, slot))
     }
     sections.append(
       Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
@@ -134,7 +146,9 @@ struct Plan: Sendable {
     guard let width = Plan.batchSlots[name] else {
       throw Problem(.networkProgram, "nothing was written to the slot `\(name)` before `\(statement.source)`")
     }
-    return write(name, width)
+    let slot = write(name, width)
+    if name != "pixels" { indexSlots.insert(slot) }
+    return slot
   }
 
   private mutating func write(_ name: String, _ width: Int) -> Int {

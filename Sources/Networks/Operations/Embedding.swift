@@ -8,6 +8,7 @@ internal import EspalierLinearMaps
 /// from its stored form, which a tied head shares.
 struct EmbeddingOperation: Operation {
   static let name = "embedding"
+  static func readsIndices(input place: Int) -> Bool { place == 0 }
   private let table: MatrixHandle
   let entries: Int
   private let width: Int

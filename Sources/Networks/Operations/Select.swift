@@ -6,12 +6,13 @@ internal import EspalierBasics
 /// `select(x, tokens, row: 'last', skipping: t)` takes the last row whose token is not t, the first if all are.
 struct SelectOperation: Operation {
   static let name = "select"
+  static func readsIndices(input place: Int) -> Bool { place == 1 }
   private let isLast: Bool
   private let skipped: Int32?
 
   init(_ binding: inout Binding) throws(Problem) {
     let skips = binding.statement.has("skipping")
-    if !skips || binding.inputWidths.count != 2 { try binding.expect(inputs: skips ? 2 : binding.inputWidths.count) }
+    if skips || !(1...2).contains(binding.inputWidths.count) { try binding.expect(inputs: skips ? 2 : 1) }
     skipped = skips ? Int32(clamping: try binding.statement.integer("skipping")) : nil
     let row = try binding.statement.text("row")
     guard ["first", "last"].contains(row) else { throw binding.problem("knows no row `\(row)`") }
@@ -21,6 +22,9 @@ struct SelectOperation: Operation {
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let x = inputs[0]
+    guard inputs.allSatisfy({ $0.rows == x.rows }) else {
+      throw Problem(.networkProgram, "`select` was given rows and tokens of different sequences")
+    }
     let y = try run.activation(
       width: x.width, segments: .pooled(x.segments.count))
     for sequence in 0..<x.segments.count {
