@@ -86,7 +86,7 @@ static void prefill(int thread) {
     return;
   }
   static _Thread_local char *scratch;
-  if (!scratch) scratch = aligned_alloc(64, es_product_scratch_bytes(256, columns * sizeof(float)) + 64 & ~(size_t)63);
+  if (!scratch) scratch = aligned_alloc(64, ES_PRODUCT_SCRATCH_BYTES);
   for (ptrdiff_t token = 0; token < tokens; token += 256)
     es_product_run_f32(
         es_product_fastest_kernel(), (es_product_tile){token, 256, row, rows}, columns,

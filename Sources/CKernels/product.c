@@ -36,11 +36,10 @@
 #define INTERLEAVED_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
 #include "product_type.h"
 
-size_t es_product_scratch_bytes(ptrdiff_t rows, size_t row_bytes) {
-  size_t blocks = (row_bytes + ES_PRODUCT_BLOCK_BYTES - 1) / ES_PRODUCT_BLOCK_BYTES;
-  if (rows <= FEW_ROWS && blocks <= FEW_BLOCKS) return ((size_t)rows * blocks + FEW_COLUMNS) * PANEL_STRIDE_BYTES;
-  return (size_t)(rows + PANEL_COLUMNS) * PANEL_STRIDE_BYTES;
-}
+_Static_assert(
+    (ES_PRODUCT_TILE_ROWS + PANEL_COLUMNS) * PANEL_STRIDE_BYTES <= ES_PRODUCT_SCRATCH_BYTES &&
+        (FEW_ROWS * FEW_BLOCKS + FEW_COLUMNS) * PANEL_STRIDE_BYTES <= ES_PRODUCT_SCRATCH_BYTES,
+    "scratch holds the panels of any tile");
 
 bool es_product_kernel_runs(es_product_kernel kernel) {
   switch (kernel) {

@@ -31,7 +31,7 @@ extension Problem.Code {
 ///    depend on the rows around it either, but on there being more than 8.
 ///
 /// Rows may lie at any byte alignment. Memory: the coded bytes; while it is applied, x once more in
-/// the coded form and at most 750 KB a running tile.
+/// the coded form and 740 KiB a thread.
 public struct StoredMatrix: LinearMap {
   public let format: WeightFormat
   public let outputWidth: Int

@@ -67,9 +67,8 @@ package struct StoredRowsProduct {
   package func run(tile index: Int) {
     guard let target else { return }
     let rectangle = tile.rectangle(index, rows: rows, columns: columns)
-    let scratch = UnsafeMutableRawPointer.allocate(
-      byteCount: es_product_scratch_bytes(rectangle.rows, depth * MemoryLayout<Float>.stride), alignment: 64)
-    defer { scratch.deallocate() }
-    es_product_run_f32(kernel.native, rectangle, depth, left, right, target, targetStride, false, scratch)
+    ProductScratch.lend {
+      es_product_run_f32(kernel.native, rectangle, depth, left, right, target, targetStride, false, $0)
+    }
   }
 }

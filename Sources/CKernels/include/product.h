@@ -75,8 +75,9 @@ typedef struct {
   ptrdiff_t row, rows, column, columns;
 } es_product_tile;
 
-/// Bytes of scratch, best aligned to 64, for a tile of so many rows, each of so many bytes along the depth.
-size_t es_product_scratch_bytes(ptrdiff_t rows, size_t row_bytes);
+/// Rows of a tile, at most, and bytes of scratch, best aligned to 64, that suffice for any tile.
+#define ES_PRODUCT_TILE_ROWS 256
+#define ES_PRODUCT_SCRATCH_BYTES (740 * 1024)
 
 /// Computes one tile of C, whose row i begins at c[i * c_stride]. Tiles that do not overlap may run at the same time,
 /// each with scratch of its own. C must not overlap the operands.
