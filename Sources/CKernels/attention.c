@@ -1,12 +1,13 @@
 #include <math.h>
 
 #include "elementary.h"
+#include "lanes.h"
 #include "network.h"
 
 #pragma STDC FP_CONTRACT OFF
 
-enum { lanes = 16, page = ES_ATTENTION_PAGE, parts = page / lanes, together = ES_ATTENTION_TOGETHER };
-typedef float floats __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
+enum { page = ES_ATTENTION_PAGE, parts = page / lanes, together = ES_ATTENTION_TOGETHER };
+typedef int32_t places __attribute__((vector_size(lanes * sizeof(int32_t))));
 #define UNROLL _Pragma("clang loop unroll(full)")
 
 /// scores[q][j] = scale * (query q . key j), the products added in the order of the entries.
@@ -19,7 +20,7 @@ ES_INLINE void scores_of(const struct es_attention *attention, const int count, 
     floats key[parts];
     UNROLL for (int part = 0; part < parts; part++) key[part] = *(const floats *)(keys + i * page + part * lanes);
     UNROLL for (int q = 0; q < count; q++) {
-      const floats entry = (floats){0} + queries[q].query[i];
+      const floats entry = SPLAT(queries[q].query[i]);
       UNROLL for (int part = 0; part < parts; part++)
         sums[q][part] = __builtin_elementwise_fma(entry, key[part], sums[q][part]);
     }
@@ -27,6 +28,25 @@ ES_INLINE void scores_of(const struct es_attention *attention, const int count, 
   UNROLL for (int q = 0; q < count; q++)
     UNROLL for (int part = 0; part < parts; part++)
       *(floats *)(scores[q] + part * lanes) = attention->scale * sums[q][part];
+}
+
+/// The greatest of scores[first ..< last], whatever is NaN left out; -infinity if there is none.
+ES_INLINE float largest_between(const float *scores, int32_t first, int32_t last) {
+  const places in_order = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  floats best = SPLAT(-INFINITY);
+  UNROLL for (int part = 0; part < parts; part++) {
+    const floats score = *(const floats *)(scores + part * lanes);
+    const places place = in_order + part * lanes;
+    const places is_better = (score > best) & (place >= first) & (place < last);
+    best = (floats)(((places)score & is_better) | ((places)best & ~is_better));
+  }
+  const lanes_of_8 eight = __builtin_elementwise_max(
+      __builtin_shufflevector(best, best, 0, 1, 2, 3, 4, 5, 6, 7),
+      __builtin_shufflevector(best, best, 8, 9, 10, 11, 12, 13, 14, 15));
+  const lanes_of_4 four = __builtin_elementwise_max(
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+  const float even = four[0] > four[2] ? four[0] : four[2], odd = four[1] > four[3] ? four[1] : four[3];
+  return even > odd ? even : odd;
 }
 
 /// Turns the scores of one query into weights e^(score - maximum), 0 outside what it sees, and takes them into account in
@@ -38,7 +58,8 @@ ES_INLINE float weights_of(const struct es_attention *attention, struct es_atten
     for (int j = 0; j < page; j++) scores[j] += query->bias[j];
 
   float peak = query->maximum;
-  for (int64_t j = query->first; j < query->last; j++) peak = scores[j] > peak ? scores[j] : peak;
+  const float seen = largest_between(scores, (int32_t)query->first, (int32_t)query->last);
+  peak = seen > peak ? seen : peak;
   // Nothing but -infinity was seen so far.
   const float reference = peak == -INFINITY ? 0.0f : peak;
   const int first = (int)query->first, last = (int)query->last;
@@ -48,11 +69,10 @@ ES_INLINE float weights_of(const struct es_attention *attention, struct es_atten
   }
   floats sums = {0};
   UNROLL for (int part = 0; part < parts; part++) sums += *(const floats *)(scores + part * lanes);
-  for (int width = lanes / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; j++) sums[j] += sums[j + width];
+  const float sum = sum_of_lanes(&sums);
 
   const float factor = elementary_exp(query->maximum - reference);
-  query->sum = query->sum * factor + sums[0];
+  query->sum = query->sum * factor + sum;
   query->maximum = peak;
   return factor;
 }
@@ -64,7 +84,7 @@ ES_INLINE void mix(const int count, const int blocks, floats sums[together][2], 
     floats value[2];
     UNROLL for (int b = 0; b < blocks; b++) value[b] = *(const floats *)(values + j * width + b * lanes);
     UNROLL for (int q = 0; q < count; q++) {
-      const floats weight = (floats){0} + weights[q][j];
+      const floats weight = SPLAT(weights[q][j]);
       UNROLL for (int b = 0; b < blocks; b++)
         sums[q][b] = __builtin_elementwise_fma(weight, value[b], sums[q][b]);
     }

@@ -9,3 +9,11 @@
 #endif
 
 #define ES_INLINE static inline __attribute__((always_inline))
+
+// Before a loop whose steps do not depend on each other though an output may be an input, element for element: left to
+// itself the compiler takes such a loop one element at a time.
+#if defined(__clang__)
+#define ES_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define ES_ELEMENTWISE
+#endif

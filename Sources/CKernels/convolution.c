@@ -60,7 +60,7 @@ ES_CLONES void es_mean_of_rows(const float *x, float *out, int64_t rows, int64_t
 ES_CLONES void es_normalize_columns(const float *x, const float *mean, const float *factor, const float *bias,
                                     float *out, int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; row++)
-    for (int64_t c = 0; c < width; c++) {
+    ES_ELEMENTWISE for (int64_t c = 0; c < width; c++) {
       const float scaled = (x[row * width + c] - mean[c]) * factor[c];
       out[row * width + c] = scaled + bias[c];
     }

@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include "elementary.h"
+#include "lanes.h"
 #include "reduce.h"
 
 #pragma STDC FP_CONTRACT OFF
@@ -20,13 +21,13 @@ ES_INLINE float within(float x, float low, float high) {
 
 #define ACTIVATION(name, expression)                                                                     \
   ES_CLONES static void activate_##name(const float *input, float *out, int64_t n) {                     \
-    for (int64_t i = 0; i < n; i++) {                                                                    \
+    ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) {                                                     \
       const float x = input[i];                                                                          \
       out[i] = (expression);                                                                             \
     }                                                                                                    \
   }                                                                                                      \
   ES_CLONES static void gate_##name(const float *input, const float *u, float *out, int64_t n) {         \
-    for (int64_t i = 0; i < n; i++) {                                                                    \
+    ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) {                                                     \
       const float x = input[i];                                                                          \
       out[i] = (expression) * u[i];                                                                      \
     }                                                                                                    \
@@ -69,38 +70,47 @@ void es_activate_gate(es_activation f, const float *g, const float *u, float *ou
 }
 
 ES_CLONES void es_add(const float *a, const float *b, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] = a[i] + b[i];
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] = a[i] + b[i];
 }
 
 ES_CLONES void es_multiply(const float *a, const float *b, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] = a[i] * b[i];
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] = a[i] * b[i];
 }
 
 ES_CLONES void es_scaled(const float *a, float factor, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] = factor * a[i];
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] = factor * a[i];
 }
 
 ES_CLONES void es_soft_cap(const float *a, float bound, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] = bound * elementary_tanh(a[i] / bound);
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] = bound * elementary_tanh(a[i] / bound);
 }
 
 ES_CLONES void es_add_scaled(const float *a, float factor, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] += factor * a[i];
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] += factor * a[i];
 }
 
 ES_CLONES void es_add_to_rows(const float *a, const float *b, float *out, int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; row++)
-    for (int64_t i = 0; i < width; i++) out[row * width + i] = a[row * width + i] + b[i];
+    ES_ELEMENTWISE for (int64_t i = 0; i < width; i++) out[row * width + i] = a[row * width + i] + b[i];
+}
+
+/// `weighted` and `biased` are constants where this is called: a processor asked to load nothing from nowhere takes long.
+ES_INLINE void normalize_as(const int weighted, const int biased, const float *x, const float *weight,
+                            const float *bias, float mean, float factor, float *out, int64_t width) {
+  ES_ELEMENTWISE for (int64_t i = 0; i < width; i++) {
+    float value = (x[i] - mean) * factor;
+    if (weighted) value *= weight[i];
+    if (biased) value += bias[i];
+    out[i] = value;
+  }
 }
 
 ES_CLONES static void normalize(const float *x, const float *weight, const float *bias, float mean, float factor,
                                 float *out, int64_t width) {
-  for (int64_t i = 0; i < width; i++) {
-    float value = (x[i] - mean) * factor;
-    if (weight) value *= weight[i];
-    if (bias) value += bias[i];
-    out[i] = value;
-  }
+  if (weight && bias) normalize_as(1, 1, x, weight, bias, mean, factor, out, width);
+  else if (weight) normalize_as(1, 0, x, weight, bias, mean, factor, out, width);
+  else if (bias) normalize_as(0, 1, x, weight, bias, mean, factor, out, width);
+  else normalize_as(0, 0, x, weight, bias, mean, factor, out, width);
 }
 
 void es_rms_norm(const float *x, const float *weight, float epsilon, float *out, int64_t rows, int64_t width) {
@@ -111,8 +121,6 @@ void es_rms_norm(const float *x, const float *weight, float epsilon, float *out,
   }
 }
 
-enum { lanes = 16 };
-typedef float floats __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 typedef double doubles __attribute__((vector_size(lanes * sizeof(double))));
 
 ES_CLONES static double squared_distance(const float *x, double mean, int64_t n) {
@@ -144,14 +152,12 @@ void es_layer_norm(const float *x, const float *weight, const float *bias, float
 
 /// out[i] = e^(x[i] - maximum); returns their sum, in 16 lanes.
 ES_CLONES static float exponentials(const float *x, float maximum, float *out, int64_t n) {
-  for (int64_t i = 0; i < n; i++) out[i] = elementary_exp(x[i] - maximum);
+  ES_ELEMENTWISE for (int64_t i = 0; i < n; i++) out[i] = elementary_exp(x[i] - maximum);
   floats sums = {0};
   const int64_t whole = n - n % lanes;
   for (int64_t i = 0; i < whole; i += lanes) sums += *(const floats *)(out + i);
   for (int64_t i = whole; i < n; i++) sums[i - whole] += out[i];
-  for (int width = lanes / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; j++) sums[j] += sums[j + width];
-  return sums[0];
+  return sum_of_lanes(&sums);
 }
 
 ES_CLONES static float largest(const float *x, int64_t n) {

@@ -18,22 +18,34 @@
 
 // A tile of so few rows packs so many rows of the right operand at a time, if the depth has so few blocks.
 #define FEW_ROWS 8
-#define FEW_COLUMNS 6
+#define FEW_COLUMNS 8
 #define FEW_BLOCKS 40
 
 // Rows of a panel lie one group of lanes further apart than they need to, lest they all fall into the same cache sets.
 #define PANEL_STRIDE_BYTES (ES_PRODUCT_BLOCK_BYTES + ES_PRODUCT_LANE_BYTES)
 
+// Units of 8 bytes of two vectors of eight: one half, the same quarter of each half, or the same eighth of each quarter,
+// of a and then (for eighths: in turn) of b.
+#define LOW_HALVES(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HIGH_HALVES(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define LOW_QUARTERS(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
+#define HIGH_QUARTERS(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
+#define LOW_EIGHTHS(a, b) __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define HIGH_EIGHTHS(a, b) __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+
 #define REAL float
 #define SUFFIX f32
 #define INTERLEAVED_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
 #define INTERLEAVED_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define LAST_SUMS(v) \
+  (__builtin_shufflevector(v, v, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(v, v, 1, 3, 5, 7, 9, 11, 13, 15))
 #include "product_type.h"
 
 #define REAL double
 #define SUFFIX f64
 #define INTERLEAVED_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
 #define INTERLEAVED_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define LAST_SUMS(v) v
 #include "product_type.h"
 
 _Static_assert(

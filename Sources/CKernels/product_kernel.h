@@ -29,6 +29,27 @@ TARGET static inline __attribute__((always_inline)) REAL NAME(sum_of_lanes)(cons
   return sizeof(REAL) == 8 ? sum8[0] : sum8[0] + sum8[8 / sizeof(REAL) - 1];
 }
 
+#if WIDTH == 64
+/// The sums of the lanes of eight vectors, each in the same halves, side by side: halves of two vectors are added at
+/// once, so that eight sums take a third of the instructions of eight times one.
+TARGET static inline __attribute__((always_inline)) JOIN2(bytes_of_8, SUFFIX) NAME(sums_of_lanes)(
+    const VECTOR vectors[8][PARTS]) {
+#define UNITS(i) ((JOIN2(units, SUFFIX))vectors[i][0])
+#define ADD(a, b, low, high) (JOIN2(units, SUFFIX))((VECTOR)low(a, b) + (VECTOR)high(a, b))
+#define HALVES(a, b) ADD(a, b, LOW_HALVES, HIGH_HALVES)
+#define QUARTERS(a, b) ADD(a, b, LOW_QUARTERS, HIGH_QUARTERS)
+  // The last step interleaves its operands; this order of the first makes the sums come out in theirs.
+  const JOIN2(units, SUFFIX) even = QUARTERS(HALVES(UNITS(0), UNITS(2)), HALVES(UNITS(4), UNITS(6)));
+  const JOIN2(units, SUFFIX) odd = QUARTERS(HALVES(UNITS(1), UNITS(3)), HALVES(UNITS(5), UNITS(7)));
+  const VECTOR eighths = (VECTOR)ADD(even, odd, LOW_EIGHTHS, HIGH_EIGHTHS);
+  return LAST_SUMS(eighths);
+#undef UNITS
+#undef ADD
+#undef HALVES
+#undef QUARTERS
+}
+#endif
+
 /// C[rows, columns] (+)= the products of so many rows of two panels, along `steps` groups of lanes. `rows` and
 /// `columns` are constants where this is called, at most ROWS and COLUMNS, so that `sums` stays in registers.
 TARGET static inline __attribute__((always_inline)) void NAME(rectangle)(
@@ -51,6 +72,19 @@ TARGET static inline __attribute__((always_inline)) void NAME(rectangle)(
     }
   }
 
+#if WIDTH == 64
+  if (columns == 8) {
+    UNROLL for (int i = 0; i < rows; i++) {
+      JOIN2(bytes_of_8, SUFFIX) total = NAME(sums_of_lanes)(sums[i]), before;
+      if (accumulate) {
+        __builtin_memcpy(&before, c + i * c_stride, sizeof before);
+        total = before + total;
+      }
+      __builtin_memcpy(c + i * c_stride, &total, sizeof total);
+    }
+    return;
+  }
+#endif
   REAL totals[ROWS][COLUMNS];
   UNROLL for (int i = 0; i < rows; i++)
     UNROLL for (int j = 0; j < columns; j++) totals[i][j] = NAME(sum_of_lanes)(sums[i][j]);

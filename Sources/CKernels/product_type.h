@@ -1,6 +1,7 @@
 // Everything of a product that depends on the element type. Included once for each; no include guard. product.c sets
 //   REAL, SUFFIX                        the element type and the end of its names
 //   INTERLEAVED_LOW, INTERLEAVED_HIGH   (a, b) -> a0 b0 a1 b1 ... from the lower and the upper halves of two vectors
+//   LAST_SUMS                           the sums of the lanes that are left in each eighth of a vector
 
 #define LANES (ES_PRODUCT_LANE_BYTES / (ptrdiff_t)sizeof(REAL))
 #define BLOCK (ES_PRODUCT_BLOCK_BYTES / (ptrdiff_t)sizeof(REAL))
@@ -10,6 +11,9 @@
 typedef REAL JOIN2(bytes8, SUFFIX) __attribute__((vector_size(8)));
 typedef REAL JOIN2(bytes16, SUFFIX) __attribute__((vector_size(16)));
 typedef REAL JOIN2(bytes32, SUFFIX) __attribute__((vector_size(32)));
+typedef REAL JOIN2(bytes_of_8, SUFFIX) __attribute__((vector_size(8 * sizeof(REAL))));
+// Eight units of 8 bytes, to be moved whatever they hold.
+typedef double JOIN2(units, SUFFIX) __attribute__((vector_size(64)));
 
 /// Declares `sum`, the lower half of `vector` plus the upper, each of so many bytes.
 #define FOLD(width, vector, sum) \
@@ -21,8 +25,8 @@ typedef REAL JOIN2(bytes32, SUFFIX) __attribute__((vector_size(32)));
 #define KERNEL avx512
 #define TARGET __attribute__((target("avx512f,avx512vl,fma")))
 #define WIDTH 64
-#define ROWS 4
-#define COLUMNS 6
+#define ROWS 3
+#define COLUMNS 8
 #include "product_kernel.h"
 
 #define KERNEL avx2
@@ -178,6 +182,7 @@ void PUBLIC(run)(
 #undef PANEL_STRIDE
 #undef SQUARE
 #undef INTERLEAVED_LOW
+#undef LAST_SUMS
 #undef INTERLEAVED_HIGH
 #undef BLOCK
 #undef NAME

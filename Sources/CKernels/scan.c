@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include "elementary.h"
+#include "lanes.h"
 
 #pragma STDC FP_CONTRACT OFF
 
-enum { lanes = ES_SCAN_LANES };
-typedef float floats __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
+_Static_assert(lanes == ES_SCAN_LANES, "states are padded to whole vectors");
 
 ES_CLONES void es_causal_convolution(const float *x, const float *taps, const float *bias, float *before, float *out,
                                      int64_t rows, int64_t width, int64_t kernel, int64_t first, int64_t last) {
@@ -27,13 +27,6 @@ ES_CLONES void es_causal_convolution(const float *x, const float *taps, const fl
     const float *from = row < 0 ? before + (row + past) * width : x + row * width;
     if (last > first) memmove(before + k * width + first, from + first, (size_t)(last - first) * sizeof(float));
   }
-}
-
-ES_INLINE float sum_of(const floats *terms) {
-  floats sums = *terms;
-  for (int width = lanes / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; j++) sums[j] += sums[j + width];
-  return sums[0];
 }
 
 /// `states` values followed by zeros up to a whole number of lanes.
@@ -70,7 +63,7 @@ ES_CLONES void es_selective_scan(const struct es_scan_sizes *scan, const float *
         *(floats *)(h + n) = next;
         sums = __builtin_elementwise_fma(next, *(const floats *)(c + n), sums);
       }
-      y[channel] = __builtin_fmaf(skip[channel], x, sum_of(&sums));
+      y[channel] = __builtin_fmaf(skip[channel], x, sum_of_lanes(&sums));
     }
   }
 }
@@ -100,7 +93,7 @@ ES_CLONES void es_head_scan(const struct es_head_scan_sizes *scan, const float *
         *(floats *)(h + n) = next;
         sums = __builtin_elementwise_fma(next, *(const floats *)(c + n), sums);
       }
-      y[p] = __builtin_fmaf(skip[head], x[p], sum_of(&sums));
+      y[p] = __builtin_fmaf(skip[head], x[p], sum_of_lanes(&sums));
     }
   }
 }
