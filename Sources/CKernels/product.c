@@ -13,7 +13,7 @@
 // reads whole cache lines, few enough that the panel stays in the second cache beside the left one.
 #define PANEL_COLUMNS 96
 
-// With fewer uses of an operand's row than this, packing costs more than it saves.
+// Packing a row of the right operand that meets fewer of the left one costs more than it saves.
 #define USES_WORTH_PACKING 5
 
 // A tile of so few rows packs so many rows of the right operand at a time, if the depth has so few blocks.

@@ -107,12 +107,12 @@ typedef struct {
   ptrdiff_t stride;
 } NAME(panel);
 
-/// Rows of an operand, ready for the kernel: in place where that serves, otherwise packed into `space` and filled up
-/// with zeros to whole groups of lanes. `uses` counts the rows of the other operand that each will meet.
+/// Rows of an operand, ready for the kernel: `in_place` where their elements lie side by side in whole groups of lanes,
+/// otherwise packed into `space` and filled up with zeros.
 static NAME(panel) NAME(prepared)(
-    PUBLIC(operand) operand, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t start, ptrdiff_t count, ptrdiff_t uses,
+    PUBLIC(operand) operand, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t start, ptrdiff_t count, bool in_place,
     REAL *space) {
-  if (uses < USES_WORTH_PACKING && count % LANES == 0 && operand.pack == PUBLIC(pack_rows))
+  if (in_place && count % LANES == 0 && operand.pack == PUBLIC(pack_rows))
     return (NAME(panel)){(const REAL *)operand.elements + row * operand.stride + start, operand.stride};
   operand.pack(operand.elements, operand.stride, row, rows, start, count, space, PANEL_STRIDE);
   ptrdiff_t missing = (LANES - count % LANES) % LANES;
@@ -132,13 +132,13 @@ static void NAME(run_few)(
   for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
     ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
     left[start / BLOCK] = NAME(prepared)(
-        a, tile.row, tile.rows, start, count, 0, a_space + start / BLOCK * tile.rows * PANEL_STRIDE);
+        a, tile.row, tile.rows, start, count, true, a_space + start / BLOCK * tile.rows * PANEL_STRIDE);
   }
   for (ptrdiff_t j = 0; j < tile.columns; j += FEW_COLUMNS) {
     ptrdiff_t width = tile.columns - j < FEW_COLUMNS ? tile.columns - j : FEW_COLUMNS;
     for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
       ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
-      NAME(panel) right = NAME(prepared)(b, tile.column + j, width, start, count, tile.rows, b_space);
+      NAME(panel) right = NAME(prepared)(b, tile.column + j, width, start, count, tile.rows < USES_WORTH_PACKING, b_space);
       NAME(panels)(
           kernel, tile.rows, width, (count + LANES - 1) / LANES, left[start / BLOCK].first, left[start / BLOCK].stride,
           right.first, right.stride, corner + j, c_stride, accumulate || start > 0);
@@ -146,7 +146,8 @@ static void NAME(run_few)(
   }
 }
 
-/// A tile of many rows: panels of both operands, as long as a block of the depth, stay in the second cache.
+/// A tile of many rows: rows of both operands, as long as a block of the depth, stay in the second cache. Those of b are
+/// packed, since they may have to be widened and each is read for every few rows of a.
 static void NAME(run_many)(
     es_product_kernel kernel, es_product_tile tile, ptrdiff_t depth, PUBLIC(operand) a, PUBLIC(operand) b, REAL *corner,
     ptrdiff_t c_stride, bool accumulate, REAL *scratch) {
@@ -154,10 +155,10 @@ static void NAME(run_many)(
   for (ptrdiff_t start = 0; start < depth; start += BLOCK) {
     ptrdiff_t count = depth - start < BLOCK ? depth - start : BLOCK;
     ptrdiff_t steps = (count + LANES - 1) / LANES;
-    NAME(panel) left = NAME(prepared)(a, tile.row, tile.rows, start, count, tile.columns, a_space);
+    NAME(panel) left = NAME(prepared)(a, tile.row, tile.rows, start, count, true, a_space);
     for (ptrdiff_t j = 0; j < tile.columns; j += PANEL_COLUMNS) {
       ptrdiff_t width = tile.columns - j < PANEL_COLUMNS ? tile.columns - j : PANEL_COLUMNS;
-      NAME(panel) right = NAME(prepared)(b, tile.column + j, width, start, count, tile.rows, b_space);
+      NAME(panel) right = NAME(prepared)(b, tile.column + j, width, start, count, tile.rows < USES_WORTH_PACKING, b_space);
       NAME(panels)(
           kernel, tile.rows, width, steps, left.first, left.stride, right.first, right.stride, corner + j, c_stride,
           accumulate || start > 0);

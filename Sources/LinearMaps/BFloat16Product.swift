@@ -4,7 +4,7 @@ internal import EspalierNumerics
 
 /// Activations rounded to bfloat16, in panels of a few rows. Cost: 2 bytes a number.
 struct RoundedActivations: ~Copyable {
-  let panels: UnsafeMutablePointer<UInt16>
+  private let memory: Scratch
   let rows: Int
 
   static let rowsOfPanel = Int(ES_LINEAR_PANEL_ROWS)
@@ -15,9 +15,7 @@ struct RoundedActivations: ~Copyable {
     rows = x.rows
     let size = es_linear_panel_size(x.columns)
     let panelCount = (rows + Self.rowsOfPanel - 1) / Self.rowsOfPanel
-    panels = UnsafeMutableRawPointer.allocate(
-      byteCount: max(1, panelCount * size) * MemoryLayout<UInt16>.stride, alignment: 64
-    ).bindMemory(to: UInt16.self, capacity: panelCount * size)
+    memory = Scratch(byteCount: panelCount * size * MemoryLayout<UInt16>.stride)
     guard let elements = x.elements else { return }
     let (panels, rows) = (panels, rows)
     // Four panels are some microseconds' work.
@@ -31,7 +29,7 @@ struct RoundedActivations: ~Copyable {
     }
   }
 
-  deinit { UnsafeMutableRawPointer(panels).deallocate() }
+  var panels: UnsafeMutablePointer<UInt16> { memory.address.assumingMemoryBound(to: UInt16.self) }
 }
 
 /// `y = x Wᵀ` in bfloat16 for many rows of x: W is widened and rounded while it is packed, whatever its form.

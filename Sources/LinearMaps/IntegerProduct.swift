@@ -37,7 +37,7 @@ extension BlockType {
 ///
 /// A block with a NaN or an infinity makes its whole row NaN. Cost: 3.75 bytes a number.
 struct CodedActivations: ~Copyable {
-  let codes: UnsafeMutablePointer<es_linear_codes>
+  private let memory: Scratch
   let rows: Int
   let columns: Int
 
@@ -45,14 +45,12 @@ struct CodedActivations: ~Copyable {
     rows = x.rows
     columns = x.columns
     let count = es_linear_codes_count(x.columns)
-    codes = UnsafeMutableRawPointer.allocate(
-      byteCount: max(1, rows * count) * MemoryLayout<es_linear_codes>.stride, alignment: 64
-    ).bindMemory(to: es_linear_codes.self, capacity: rows * count)
+    memory = Scratch(byteCount: rows * count * MemoryLayout<es_linear_codes>.stride)
     guard let elements = x.elements else { return }
     for row in 0..<rows { es_linear_code(elements + row * x.stride, columns, codes + row * count) }
   }
 
-  deinit { UnsafeMutableRawPointer(codes).deallocate() }
+  var codes: UnsafeMutablePointer<es_linear_codes> { memory.address.assumingMemoryBound(to: es_linear_codes.self) }
 }
 
 /// `y = x Wᵀ` in integers for few rows of x, cut into runs of rows of W.

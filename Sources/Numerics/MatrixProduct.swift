@@ -156,7 +156,8 @@ public enum MatrixProduct {
     let tile = tile ?? .cutting(rows: c.rows, columns: c.columns)
     try parallel(tile.count(rows: c.rows, columns: c.columns)) { (index) throws(Problem) in
       let rectangle = tile.rectangle(index, rows: c.rows, columns: c.columns)
-      ProductScratch.lend { body(rectangle, $0) }
+      let scratch = Scratch(byteCount: Int(ES_PRODUCT_SCRATCH_BYTES))
+      body(rectangle, scratch.address)
     }
   }
 }

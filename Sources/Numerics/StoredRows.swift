@@ -67,8 +67,7 @@ package struct StoredRowsProduct {
   package func run(tile index: Int) {
     guard let target else { return }
     let rectangle = tile.rectangle(index, rows: rows, columns: columns)
-    ProductScratch.lend {
-      es_product_run_f32(kernel.native, rectangle, depth, left, right, target, targetStride, false, $0)
-    }
+    let scratch = Scratch(byteCount: Int(ES_PRODUCT_SCRATCH_BYTES))
+    es_product_run_f32(kernel.native, rectangle, depth, left, right, target, targetStride, false, scratch.address)
   }
 }
