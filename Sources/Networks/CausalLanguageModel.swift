@@ -34,11 +34,12 @@ public struct CausalLanguageModel: LanguageModel {
       .compactMap { network.config[$0]?.integer }.first
   }
 
-  /// Tokens that go through a block together: as many as keep its widest activation within 8 MB.
-  private var rowsTogether: Int { max(64, min(2048, (2 << 20) / network.plan.widest)) }
+  /// Tokens that go through a block together: as many as keep its widest activation within 2 MB, so that what one
+  /// operation wrote the next still finds in a cache, but enough that packing a weight pays.
+  private var rowsTogether: Int { max(128, min(1024, (1 << 19) / network.plan.widest)) }
 
   /// Rows of logits that are computed together: as many as keep them within 16 MB.
-  private var logitsTogether: Int { max(32, min(2048, (4 << 20) / vocabularySize)) }
+  private var logitsTogether: Int { max(32, min(512, (4 << 20) / vocabularySize)) }
 
   public func finalStates(of sequences: [[Int32]]) throws(Problem) -> FinalStates {
     var starts = [0]
