@@ -26,6 +26,13 @@ public final class Network: Sendable {
   let store: ParameterStore
   let pool: WorkerPool
   let rotary: RotaryTables
+  /// Sections before the heads, and the heads.
+  let trunk: [Plan.Section]
+  let heads: [Plan.Section]
+  /// What all sections ask for, one entry a use.
+  private let requests: [ParameterRequest]
+  /// The parameters of sections that have run, if they stay: a token should not look for them by name.
+  private let loaded: Mutex<[Int: [LoadedParameter]]> = Mutex([:])
   private let workspaces: Mutex<[Workspace]> = Mutex([])
 
   /// Reads no weights: what is missing or of a wrong shape is found from headers.
@@ -61,7 +68,10 @@ public final class Network: Sendable {
     self.residency = residency
     pool = workers
     rotary = RotaryTables(plan.frequencies)
-    for request in plan.sections.flatMap(\.requests) {
+    trunk = plan.sections.filter { $0.part != .head }
+    heads = plan.sections.filter { $0.part == .head }
+    requests = plan.sections.flatMap(\.requests)
+    for request in requests {
       do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
     }
   }
@@ -75,8 +85,6 @@ public final class Network: Sendable {
     for section in plan.sections { largest = max(largest, try store.byteCount(of: section.requests)) }
     return largest
   }
-
-  private var requests: [ParameterRequest] { plan.sections.flatMap(\.requests) }
 
   /// Names of the parameters that running the network reads, one entry a use.
   public var parametersRead: [String] { requests.map(\.name) }
@@ -93,15 +101,15 @@ public final class Network: Sendable {
   }
 
   func parameters(of section: Plan.Section) throws(Problem) -> [LoadedParameter] {
-    try store.load(section.requests, of: requests, pool: pool)
+    guard residency == .resident else { return try store.load(section.requests, of: requests, pool: pool) }
+    if let known = loaded.withLock({ $0[section.index] }) { return known }
+    let parameters = try store.load(section.requests, of: requests, pool: pool)
+    loaded.withLock { $0[section.index] = parameters }
+    return parameters
   }
 
   /// The state of a sequence that has not begun.
   func emptyState() -> SequenceState { SequenceState(operations: plan.stateCount) }
-
-  /// Sections before the heads, and the heads.
-  var trunk: [Plan.Section] { plan.sections.filter { $0.part != .head } }
-  var heads: [Plan.Section] { plan.sections.filter { $0.part == .head } }
 
   /// Runs batches through sections: batch after batch where weights stay, section after section where they stream.
   func run(

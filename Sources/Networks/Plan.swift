@@ -15,6 +15,8 @@ struct Plan: Sendable {
   }
 
   struct Section: Sendable {
+    /// Its place among the sections.
+    let index: Int
     let tower: String
     let part: ModelProgram.Section.Part
     var steps: [Step]
@@ -101,7 +103,9 @@ struct Plan: Sendable {
       named.append((output.name, slot))
     }
     sections.append(
-      Section(tower: section.tower, part: section.part, steps: steps, outputs: named, requests: requests))
+      Section(
+        index: sections.count, tower: section.tower, part: section.part, steps: steps, outputs: named,
+        requests: requests))
   }
 
   /// Maps of one input that follow each other become one step: queries, keys and values; gate and up.
