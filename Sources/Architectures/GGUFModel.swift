@@ -265,6 +265,6 @@ private struct GGUFNaming {
     }
     let sizes = known.map { $0 ?? count / product }
     let stored = rows.stored.compactMap { name in rows.groups.firstIndex { $0.name == name } }
-    return RowOrder(sizes: sizes, stored: stored)
+    return try RowOrder(sizes: sizes, stored: stored)
   }
 }

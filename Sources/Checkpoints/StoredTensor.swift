@@ -53,7 +53,7 @@ extension Array where Element == Int {
     var product = 1
     for size in self where size != 0 {
       let (value, overflow) = product.multipliedReportingOverflow(by: size)
-      if overflow || size < 0 { return nil }
+      if overflow || size < 0 || value > 1 << 48 { return nil }
       product = value
     }
     return contains(0) ? 0 : product

@@ -62,7 +62,7 @@ public final class Network: Sendable {
     pool = workers
     rotary = RotaryTables(plan.frequencies)
     for request in plan.sections.flatMap(\.requests) {
-      do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
+      do throws(Problem) { _ = try store.source(of: request) } catch { throw error.at(file: checkpoint.location) }
     }
   }
 
@@ -92,7 +92,7 @@ public final class Network: Sendable {
     OperationRun(pool: pool, workspace: workspace, mode: mode, states: states, rotary: rotary)
   }
 
-  func parameters(of section: Plan.Section) throws(Problem) -> [LoadedParameter] {
+  func parameters(of section: Plan.Section) throws(Problem) -> LoadedParameters {
     try store.load(section.requests, of: requests, pool: pool)
   }
 
@@ -109,7 +109,7 @@ public final class Network: Sendable {
     observe: ((Int, String, Activation) throws(Problem) -> Void)? = nil,
     finished: (Int, Execution) throws(Problem) -> Void
   ) throws(Problem) {
-    func pass(_ index: Int, _ section: Plan.Section, _ parameters: [LoadedParameter]) throws(Problem) {
+    func pass(_ index: Int, _ section: Plan.Section, _ parameters: LoadedParameters) throws(Problem) {
       try executions[index].run(section, parameters: parameters) { (name, value) throws(Problem) in
         try observe?(index, name, value)
       }

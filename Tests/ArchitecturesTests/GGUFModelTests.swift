@@ -123,7 +123,7 @@ import Testing
   @Test func queriesKeepTheirCodedRows() throws {
     let model = try Self.model("llama_bias").parametersByName()
     let query = try #require(model["model.layers.0.self_attn.q_proj.weight"]?.codedMatrix())
-    #expect(query.order == RowOrder(sizes: [6, 2, 6], stored: [0, 2, 1]) && query.columns == 48)
+    #expect(try query.order == RowOrder(sizes: [6, 2, 6], stored: [0, 2, 1]) && query.columns == 48)
     let value = try #require(model["model.layers.0.self_attn.v_proj.weight"]?.codedMatrix())
     #expect(value.order == nil && value.rows == 24)
     let convolution = try #require(try Self.model("gpt2").parametersByName()["transformer.h.0.mlp.c_fc.weight"])
