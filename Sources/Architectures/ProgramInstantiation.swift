@@ -69,7 +69,8 @@ private struct ProgramWriter {
     if let positions = program.positions {
       let padding = try positions.padding.integer(in: scope)
       guard (0...1 << 30).contains(padding) else {
-        throw Problem(.architectureConfig, "positions cannot be counted from `\(positions.padding)`, which is \(padding)")
+        throw Problem(
+          .architectureConfig, "positions cannot be counted from `\(positions.padding)`, which is \(padding)")
       }
       positionsSkip = padding
     }

@@ -116,7 +116,8 @@ final class ParameterStore: Sendable {
       return Source(parameter: parameter, description: stack, rows: nil, shape: stack.shape)
     }
     let labels: [Role.Part: String] = [.feedForwardGate: "gate", .feedForwardUp: "up"]
-    guard let expert = wanted.expert, stack.shape.count == 3, !stack.recipe.isTransposed, !wanted.recipe.isTransposed
+    guard let expert = wanted.expert, stack.shape.count == 3, expert < stack.shape[0], !stack.shape.contains(0),
+      !stack.recipe.isTransposed, !wanted.recipe.isTransposed
     else {
       throw Problem(
         .networkParameter, "`\(wanted.name)` cannot be taken out of this tensor", tensor: parameter.name)

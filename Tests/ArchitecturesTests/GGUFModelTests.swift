@@ -201,13 +201,14 @@ import Testing
     let bad: JSON = [
       "architecture": "x", "whem": "1",
       "config": ["a": "1 +"],
-      "tensors": ["t": ["name": "n", "rows": ["a": "2", "b": "*"], "stored": ["a", "c"]]],
+      "tensors": ["t": ["name": "n", "rows": ["a": "2", "b": "*"], "stored": ["a", "c"]], "u": ["names": []]],
     ]
     let messages = try Self.problems(bad).map(\.message)
     #expect(messages.contains { $0.hasPrefix("at gguf: unknown key `whem`") })
     #expect(messages.contains { $0.hasPrefix("at gguf.config.a:") })
     #expect(messages.contains { $0.hasPrefix("at gguf.tensors.t: `stored` must name every group") })
-    #expect(messages.count == 3)
+    #expect(messages.contains("at gguf.tensors.u.names: expected at least one name"))
+    #expect(messages.count == 4)
   }
 
   @Test func templatesOfConfigs() throws {

@@ -67,6 +67,15 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    ([-2, -3], [0, 1]), ([2, 0], [0, 1]), ([2, 3], [0]), ([2, 3], [0, 0]), ([2, 3], [0, 2]),
+    ([1 << 40, 1 << 40], [0, 1]),
+  ])
+  func whatIsNoOrderIsRefused(sizes: [Int], stored: [Int]) {
+    let problem = #expect(throws: Problem.self) { try RowOrder(sizes: sizes, stored: stored) }
+    #expect(problem?.code == .checkpointFormat)
+  }
+
   @Test func shortRowsAreReorderedInMemory() throws {
     let order = try RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
     try Fixtures.withTemporaryFolder { folder in

@@ -67,7 +67,8 @@ import Testing
   /// A leading row makes an output longer than the tokens, and one row a head is no row a token.
   @Test func outputsAreAsLongAsTheirRows() throws {
     let network = try network("llama_gqa_untied", "llama", Self.final, #"final = prepend(x, @model.norm)"#)
-    let final = try #require(try network.forward(NetworkInputs(tokens: [[1, 2, 3], [4]])).first { $0.name == "final" })
+    let final = try #require(
+      try network.forward(NetworkInputs(tokens: [[1, 2, 3], [4]])).first { $0.name == "final" })
     #expect(final.shape == [2, 4, 48])
   }
 

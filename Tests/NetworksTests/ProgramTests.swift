@@ -113,7 +113,10 @@ import Testing
     ("y = add(x, d)", "`add` gets rows of the tokens and rows of the decoder's tokens"),
     ("y = pool(x, f: 'max', size: 1)", "slides over rows that are no picture"),
     ("y = pool(x, f: 'max', size: 3, padding: 9223372036854775807)", "has windows that see nothing"),
-    ("y = attention(x, d, d, heads: 2, scale: 1)", "cannot look from rows of the tokens at keys of the decoder's tokens"),
+    (
+      "y = attention(x, d, d, heads: 2, scale: 1)",
+      "cannot look from rows of the tokens at keys of the decoder's tokens"
+    ),
     ("y = attention(x, x, d, heads: 2, scale: 1, causal: false)", "and values of the decoder's tokens"),
     ("y = attention(x, b, b, heads: 1, scale: 1, causal: false)", "share rows of [4, 9, 9]"),
     ("y = attention(x, x, x, x, heads: 2, scale: 1)", "needs the bias of 2 heads from `relativeBias`"),
@@ -144,15 +147,16 @@ import Testing
   }
 
   /// Sizes of a config that no tensor has.
-  @Test(arguments: [
-    (["tokens": 5, "width": 0, "depth": 2], "would make rows of 0"),
-    (["tokens": 5, "width": 1_000_000_000, "depth": 2], "would make rows of 1000000000"),
-    (["tokens": 4_294_967_296, "width": 4_294_967_296, "depth": 2], "no tensor has the shape"),
-    (["tokens": 0, "width": 9_223_372_036_854_775_807, "depth": 2], "no tensor has the shape"),
-    (["tokens": 5, "width": -4, "depth": 2], "is -4"),
-    (["tokens": 5, "width": 4, "depth": -1], "is -1"),
-    (["tokens": 5, "width": 4, "depth": 9_223_372_036_854_775_807], "must be between 0 and"),
-  ] as [(JSON, String)])
+  @Test(
+    arguments: [
+      (["tokens": 5, "width": 0, "depth": 2], "would make rows of 0"),
+      (["tokens": 5, "width": 1_000_000_000, "depth": 2], "would make rows of 1000000000"),
+      (["tokens": 4_294_967_296, "width": 4_294_967_296, "depth": 2], "no tensor has the shape"),
+      (["tokens": 0, "width": 9_223_372_036_854_775_807, "depth": 2], "no tensor has the shape"),
+      (["tokens": 5, "width": -4, "depth": 2], "is -4"),
+      (["tokens": 5, "width": 4, "depth": -1], "is -1"),
+      (["tokens": 5, "width": 4, "depth": 9_223_372_036_854_775_807], "must be between 0 and"),
+    ] as [(JSON, String)])
   func sizesThatCannotBeAreRefused(config: JSON, message: String) {
     let problem = #expect(throws: Problem.self) { try plan("", "", config) }
     #expect(problem?.message.contains(message) ?? false, "\(problem?.message ?? "")")

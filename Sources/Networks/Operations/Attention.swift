@@ -37,7 +37,8 @@ struct AttentionOperation: SequenceOperation {
     heads = try statement.integer("heads")
     groups = statement.has("keyValueHeads") ? try statement.integer("keyValueHeads") : heads
     let widths = binding.inputWidths
-    guard (1...widths[0]).contains(heads), groups > 0, heads % groups == 0, widths[0] % heads == 0, widths[1] % groups == 0,
+    guard (1...widths[0]).contains(heads), groups > 0, heads % groups == 0, widths[0] % heads == 0,
+      widths[1] % groups == 0,
       widths[2] % groups == 0, widths[0] / heads == widths[1] / groups
     else {
       throw binding.problem("cannot share rows of \(widths) among \(heads) heads and \(groups) key-value heads")

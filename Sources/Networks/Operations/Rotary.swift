@@ -23,7 +23,8 @@ struct RotaryOperation: Operation {
     let headWidth = try statement.integer("headWidth")
     self.headWidth = headWidth
     let width = statement.has("width") ? try statement.integer("width") : headWidth
-    guard (1...widest).contains(headWidth), width <= headWidth, binding.inputWidths.allSatisfy({ $0 % headWidth == 0 }) else {
+    guard (1...widest).contains(headWidth), width <= headWidth, binding.inputWidths.allSatisfy({ $0 % headWidth == 0 })
+    else {
       throw binding.problem("turns \(width) entries of heads of \(headWidth) in rows of \(binding.inputWidths)")
     }
     let key = statement.config["rope_theta"]?.number ?? 10_000

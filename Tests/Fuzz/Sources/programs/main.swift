@@ -8,23 +8,24 @@ import EspalierNumerics
 // Programs of a family: an input's bytes choose statements and fill them in. Whatever they say, the network is refused
 // when it is made, or it runs: by itself, as a language model, as an encoder, as both with a decoder.
 
-/// S a slot, P a parameter, N a number, B a truth value.
+/// $ a slot, % a parameter, # a number, ? a truth value.
 let templates = [
-  "S = embedding(S, @P)", "S = embedding(S, @P, offset: N)", "S = map(S, @P)", "S = rmsNorm(S, @P, epsilon: 1)",
-  "S = rmsNorm(S, @P, epsilon: 1, groups: N)", "S, S = rotary(S, S, headWidth: N)", "S = rotary(headWidth: N)",
-  "S = rotary(S, headWidth: N, width: N, interleaved: B)", "S = attention(S, S, S, heads: N, scale: 1, causal: B)",
-  "S = attention(S, S, S, heads: N, keyValueHeads: N, scale: 1, window: N)",
-  "S = attention(S, S, S, S, heads: N, scale: 1, causal: B)", "S = add(S, S)", "S = multiply(S, S)", "S = scale(S, by: N)",
-  "S = softCap(S, bound: N)", "S = activate(S, f: 'gelu')", "S = gate(S, S, f: 'silu')", "S = select(S, row: 'first')",
-  "S = select(S, S, row: 'last', skipping: N)", "S = layerNorm(S, @P, epsilon: 1)",
-  "S, S = split(S, by: @P, into: 'a b')", "S = split(S, by: @P, into: 'b+a+b')",
-  "S = experts(S, S, gate: @P, up: @P, down: @P, count: N, f: 'silu', normalize: B)",
-  "S = relativeBias(@P, maxDistance: N, causal: B)", "S = convolution1d(S, @P)",
-  "S = selectiveScan(S, S, S, S, decay: @P, skip: @P)",
-  "S = stateSpaceScan(S, S, S, S, step: @P, decay: @P, skip: @P, groups: N)",
-  "S = convolution2d(S, @P, stride: N, padding: N)",
-  "S = batchNorm(S, @P, bias: @P, mean: @P, variance: @P, epsilon: 1)", "S = pool(S, f: 'mean')",
-  "S = pool(S, f: 'max', size: N, stride: N, padding: N)", "S = prepend(S, @P)", "S = addPositions(S, @P)",
+  "$ = embedding($, @%)", "$ = embedding($, @%, offset: #)", "$ = map($, @%)", "$ = rmsNorm($, @%, epsilon: 1)",
+  "$ = rmsNorm($, @%, epsilon: 1, groups: #)", "$, $ = rotary($, $, headWidth: #)", "$ = rotary(headWidth: #)",
+  "$ = rotary($, headWidth: #, width: #, interleaved: ?)", "$ = attention($, $, $, heads: #, scale: 1, causal: ?)",
+  "$ = attention($, $, $, heads: #, keyValueHeads: #, scale: 1, window: #)",
+  "$ = attention($, $, $, $, heads: #, scale: 1, causal: ?)", "$ = add($, $)", "$ = multiply($, $)",
+  "$ = scale($, by: #)",
+  "$ = softCap($, bound: #)", "$ = activate($, f: 'gelu')", "$ = gate($, $, f: 'silu')", "$ = select($, row: 'first')",
+  "$ = select($, $, row: 'last', skipping: #)", "$ = layerNorm($, @%, epsilon: 1)",
+  "$, $ = split($, by: @%, into: 'a b')", "$ = split($, by: @%, into: 'b+a+b')",
+  "$ = experts($, $, gate: @%, up: @%, down: @%, count: #, f: 'silu', normalize: ?)",
+  "$ = relativeBias(@%, maxDistance: #, causal: ?)", "$ = convolution1d($, @%)",
+  "$ = selectiveScan($, $, $, $, decay: @%, skip: @%)",
+  "$ = stateSpaceScan($, $, $, $, step: @%, decay: @%, skip: @%, groups: #)",
+  "$ = convolution2d($, @%, stride: #, padding: #)",
+  "$ = batchNorm($, @%, bias: @%, mean: @%, variance: @%, epsilon: 1)", "$ = pool($, f: 'mean')",
+  "$ = pool($, f: 'max', size: #, stride: #, padding: #)", "$ = prepend($, @%)", "$ = addPositions($, @%)",
 ]
 let slots = [
   "x", "y", "z", "q", "k", "v", "final", "logits", "tokens", "positions", "types", "decoderTokens", "pixels", "states",
@@ -46,49 +47,48 @@ func family(_ bytes: some Collection<UInt8>) -> String {
     var statement = ""
     for character in choose(templates) {
       switch character {
-      case "S": statement += choose(slots)
-      case "P": statement += choose(shapes.map(\.name))
-      case "N": statement += choose(numbers)
-      case "B": statement += choose(["true", "false"])
+      case "$": statement += choose(slots)
+      case "%": statement += choose(shapes.map(\.name))
+      case "#": statement += choose(numbers)
+      case "?": statement += choose(["true", "false"])
       default: statement.append(character)
       }
     }
     sections[["before", "layer", "after", "head"][Int(first) % 4], default: []].append(statement)
   }
-  let outputs = #"{"final": "final", "last_hidden_state": "states", "logits": "logits", "x": "x"}"#
+  let writing = sections.values.joined().map { $0.prefix { $0 != "=" } }.joined(separator: " ")
+  let outputs = [("final", "final"), ("last_hidden_state", "states"), ("logits", "logits"), ("x", "x")]
+    .filter { writing.contains($0.1) }.map { ($0.0, JSON.string($0.1)) }
   let written = sections.map { name, list in "\"\(name)\": \(JSON.array(list.map(JSON.string)).text())" }.sorted()
   let parameters = shapes.map { name, shape in
     let sizes = name == "fused" ? ["a: 1 | b: 3", "4"] : shape.map { "\($0)" }
     let turned = name == "turned" ? #", "transposed": true"# : ""
-    return #""\#(name).weight": {"role": "embedding", "shape": \#(JSON.array(sizes.map(JSON.string)).text())\#(turned)}"#
+    return
+      #""\#(name).weight": {"role": "embedding", "shape": \#(JSON.array(sizes.map(JSON.string)).text())\#(turned)}"#
   }
   return """
     {"name": "fuzzed", "modelTypes": ["fuzzed"],
      "towers": {"text": {"layers": "depth", "before": {\(parameters.joined(separator: ", "))},
-       "program": {\(written.joined(separator: ", ")), "outputs": {"head": \(outputs)}}}}}
+       "program": {\(written.joined(separator: ", ")), "outputs": {"head": \(JSON.object(outputs).text())}}}}}
     """
 }
 
 /// A folder with all parameters and a config.
-func model() -> any Checkpoint {
-  let folder = FileSystem.environment("TMPDIR") ?? "/tmp"
-  let path = "\(folder)/espalier-fuzz-\(UInt64.random(in: 0 ... .max))"
-  do {
-    try FileSystem.makeFolder(path)
-    defer { try? FileSystem.remove(path + "/config.json") }
-    var file = SafetensorsHeader.bytes(
-      for: shapes.map { ("\($0.name).weight", ElementType.f32, $0.shape) }, metadata: [])
-    for (_, shape) in shapes {
-      let values = (0..<shape.reduce(1, *)).map { Float($0 % 7 + 1) / 8 }
-      values.withUnsafeBytes { file += $0 }
-    }
-    try FileSystem.write(file, to: path + "/model.safetensors")
-    try FileSystem.write(Array(#"{"model_type": "fuzzed", "depth": 2}"#.utf8), to: path + "/config.json")
-    return try SafetensorsCheckpoint(at: path)
-  } catch { fatalError("no model to run: \(error)") }
+func model() throws -> any Checkpoint {
+  let path = (FileSystem.environment("TMPDIR") ?? "/tmp") + "/espalier-fuzz-programs"
+  if !FileSystem.isFolder(path) { try FileSystem.createFolder(path) }
+  var file = SafetensorsHeader.bytes(
+    for: shapes.map { ("\($0.name).weight", ElementType.f32, $0.shape) }, metadata: [])
+  for (_, shape) in shapes {
+    let values = (0..<shape.reduce(1, *)).map { Float($0 % 7 + 1) / 8 }
+    values.withUnsafeBytes { file += $0 }
+  }
+  try FileSystem.write(file, to: path + "/model.safetensors")
+  try FileSystem.write(Array(#"{"model_type": "fuzzed", "depth": 2}"#.utf8), to: path + "/config.json")
+  return try SafetensorsCheckpoint(at: path)
 }
 
-nonisolated(unsafe) let checkpoint = model()
+let checkpoint = try model()
 let workers = WorkerPool(threads: 1)
 
 func run(_ network: Network) throws {
@@ -117,7 +117,7 @@ func run(_ network: Network) throws {
   }
 }
 
-fuzz { data, count in
+_ = fuzz { data, count in
   let bytes = Array(UnsafeBufferPointer(start: data, count: min(count, 200)))
   guard let json = try? JSON(parsing: family(bytes)),
     let architecture = try? Architecture.load(parsing: json, file: "fuzzed.json"),
