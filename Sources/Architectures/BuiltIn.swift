@@ -13,7 +13,7 @@ extension Architecture {
     do {
       return try load(parsing: JSON(parsing: source.bytes), file: "Families/\(source.name).json")
     } catch {
-      // Never on user input: a test loads every built-in family.
+      // The text is compiled in and no input of a user; a test loads every built-in family.
       preconditionFailure("the built-in family \(source.name) is malformed: \(error)")
     }
   }

@@ -8,6 +8,7 @@ extension DescriptionReader {
     }
     if architecture.towers.isEmpty, architecture.includes.isEmpty { complain("towers", "a family needs a tower") }
     let names = Set(architecture.towers.flatMap { $0.before + $0.layer + $0.after }.map(\.name))
+    let written = Set(architecture.towers.flatMap { $0.program?.written ?? [] })
     for tower in architecture.towers {
       for (section, parameters) in [("before", tower.before), ("layer", tower.layer), ("after", tower.after)] {
         for parameter in parameters {
@@ -19,6 +20,8 @@ extension DescriptionReader {
         }
       }
       check(tower.program, of: tower, names: names)
+      // An included family may write what this one gives out.
+      if architecture.includes.isEmpty { checkOutputs(of: tower, written: written) }
       for (key, form) in tower.kinds.writes { check(form, of: tower, at: "towers.\(tower.name).writes.\(key)") }
     }
   }

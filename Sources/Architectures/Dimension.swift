@@ -147,12 +147,17 @@ extension Dimension {
     }
   }
 
-  private func every() throws(Problem) -> [Int] { Array(0..<(try size())) }
+  private func every() throws(Problem) -> [Int] {
+    try refuseGiant()
+    return Array(0..<(try size()))
+  }
 
   private static func combine(
     _ factors: [Dimension], _ indices: (Dimension) throws(Problem) -> [Int]
   ) throws(Problem) -> [Int] {
     var result = [0]
+    // Beside a factor of 0, the others may be of any size.
+    for factor in factors where try factor.size() == 0 { return [] }
     for factor in factors {
       let size = try factor.size()
       let inner = try indices(factor)

@@ -148,6 +148,7 @@ extension DescriptionReader {
       let path = "\(path).names[\(index)]"
       return object(json, at: path, keys: ["name", "rows", "stored"]).flatMap { ggufPart($0, at: path) }
     }
+    if names.isEmpty { complain(path + ".names", "expected at least one name") }
     return GGUFTensorTarget(condition: condition, parts: parts)
   }
 

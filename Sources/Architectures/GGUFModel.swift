@@ -163,7 +163,7 @@ private struct GGUFNaming {
       return try add(tensor, as: parts, layer: layer)
     }
     // The parameters of all experts, stacked along the first dimension.
-    guard tensor.shape.count >= 2, let experts = tensor.shape.first else {
+    guard tensor.shape.count >= 2, tensor.elementCount > 0, let experts = tensor.shape.first else {
       throw Problem(.ggufTensor, "experts are stacked along a dimension of their own; the shape is \(tensor.shape)")
     }
     for expert in 0..<experts {
@@ -178,7 +178,7 @@ private struct GGUFNaming {
   private mutating func add(
     _ tensor: StoredTensor, as parts: [GGUFTensorTarget.Part], layer: Int?
   ) throws(Problem) {
-    guard parts.count > 1 else { return try add(tensor, as: parts[0], layer: layer) }
+    if parts.count == 1, let part = parts.first { return try add(tensor, as: part, layer: layer) }
     let count = tensor.shape.first ?? 0
     var first = 0
     for part in parts {
@@ -265,6 +265,6 @@ private struct GGUFNaming {
     }
     let sizes = known.map { $0 ?? count / product }
     let stored = rows.stored.compactMap { name in rows.groups.firstIndex { $0.name == name } }
-    return RowOrder(sizes: sizes, stored: stored)
+    return try RowOrder(sizes: sizes, stored: stored)
   }
 }

@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierCheckpoints
 
 extension Architecture {
   /// The parameters of the model with this config.
@@ -170,13 +171,16 @@ extension Instantiation {
     let names = try filled(template, at: place)
     var dimensions: [Dimension] = []
     var shape: [Int] = []
-    do {
+    do throws(Problem) {
       for dimension in template.dimensions {
         let made = try dimension.instantiated(in: place.scope) { name, index throws(Problem) in
           try axis(name, index, at: place)
         }
         dimensions.append(made)
         shape.append(try made.size())
+      }
+      guard shape.checkedProduct != nil else {
+        throw Problem(.architectureConfig, "no tensor has the shape \(shape) that the config asks for")
       }
     } catch { throw error.at(tensor: names[0]) }
     var tiedTo: String?

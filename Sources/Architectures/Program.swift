@@ -27,6 +27,9 @@ struct ProgramTemplate: Sendable {
 
   static let sections = ["before", "layer", "after", "head"]
 
+  /// The slots that statements write.
+  var written: [String] { ProgramTemplate.sections.flatMap { statements(of: $0).flatMap(\.outputs) } }
+
   func statements(of section: String) -> [StatementTemplate] {
     switch section {
     case "before": before

@@ -66,7 +66,14 @@ private struct ProgramWriter {
       throw Problem(
         .architectureUnsupported, "the config asks for \(what) (\(condition)), which this version does not compute")
     }
-    if let positions = program.positions { positionsSkip = try positions.padding.integer(in: scope) }
+    if let positions = program.positions {
+      let padding = try positions.padding.integer(in: scope)
+      guard (0...1 << 30).contains(padding) else {
+        throw Problem(
+          .architectureConfig, "positions cannot be counted from `\(positions.padding)`, which is \(padding)")
+      }
+      positionsSkip = padding
+    }
     let placed = instantiation.placedName(name)
     try append(.before, "before", program, placed, scope)
     if let layers = tower.layerCount {
@@ -127,12 +134,14 @@ private struct ProgramWriter {
       return description.parameter(named: filled).map { [$0.name] } ?? []
     }
     var names: [String] = []
-    while true {
+    // A spelling may have lost the placeholder: then all experts would be one.
+    while names.count < description.parameters.count {
       let inner = scope.with("expert", .integer(names.count))
       let filled = try filled(instantiation.spellings(of: name)[0], in: inner)
-      guard let parameter = description.parameter(named: filled) else { return names }
+      guard let parameter = description.parameter(named: filled), parameter.name != names.last else { break }
       names.append(parameter.name)
     }
+    return names
   }
 
   private func filled(_ name: String, in scope: Scope) throws(Problem) -> String {

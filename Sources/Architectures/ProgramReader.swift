@@ -39,6 +39,16 @@ extension DescriptionReader {
     }
   }
 
+  /// What is seen from outside must be written by some statement; what a batch brings is none of it.
+  mutating func checkOutputs(of tower: TowerTemplate, written: Set<String>) {
+    for (section, outputs) in (tower.program?.outputs ?? [:]).sorted(by: { $0.key < $1.key }) {
+      for output in outputs where !written.contains(output.slot) {
+        complain(
+          "towers.\(tower.name).program.outputs.\(section).\(output.name)", "no statement writes `\(output.slot)`")
+      }
+    }
+  }
+
   /// Every reference must be a parameter of the family, or a module with a weight.
   mutating func check(_ program: ProgramTemplate?, of tower: TowerTemplate, names: Set<String>) {
     guard let program else { return }

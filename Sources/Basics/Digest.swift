@@ -103,7 +103,8 @@ public final class ChunkedDigest: @unchecked Sendable {
     private let state: OpaquePointer?
     private var offset: Int
 
-    /// - Parameter offset: byte offset of what is fed first; a multiple of ``ChunkedDigest/chunkBytes``.
+    /// - Parameter offset: byte offset of what is fed first; a multiple of ``ChunkedDigest/chunkBytes``, where spans are
+    ///   cut whatever the shape and the element type.
     public init(into target: ChunkedDigest, at offset: Int) {
       precondition(offset % ChunkedDigest.chunkBytes == 0, "a feed starts at a chunk boundary")
       self.target = target

@@ -121,6 +121,11 @@ public enum Machine {
   /// Makes every printed line appear at once, on a pipe too.
   public static func printLineByLine() { es_buffer_output_by_lines() }
 
+  /// Makes large blocks of memory go back to the system when they are freed. Left to itself, glibc keeps for later what
+  /// it has once seen freed, which a ceiling on resident memory does not allow. A library must not decide this for its
+  /// process, so a program does.
+  public static func returnFreedMemory() { es_return_freed_memory() }
+
   /// Turns the signals for a broken pipe and an exceeded file size into errors of the calls that caused them.
   public static func turnSignalsIntoErrors() {
     signal(SIGPIPE, SIG_IGN)

@@ -35,4 +35,18 @@ int es_allowed_processors(void) { return 0; }
 
 #endif
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+
+void es_return_freed_memory(void) {
+  mallopt(M_TRIM_THRESHOLD, 1 << 17);
+  mallopt(M_MMAP_THRESHOLD, 1 << 17);
+}
+
+#else
+
+void es_return_freed_memory(void) {}
+
+#endif
+
 void es_buffer_output_by_lines(void) { setvbuf(stdout, NULL, _IOLBF, 1 << 16); }

@@ -1,4 +1,4 @@
-internal import EspalierBasics
+public import EspalierBasics
 
 /// A permutation of the rows of a parameter that exchanges the order of nested groups.
 ///
@@ -16,8 +16,11 @@ public struct RowOrder: Sendable, Hashable, Codable {
   /// - Parameters:
   ///   - sizes: positive; their product fits `Int`.
   ///   - stored: every position of `sizes` once.
-  public init(sizes: [Int], stored: [Int]) {
-    precondition(stored.sorted() == Array(sizes.indices) && sizes.allSatisfy { $0 > 0 }, "no order of groups")
+  /// - Throws: `checkpoint.format` if they are not so.
+  public init(sizes: [Int], stored: [Int]) throws(Problem) {
+    guard sizes.allSatisfy({ $0 > 0 }), sizes.checkedProduct != nil, stored.sorted() == Array(sizes.indices) else {
+      throw Problem(.checkpointFormat, "rows cannot be in groups of \(sizes), stored in the order \(stored)")
+    }
     self.sizes = sizes
     self.stored = stored
     var strides = sizes

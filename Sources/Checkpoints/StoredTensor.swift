@@ -47,13 +47,14 @@ public struct StoredTensor: Sendable, Hashable, Codable {
 }
 
 extension Array where Element == Int {
-  /// The product of sizes of a shape, or nil if one is negative or the product overflows. A zero does not excuse the
+  /// The product of sizes of a shape, or nil if one is negative or the product is beyond any tensor (2^48, which can be
+  /// counted in bytes and once more by a small factor). A zero does not excuse the
   /// others: their product must fit too, so that parts of the shape can be multiplied without a check.
   public var checkedProduct: Int? {
     var product = 1
     for size in self where size != 0 {
       let (value, overflow) = product.multipliedReportingOverflow(by: size)
-      if overflow || size < 0 { return nil }
+      if overflow || size < 0 || value > 1 << 48 { return nil }
       product = value
     }
     return contains(0) ? 0 : product

@@ -59,14 +59,15 @@ struct Activation: Sendable {
   var rows: Int { segments.rows }
   var count: Int { rows * width }
 
-  /// The floats, row by row.
+  /// The floats, row by row. A plan lets an operation read what it declares, and refuses other programs
+  /// (`readsIndices(input:)`), so that neither this nor ``indices`` can meet the other form.
   var floats: UnsafeMutablePointer<Float> {
-    guard case .floats(let buffer) = storage else { preconditionFailure("the binding gave floats to an index slot") }
+    guard case .floats(let buffer) = storage else { preconditionFailure("a plan gave whole numbers for floats") }
     return buffer.floats.baseAddress!
   }
 
   var indices: [Int32] {
-    guard case .indices(let indices) = storage else { preconditionFailure("the binding gave indices to a float slot") }
+    guard case .indices(let indices) = storage else { preconditionFailure("a plan gave floats for whole numbers") }
     return indices
   }
 

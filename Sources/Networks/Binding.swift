@@ -6,9 +6,12 @@ struct Binding {
   let statement: Statement
   /// The widths of the inputs; 1 for tokens.
   let inputWidths: [Int]
+  let inputRows: [RowSpace]
   let description: ModelDescription
   /// What the operation sets: one width an output.
   var outputWidths: [Int] = []
+  /// The rows of all outputs; nil: those of the first input.
+  var outputRows: RowSpace?
 
   /// Parameters of the section so far.
   var requests: [ParameterRequest]
@@ -31,12 +34,7 @@ struct Binding {
   /// The shape the description gives a parameter, in canonical layout: `[out, in]` where it is stored transposed.
   func shape(_ label: String) -> [Int]? {
     statement.parameters[label]?.first.flatMap { name in
-      description.parameter(named: name).map { parameter in
-        guard parameter.recipe.isTransposed else { return parameter.shape }
-        var shape = parameter.shape
-        shape.swapAt(shape.count - 1, shape.count - 2)
-        return shape
-      }
+      description.parameter(named: name)?.canonicalShape
     }
   }
 
@@ -45,22 +43,28 @@ struct Binding {
     return name
   }
 
-  private mutating func request(_ request: ParameterRequest) -> Int {
-    requests.append(request)
-    return requests.count - 1
+  /// A matrix, with the product of all dimensions but the first as its input width; a leading dimension of 1 is none.
+  ///
+  /// - Parameters: the numbers of outputs and inputs it must have.
+  mutating func matrix(_ label: String = "weight", outputs: Int, inputs: Int) throws(Problem) -> MatrixHandle {
+    try matrix(named: try name(label), outputs: outputs, inputs: inputs)
   }
 
-  /// A matrix, with the product of all dimensions but the first as its input width.
-  mutating func matrix(_ label: String = "weight") throws(Problem) -> MatrixHandle {
-    MatrixHandle(index: request(ParameterRequest(name: try name(label), form: .matrix)))
+  private mutating func matrix(named name: String, outputs: Int, inputs: Int) throws(Problem) -> MatrixHandle {
+    let found = description.parameter(named: name)?.matrixShape ?? (rows: 0, columns: 0)
+    guard found == (outputs, inputs) else {
+      throw problem("needs a matrix of \(outputs) x \(inputs) in `\(name)`, which is \(found.rows) x \(found.columns)")
+    }
+    defer { requests.append(ParameterRequest(name: name, form: .matrix)) }
+    return MatrixHandle(index: requests.count { $0.form == .matrix })
   }
 
-  /// One matrix an expert.
-  mutating func matrices(_ label: String) throws(Problem) -> [MatrixHandle] {
+  /// One matrix an expert, all of one shape.
+  mutating func matrices(_ label: String, outputs: Int, inputs: Int) throws(Problem) -> [MatrixHandle] {
     _ = try name(label)
     var handles: [MatrixHandle] = []
     for name in statement.parameters[label] ?? [] {
-      handles.append(MatrixHandle(index: request(ParameterRequest(name: name, form: .matrix))))
+      handles.append(try matrix(named: name, outputs: outputs, inputs: inputs))
     }
     return handles
   }
@@ -72,7 +76,8 @@ struct Binding {
     let name = try name(label)
     let found = shape(label)?.reduce(1, *) ?? 0
     guard found == count else { throw problem("needs \(count) elements in `\(name)`, which has \(found)") }
-    return VectorHandle(index: request(ParameterRequest(name: name, form: .vector)))
+    defer { requests.append(ParameterRequest(name: name, form: .vector)) }
+    return VectorHandle(index: requests.count { $0.form == .vector })
   }
 
   /// A vector that this config may leave out.

@@ -18,20 +18,18 @@ public struct CausalLanguageModel: LanguageModel {
   /// - Throws: `network.input` if the network does not give logits for every token of a text it reads from left to
   ///   right.
   public init(_ network: Network) throws(Problem) {
-    guard let final = network.plan.slot("final"), let logits = network.plan.slot("logits"),
-      network.plan.slot("decoderTokens") == nil, network.plan.slot("tokens") != nil, network.readsForward,
-      network.heads.allSatisfy(\.keepsRows)
+    guard let widths = network.headWidths(rows: .tokens), network.plan.slot("decoderTokens") == nil,
+      network.readsForward
     else {
       throw Problem(
         .networkInput, "a network of the family \(network.program.architecture) with this config is no language model")
     }
     self.network = network
-    width = network.plan.widths[final]
-    vocabularySize = network.plan.widths[logits]
+    (width, vocabularySize) = widths
     tokens = 0..<Int32(clamping: network.plan.entries(of: "tokens") ?? vocabularySize)
     contextLength =
       ["max_position_embeddings", "n_positions", "n_ctx"].lazy
-      .compactMap { network.config[$0]?.integer }.first
+      .compactMap { network.config[$0]?.integer }.first { $0 > 0 }
   }
 
   /// Tokens that go through a block together: as many as keep its widest activation within 2 MB, so that what one
@@ -103,6 +101,16 @@ public struct CausalLanguageModel: LanguageModel {
 }
 
 extension Network {
+  /// The widths of `final` and `logits` where a head turns each row of final states, which the layers before it give
+  /// every token, into a row of logits, and looks at nothing else; nil where it does not.
+  func headWidths(rows: RowSpace) -> (final: Int, logits: Int)? {
+    guard plan.headsRead(only: "final"), let final = plan.layout(of: "final", after: trunk),
+      let logits = plan.layout(of: "logits", after: plan.sections), heads.writes("logits", in: plan),
+      final.rows == rows, logits.rows == rows, let width = final.width, let size = logits.width
+    else { return nil }
+    return (width, size)
+  }
+
   /// Whether every operation that looks at other tokens looks back only.
   var readsForward: Bool {
     plan.sections.allSatisfy { $0.steps.allSatisfy { ($0.operation as? any SequenceOperation)?.isCausal ?? true } }
@@ -115,6 +123,13 @@ extension Plan {
     let slot = slot(name)
     return sections.lazy.flatMap(\.steps).first { $0.inputs.first == slot && $0.operation is EmbeddingOperation }
       .flatMap { ($0.operation as? EmbeddingOperation)?.entries }
+  }
+}
+
+extension [Plan.Section] {
+  func writes(_ name: String, in plan: Plan) -> Bool {
+    guard let slot = plan.slot(name) else { return false }
+    return contains { $0.steps.contains { $0.outputs.contains(slot) } }
   }
 }
 

@@ -16,7 +16,7 @@ public struct EncoderDecoderModel: Sendable {
   public init(_ network: Network) throws(Problem) {
     let plan = network.plan
     guard let decoderTokens = plan.slot("decoderTokens"), plan.slot("tokens") != nil,
-      let logits = plan.slot("logits"), plan.slot("final") != nil,
+      let widths = network.headWidths(rows: .decoderTokens),
       let first = network.trunk.firstIndex(where: { $0.steps.contains { $0.inputs.contains(decoderTokens) } })
     else {
       throw Problem(
@@ -24,7 +24,7 @@ public struct EncoderDecoderModel: Sendable {
         "a network of the family \(network.program.architecture) with this config does not turn texts into texts")
     }
     self.network = network
-    vocabularySize = plan.widths[logits]
+    vocabularySize = widths.logits
     startToken = Int32(
       clamping: network.config["decoder_start_token_id"]?.integer ?? network.config["pad_token_id"]?.integer ?? 0)
     encoder = Array(network.trunk[..<first])

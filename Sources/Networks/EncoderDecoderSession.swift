@@ -102,6 +102,7 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
         guard inputs.count == step.inputs.count else {
           throw Problem(.networkProgram, "`\(step.source)` reads what the encoder does not give")
         }
+        try step.checkRows(inputs)
         let outputs: [Activation]
         if depends[number][index] {
           run.isLastUse = zip(step.inputs, step.isLastUse).map { $1 && !isKept[$0] }

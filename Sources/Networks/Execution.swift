@@ -20,7 +20,7 @@ final class Execution {
   /// - Parameter observe: called for every output of the section; the memory is the network's again when it returns.
   /// - Throws: `network.input` if the batch lacks something that the section reads.
   func run(
-    _ section: Plan.Section, parameters: [LoadedParameter],
+    _ section: Plan.Section, parameters: LoadedParameters,
     observe: ((String, Activation) throws(Problem) -> Void)? = nil
   ) throws(Problem) {
     run.parameters = parameters
@@ -32,6 +32,7 @@ final class Execution {
         }
         inputs.append(value)
       }
+      try step.checkRows(inputs)
       run.isLastUse = step.isLastUse
       let outputs = try step.operation.run(inputs, run)
       release(step, inputs, keeping: outputs)
@@ -60,6 +61,17 @@ final class Execution {
     for slot in slots.indices {
       if let value = slots[slot] { run.workspace.giveBack(value) }
       slots[slot] = nil
+    }
+  }
+}
+
+extension Plan.Step {
+  /// What the plan leaves to a run: whether pictures that are brought together are of one size.
+  ///
+  /// - Throws: `network.input` if they are not.
+  func checkRows(_ inputs: [Activation]) throws(Problem) {
+    for input in inputs.dropFirst() where !type(of: operation).mixesRows && input.rows != inputs[0].rows {
+      throw Problem(.networkInput, "pictures of this size give \(inputs[0].rows) and \(input.rows) rows in `\(source)`")
     }
   }
 }

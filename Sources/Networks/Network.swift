@@ -32,7 +32,7 @@ public final class Network: Sendable {
   /// What all sections ask for, one entry a use.
   private let requests: [ParameterRequest]
   /// The parameters of sections that have run, if they stay: a token should not look for them by name.
-  private let loaded: Mutex<[Int: [LoadedParameter]]> = Mutex([:])
+  private let loaded: Mutex<[Int: LoadedParameters]> = Mutex([:])
   private let workspaces: Mutex<[Workspace]> = Mutex([])
 
   /// Reads no weights: what is missing or of a wrong shape is found from headers.
@@ -72,7 +72,7 @@ public final class Network: Sendable {
     heads = plan.sections.filter { $0.part == .head }
     requests = plan.sections.flatMap(\.requests)
     for request in requests {
-      do throws(Problem) { _ = try store.source(of: request.name) } catch { throw error.at(file: checkpoint.location) }
+      do throws(Problem) { _ = try store.source(of: request) } catch { throw error.at(file: checkpoint.location) }
     }
   }
 
@@ -100,7 +100,7 @@ public final class Network: Sendable {
     OperationRun(pool: pool, workspace: workspace, mode: mode, states: states, rotary: rotary)
   }
 
-  func parameters(of section: Plan.Section) throws(Problem) -> [LoadedParameter] {
+  func parameters(of section: Plan.Section) throws(Problem) -> LoadedParameters {
     guard residency == .resident else { return try store.load(section.requests, of: requests, pool: pool) }
     if let known = loaded.withLock({ $0[section.index] }) { return known }
     let parameters = try store.load(section.requests, of: requests, pool: pool)
@@ -117,7 +117,7 @@ public final class Network: Sendable {
     observe: ((Int, String, Activation) throws(Problem) -> Void)? = nil,
     finished: (Int, Execution) throws(Problem) -> Void
   ) throws(Problem) {
-    func pass(_ index: Int, _ section: Plan.Section, _ parameters: [LoadedParameter]) throws(Problem) {
+    func pass(_ index: Int, _ section: Plan.Section, _ parameters: LoadedParameters) throws(Problem) {
       try executions[index].run(section, parameters: parameters) { (name, value) throws(Problem) in
         try observe?(index, name, value)
       }

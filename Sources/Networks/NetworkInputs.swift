@@ -10,7 +10,9 @@ public struct NetworkInputs: Sendable {
     /// - Throws: `network.input` if the number of values does not fit.
     public init(count: Int, channels: Int, height: Int, width: Int, values: [Float]) throws(Problem) {
       let shape = [count, channels, height, width]
-      guard shape.allSatisfy({ $0 > 0 }), shape.allSatisfy({ $0 < 1 << 20 }), shape.reduce(1, *) == values.count else {
+      guard shape.allSatisfy({ (1..<1 << 20).contains($0) }),
+        (count * channels).multipliedReportingOverflow(by: height * width) == (values.count, false)
+      else {
         throw Problem(.networkInput, "\(values.count) values do not make pictures of the shape \(shape)")
       }
       (self.count, self.channels, self.height, self.width) = (count, channels, height, width)

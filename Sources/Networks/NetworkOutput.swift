@@ -10,10 +10,12 @@ public struct NetworkOutput: Sendable {
 }
 
 extension NetworkOutput {
-  /// - Parameter length: the length of the longest sequence as it was given, padding included.
+  /// - Parameter length: the length of the longest sequence as it was given, padding included; what stands beyond it
+  ///   makes the output longer.
   init(_ name: String, _ value: Activation, length: Int) {
     self.name = name
     let (segments, width) = (value.segments, value.width)
+    let length = max(length, segments.positions.reduce(0) { max($0, Int($1) + 1) })
     if let grid = segments.grid {
       let area = grid.height * grid.width
       shape = [segments.count, width, grid.height, grid.width]

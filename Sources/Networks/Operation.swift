@@ -13,12 +13,18 @@ protocol Operation: Sendable {
   static var name: String { get }
   /// Whether input `place` is whole numbers (tokens, positions) and not floats.
   static func readsIndices(input place: Int) -> Bool
+  /// Whether inputs may have different rows; if not, all have the first one's.
+  static var mixesRows: Bool { get }
+  /// Whether it takes pictures of whatever number of channels and checks them when they come.
+  static var takesAnyWidth: Bool { get }
   init(_ binding: inout Binding) throws(Problem)
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation]
 }
 
 extension Operation {
   static func readsIndices(input place: Int) -> Bool { false }
+  static var mixesRows: Bool { false }
+  static var takesAnyWidth: Bool { false }
 }
 
 /// Every operation there is; a new one is a file in `Operations/` and a line here.
@@ -40,8 +46,8 @@ final class OperationRun {
   let pool: WorkerPool
   let workspace: Workspace
   let mode: NumericMode
-  /// The parameters of the running section, in the order of its requests.
-  var parameters: [LoadedParameter] = []
+  /// The parameters of the running section.
+  var parameters = LoadedParameters()
   /// One state a sequence, or nil where sequences are run whole and forgotten.
   let states: [SequenceState]?
   /// Rotary tables of all frequencies, by the length that each sequence will have reached after this run.
@@ -57,16 +63,10 @@ final class OperationRun {
     self.rotary = rotary
   }
 
-  func matrix(_ handle: MatrixHandle) -> any LinearMap {
-    guard case .matrix(let map) = parameters[handle.index] else { preconditionFailure("a request chose another form") }
-    return map
-  }
+  func matrix(_ handle: MatrixHandle) -> any LinearMap { parameters.matrices[handle.index] }
 
   func vector(_ handle: VectorHandle) -> UnsafeMutablePointer<Float> {
-    guard case .vector(let buffer) = parameters[handle.index] else {
-      preconditionFailure("a request chose another form")
-    }
-    return buffer.floats.baseAddress!
+    parameters.vectors[handle.index].floats.baseAddress!
   }
 
   func vector(_ handle: VectorHandle?) -> UnsafeMutablePointer<Float>? {
@@ -81,13 +81,7 @@ final class OperationRun {
 
   /// The memory of the first input that nobody needs any more, else new memory of the first input's shape.
   ///
-  /// - Throws: `network.program` if the inputs have different numbers of rows: they come from different sequences.
   func inPlace(_ inputs: [Activation]) throws(Problem) -> Activation {
-    guard inputs.allSatisfy({ $0.rows == inputs[0].rows }) else {
-      throw Problem(
-        .networkProgram,
-        "an operation was given inputs of \(inputs.map { String($0.rows) }.joined(separator: " and ")) rows")
-    }
     for (index, input) in inputs.enumerated() where isLastUse[index] && input.width == inputs[0].width {
       return Activation(storage: input.storage, width: input.width, segments: inputs[0].segments)
     }

@@ -48,19 +48,41 @@ final class ParameterStore: Sendable {
     self.isResident = isResident
   }
 
-  /// What a name of the description stands for in this checkpoint.
+  /// What a request asks for in this checkpoint.
   ///
   /// - Throws: `network.parameter` if it is not there, or has another shape than described.
-  func source(of name: String) throws(Problem) -> Source {
-    guard let found = try find(name) else {
+  func source(of request: ParameterRequest) throws(Problem) -> Source {
+    let name = request.name
+    guard let wanted = description.parameter(named: name), let found = try find(name) else {
       throw Problem(
         .networkParameter, "the network needs `\(name)`, which the checkpoint does not have", tensor: name)
+    }
+    let (shape, tensor) = (found.description.recipe.canonical(found.shape), found.parameter.name)
+    guard shape == wanted.canonicalShape else {
+      throw Problem(
+        .networkParameter, "`\(name)` shares it and should be \(wanted.canonicalShape), but it is \(shape)",
+        tensor: tensor)
+    }
+    guard !found.description.recipe.isTransposed || shape.count == 2 else {
+      throw Problem(.networkParameter, "\(shape.count) dimensions stored transposed cannot be turned", tensor: tensor)
     }
     return found
   }
 
   func find(_ name: String) throws(Problem) -> Source? {
-    guard let wanted = description.parameter(named: name) else { return nil }
+    // A family may tie in a circle; no path is longer than there are parameters.
+    var name = name
+    for _ in description.parameters {
+      guard let wanted = description.parameter(named: name) else { return nil }
+      if let found = try find(wanted) { return found }
+      guard let target = wanted.tiedTo else { break }
+      name = target
+    }
+    return nil
+  }
+
+  /// The tensor of its own, or the part of another one, that a parameter is stored in.
+  private func find(_ wanted: ParameterDescription) throws(Problem) -> Source? {
     if let parameter = storedParameter(wanted) {
       guard parameter.shape == wanted.shape else {
         throw Problem(
@@ -69,7 +91,6 @@ final class ParameterStore: Sendable {
       }
       return Source(parameter: parameter, description: wanted, rows: nil, shape: wanted.shape)
     }
-    if let target = wanted.tiedTo { return try find(target) }
     for other in description.parameters where other.replaces.contains(wanted.name) {
       if let parameter = storedParameter(other) { return try part(wanted, of: other, in: parameter) }
     }
@@ -95,7 +116,8 @@ final class ParameterStore: Sendable {
       return Source(parameter: parameter, description: stack, rows: nil, shape: stack.shape)
     }
     let labels: [Role.Part: String] = [.feedForwardGate: "gate", .feedForwardUp: "up"]
-    guard let expert = wanted.expert, stack.shape.count == 3, !stack.recipe.isTransposed, !wanted.recipe.isTransposed
+    guard let expert = wanted.expert, stack.shape.count == 3, expert < stack.shape[0], !stack.shape.contains(0),
+      !stack.recipe.isTransposed, !wanted.recipe.isTransposed
     else {
       throw Problem(
         .networkParameter, "`\(wanted.name)` cannot be taken out of this tensor", tensor: parameter.name)
@@ -116,7 +138,7 @@ final class ParameterStore: Sendable {
   func byteCount(of requests: [ParameterRequest]) throws(Problem) -> Int {
     var bytes: [Key: Int] = [:]
     for request in requests {
-      let source = try source(of: request.name)
+      let source = try source(of: request)
       bytes[Key(source, request.form)] = WeightArena.rounded(
         request.form == .matrix ? source.matrixBytes : source.shape.reduce(4, *))
     }
@@ -128,14 +150,14 @@ final class ParameterStore: Sendable {
   /// - Parameter all: the requests of the whole network, which share memory if they stay.
   func load(
     _ requests: [ParameterRequest], of all: [ParameterRequest], pool: WorkerPool
-  ) throws(Problem) -> [LoadedParameter] {
+  ) throws(Problem) -> LoadedParameters {
     var loaded: [LoadedParameter?] = []
     for request in requests {
-      let key = Key(try source(of: request.name), request.form)
+      let key = Key(try source(of: request), request.form)
       loaded.append(kept.withLock { $0[key] })
     }
     let missing = loaded.indices.filter { loaded[$0] == nil }
-    guard !missing.isEmpty else { return loaded.compactMap(\.self) }
+    guard !missing.isEmpty else { return collected(loaded) }
     let arena = try arena(for: isResident ? all : requests)
     let read: Mutex<[Int: LoadedParameter]> = Mutex([:])
     try pool.forEach(missing.count) { (index) throws(Problem) in
@@ -143,7 +165,13 @@ final class ParameterStore: Sendable {
       read.withLock { $0[missing[index]] = parameter }
     }
     for (index, parameter) in read.withLock({ $0 }) { loaded[index] = parameter }
-    return loaded.compactMap(\.self)
+    return collected(loaded)
+  }
+
+  private func collected(_ loaded: [LoadedParameter?]) -> LoadedParameters {
+    var parameters = LoadedParameters()
+    for case let parameter? in loaded { parameters.append(parameter) }
+    return parameters
   }
 
   private func arena(for requests: [ParameterRequest]) throws(Problem) -> WeightArena {
@@ -154,7 +182,7 @@ final class ParameterStore: Sendable {
   }
 
   private func load(_ request: ParameterRequest, _ arena: WeightArena) throws(Problem) -> LoadedParameter {
-    let source = try source(of: request.name)
+    let source = try source(of: request)
     let key = Key(source, request.form)
     if let known = kept.withLock({ $0[key] }) { return known }
     let loaded: LoadedParameter
@@ -187,13 +215,8 @@ extension ParameterStore.Source {
     return nil
   }
 
-  /// Rows and columns as a map has them: all dimensions but the first are inputs. A leading 1 is no dimension.
-  var matrixShape: (rows: Int, columns: Int) {
-    var shape = shape
-    if shape.count > 2, shape[0] == 1 { shape.removeFirst() }
-    if description.recipe.isTransposed { shape.swapAt(shape.count - 1, shape.count - 2) }
-    return (shape.first ?? 1, shape.dropFirst().reduce(1, *))
-  }
+  /// Rows and columns as a map has them.
+  var matrixShape: (rows: Int, columns: Int) { description.recipe.matrixShape(of: shape) }
 
   /// Bytes of the matrix in memory.
   var matrixBytes: Int {

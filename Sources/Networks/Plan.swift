@@ -23,24 +23,20 @@ struct Plan: Sendable {
     /// Names seen from outside, with their slots.
     let outputs: [(name: String, slot: Int)]
     let requests: [ParameterRequest]
+    /// What the slots hold when it has run; those it does not know yet come later.
+    let layouts: [SlotLayout]
   }
 
   private(set) var sections: [Section] = []
   private(set) var slots: [String] = []
-  /// The width of what was last written to each slot.
-  private(set) var widths: [Int] = []
-  /// Slots that hold whole numbers and not floats.
-  private var indexSlots: Set<Int> = []
+  /// What was last written to each slot.
+  private var layouts: [SlotLayout] = []
   private(set) var stateCount = 0
   private(set) var frequencies: [RotaryFrequencies] = []
   /// The widest row of any slot before the heads.
   private(set) var widest = 1
   /// Slots whose statement was left out, each with the optional parameter that it lacked.
   private var missing: [String: String] = [:]
-
-  /// Slots that a batch fills before the first section, with their widths; the width of pictures follows from the maps
-  /// that take them.
-  static let batchSlots = ["tokens": 1, "types": 1, "positions": 1, "decoderTokens": 1, "pixels": 0]
 
   /// - Parameter isStored: whether the checkpoint has a parameter. What needs an optional one that is missing is left
   ///   out, and what needs its result.
@@ -71,23 +67,24 @@ struct Plan: Sendable {
       for output in statement.outputs { missing[output] = nil }
       var inputs: [Int] = []
       for name in statement.inputs { inputs.append(try read(name, statement)) }
-      for (place, slot) in inputs.enumerated() where type.readsIndices(input: place) != indexSlots.contains(slot) {
-        let (found, wanted) = indexSlots.contains(slot) ? ("whole numbers", "floats") : ("floats", "whole numbers")
-        throw Problem(
-          .networkProgram, "the slot `\(slots[slot])` holds \(found) where \(wanted) belong, in `\(statement.source)`")
-      }
+      let read = inputs.map { layouts[$0] }
+      try check(read, of: statement, for: type)
       var binding = Binding(
-        statement: statement, inputWidths: inputs.map { widths[$0] }, description: program.description,
-        requests: requests, stateCount: stateCount, frequencies: frequencies)
+        statement: statement, inputWidths: read.map { $0.width ?? 0 }, inputRows: read.map(\.rows),
+        description: program.description, requests: requests, stateCount: stateCount, frequencies: frequencies)
       let operation = try type.init(&binding)
       (requests, stateCount, frequencies) = (binding.requests, binding.stateCount, binding.frequencies)
       guard binding.outputWidths.count == statement.outputs.count else {
         throw binding.problem("has \(binding.outputWidths.count) outputs")
       }
+      guard let rows = binding.outputRows ?? binding.inputRows.first else { throw binding.problem("needs an input") }
       var outputs: [Int] = []
       for (name, width) in zip(statement.outputs, binding.outputWidths) {
-        outputs.append(write(name, width))
-        indexSlots.remove(outputs[outputs.count - 1])
+        guard (1...SlotLayout.widest).contains(width) else { throw binding.problem("would make rows of \(width)") }
+        guard SlotLayout.batch[name] == nil else {
+          throw binding.problem("cannot write to `\(name)`, which is an input")
+        }
+        outputs.append(write(name, SlotLayout(width: width, rows: rows)))
         if section.part != .head { widest = max(widest, width) }
       }
       steps.append(
@@ -97,7 +94,7 @@ struct Plan: Sendable {
     var named: [(name: String, slot: Int)] = []
     for output in section.outputs where missing[output.slot] == nil {
       guard let slot = slot(output.slot) else { continue }
-      guard !indexSlots.contains(slot) else {
+      guard !layouts[slot].holdsIndices else {
         throw Problem(.networkProgram, "the slot `\(output.slot)` holds whole numbers and cannot be an output")
       }
       named.append((output.name, slot))
@@ -105,7 +102,48 @@ struct Plan: Sendable {
     sections.append(
       Section(
         index: sections.count, tower: section.tower, part: section.part, steps: steps, outputs: named,
-        requests: requests))
+        requests: requests, layouts: layouts))
+  }
+
+  /// What every operation may rely on: its inputs are of the kind it reads, as wide as is known, and of the same rows
+  /// unless it says that it takes others.
+  private func check(
+    _ inputs: [SlotLayout], of statement: Statement, for type: any Operation.Type
+  ) throws(Problem) {
+    func problem(_ what: String) -> Problem { Problem(.networkProgram, "\(what), in `\(statement.source)`") }
+    for (place, input) in inputs.enumerated() {
+      let name = statement.inputs[place]
+      guard type.readsIndices(input: place) == input.holdsIndices else {
+        let (found, wanted) = input.holdsIndices ? ("whole numbers", "floats") : ("floats", "whole numbers")
+        throw problem("the slot `\(name)` holds \(found) where \(wanted) belong")
+      }
+      guard input.width != nil || type.takesAnyWidth else {
+        throw problem("`\(name)` has as many channels as its pictures, which only a convolution can take")
+      }
+      guard type.mixesRows || input.rows == inputs[0].rows else {
+        throw problem("`\(statement.operation)` gets rows \(inputs[0].rows) and rows \(input.rows)")
+      }
+    }
+  }
+
+  /// What a slot holds when `sections` have run, if they or a batch fill it.
+  func layout(of name: String, after sections: some Collection<Section>) -> SlotLayout? {
+    guard let slot = slot(name) else { return nil }
+    return sections.reduce(nil) { $1.layouts.indices.contains(slot) ? $1.layouts[slot] : $0 }
+  }
+
+  /// Whether all heads come last, so that they can be run by themselves, and read nothing but the slot `name` and what
+  /// they write.
+  func headsRead(only name: String) -> Bool {
+    var known = Set([slot(name)].compactMap(\.self))
+    let first = sections.firstIndex { $0.part == .head } ?? sections.count
+    return sections[first...].allSatisfy { section in
+      section.part == .head
+        && section.steps.allSatisfy { step in
+          defer { known.formUnion(step.outputs) }
+          return known.isSuperset(of: step.inputs) && !(step.operation is any SequenceOperation)
+        }
+    }
   }
 
   /// Maps of one input that follow each other become one step: queries, keys and values; gate and up.
@@ -147,21 +185,19 @@ struct Plan: Sendable {
 
   private mutating func read(_ name: String, _ statement: Statement) throws(Problem) -> Int {
     if let slot = slot(name) { return slot }
-    guard let width = Plan.batchSlots[name] else {
+    guard let layout = SlotLayout.batch[name] else {
       throw Problem(.networkProgram, "nothing was written to the slot `\(name)` before `\(statement.source)`")
     }
-    let slot = write(name, width)
-    if name != "pixels" { indexSlots.insert(slot) }
-    return slot
+    return write(name, layout)
   }
 
-  private mutating func write(_ name: String, _ width: Int) -> Int {
+  private mutating func write(_ name: String, _ layout: SlotLayout) -> Int {
     if let slot = slot(name) {
-      widths[slot] = width
+      layouts[slot] = layout
       return slot
     }
     slots.append(name)
-    widths.append(width)
+    layouts.append(layout)
     return slots.count - 1
   }
 

@@ -21,7 +21,9 @@ public struct SequenceEncoder: EncoderModel {
     self.network = network
     let config = network.config
     vocabularySize = config["vocab_size"]?.integer ?? 0
-    contextLength = config["max_position_embeddings"]?.integer.map { $0 - network.positionsBefore }
+    contextLength = config["max_position_embeddings"]?.integer.flatMap { longest in
+      longest > network.positionsBefore ? longest - network.positionsBefore : nil
+    }
     classNames =
       network.classCount.map { count in
         (0..<count).map { config["id2label"]?["\($0)"]?.string ?? "LABEL_\($0)" }
@@ -30,6 +32,9 @@ public struct SequenceEncoder: EncoderModel {
 
   public func hiddenStates(of sequences: [[Int32]]) throws(Problem) -> FinalStates {
     let states = try output("last_hidden_state", of: sequences)
+    guard states.shape.count == 3, states.shape[0] == sequences.count else {
+      throw Problem(.networkInput, "the model gives no state for each token")
+    }
     let (length, width) = (states.shape[1], states.shape[2])
     var starts = [0]
     for sequence in sequences { starts.append(starts[starts.count - 1] + sequence.count) }
@@ -45,6 +50,9 @@ public struct SequenceEncoder: EncoderModel {
     guard !classNames.isEmpty else { throw Problem(.networkInput, "the model has no head for classes") }
     let logits = try output("logits", of: sequences)
     let count = classNames.count
+    guard logits.shape == [sequences.count, count] else {
+      throw Problem(.networkInput, "the model gives no logits for each sequence")
+    }
     return sequences.indices.map { Array(logits.values[$0 * count..<($0 + 1) * count]) }
   }
 
@@ -60,8 +68,10 @@ public struct SequenceEncoder: EncoderModel {
 extension Network {
   /// Classes of a head that looks at whole sequences; nil if there is no such head.
   fileprivate var classCount: Int? {
-    guard let logits = plan.slot("logits"), !heads.allSatisfy(\.keepsRows) else { return nil }
-    return plan.widths[logits]
+    guard let logits = plan.layout(of: "logits", after: plan.sections), !heads.allSatisfy(\.keepsRows) else {
+      return nil
+    }
+    return logits.width
   }
 
   /// Position embeddings that stand before the first token's (RoBERTa counts from padding + 1).

@@ -27,7 +27,7 @@ public struct Bootstrap: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - numerators: one value a unit, finite.
-  ///   - denominators: one positive value a unit.
+  ///   - denominators: one positive value a unit, as many as numerators: sums over the units of one text.
   /// - Returns: no interval for fewer than two units, NaN for none. Cost: `units * resamples` additions.
   public func ratio(_ numerators: [Double], _ denominators: [Double]) -> Estimate {
     precondition(numerators.count == denominators.count, "one denominator a numerator")

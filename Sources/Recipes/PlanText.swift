@@ -92,7 +92,7 @@ public struct MergeReport: Sendable {
   init(_ figures: MergeRun.Report) { self.figures = figures }
 
   public var text: String {
-    let rate = Int(Double(figures.bytesMoved) / max(figures.seconds, 1e-9))
+    let rate = Int(min(1e18, Double(figures.bytesMoved) / max(figures.seconds, 1e-9)))
     let peak = figures.peakBytes.map { "\(ByteCount.text($0)) peak memory" } ?? "peak memory unknown"
     let kept = figures.kept > 0 ? ", \(figures.kept) of them kept from the interrupted run" : ""
     return "\(figures.output): \(figures.tensors) tensors\(kept), \(ByteCount.text(figures.bytesWritten)) written, "

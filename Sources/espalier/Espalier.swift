@@ -28,7 +28,7 @@ struct Espalier: ParsableCommand {
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.
   static func main() {
-    returnFreedMemory()
+    Machine.returnFreedMemory()
     Machine.turnSignalsIntoErrors()
     Machine.printLineByLine()
     do {

@@ -119,7 +119,7 @@ struct Compare: ParsableCommand {
 extension Checkpoint {
   /// The longest sequence the config says the model was made for.
   fileprivate var contextLength: Int? {
-    ["max_position_embeddings", "n_positions", "n_ctx"].lazy.compactMap { config?[$0]?.integer }.first
+    ["max_position_embeddings", "n_positions", "n_ctx"].lazy.compactMap { config?[$0]?.integer }.first { $0 > 1 }
   }
 }
 

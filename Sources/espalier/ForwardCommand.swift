@@ -105,7 +105,7 @@ enum ForwardInputs {
 
   private static func integers(_ tensor: StoredTensor, _ file: File) throws(Problem) -> [[Int32]] {
     let types: [ElementType] = [.i64, .i32, .i16, .u8, .i8, .u16, .u32, .u64, .bool]
-    guard types.contains(tensor.elementType), tensor.shape.count == 2 else {
+    guard types.contains(tensor.elementType), tensor.shape.count == 2, !tensor.shape.contains(0) else {
       throw Problem(.networkInput, "expected integers [batch, length], found \(description(of: tensor))")
     }
     let bytes = try file.read(tensor.byteCount, at: tensor.offset)

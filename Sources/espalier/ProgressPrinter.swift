@@ -44,7 +44,8 @@ final class ProgressPrinter: ProgressListener {
     let share = state.total > 0 ? min(1, Double(state.done) / Double(state.total)) : 0
     let rate = Double(state.done) / seconds
     let left = rate > 0 ? Double(max(0, state.total - state.done)) / rate : 0
-    let figures = "\(Decimals.text(100 * share, 0)) %  \(ByteCount.text(Int(rate)))/s  \(Self.duration(left)) left"
+    let figures =
+      "\(Decimals.text(100 * share, 0)) %  \(ByteCount.text(Int(min(rate, 1e18))))/s  \(Self.duration(left)) left"
     guard let columns else {
       Machine.writeToStandardError("\(state.stage): \(figures)\n")
       return
@@ -62,7 +63,7 @@ final class ProgressPrinter: ProgressListener {
   }
 
   static func duration(_ seconds: Double) -> String {
-    let whole = Int(seconds.rounded())
+    let whole = Int(min(seconds, 1e18).rounded())
     if whole < 60 { return "\(whole) s" }
     if whole < 3600 { return "\(whole / 60) min \(whole % 60) s" }
     return "\(whole / 3600) h \(whole % 3600 / 60) min"

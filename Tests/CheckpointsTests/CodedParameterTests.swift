@@ -50,10 +50,10 @@ import Testing
 
   @Test func rowsAreReordered() throws {
     // Two heads of width 4: stored 0 2 1 3 of each head's halves interleaved.
-    let order = RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
+    let order = try RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
     #expect((0..<8).map(order.storedRow) == [0, 2, 1, 3, 4, 6, 5, 7])
     // Heads of (query, key, value), stored part after part.
-    let fused = RowOrder(sizes: [2, 3, 2], stored: [1, 0, 2])
+    let fused = try RowOrder(sizes: [2, 3, 2], stored: [1, 0, 2])
     #expect((0..<12).map(fused.storedRow) == [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11])
     try Self.withParameter(rows: 8, columns: 64) { parameter, values in
       let recipe = StorageRecipe.reordered(parameter.recipe, order)
@@ -67,8 +67,17 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    ([-2, -3], [0, 1]), ([2, 0], [0, 1]), ([2, 3], [0]), ([2, 3], [0, 0]), ([2, 3], [0, 2]),
+    ([1 << 40, 1 << 40], [0, 1]),
+  ])
+  func whatIsNoOrderIsRefused(sizes: [Int], stored: [Int]) {
+    let problem = #expect(throws: Problem.self) { try RowOrder(sizes: sizes, stored: stored) }
+    #expect(problem?.code == .checkpointFormat)
+  }
+
   @Test func shortRowsAreReorderedInMemory() throws {
-    let order = RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
+    let order = try RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
     try Fixtures.withTemporaryFolder { folder in
       try TestTensor.write(
         [TestTensor(name: "b", shape: [8], values: (0..<8).map(Float.init))], to: "\(folder)/m.safetensors")
@@ -111,7 +120,7 @@ import Testing
 
   @Test func codedRowsAreHandedOut() throws {
     try Self.withParameter(rows: 8, columns: 64) { parameter, values in
-      let order = RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
+      let order = try RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
       var reordered = parameter
       reordered.recipe = .reordered(parameter.recipe, order)
       for candidate in [parameter, reordered] {

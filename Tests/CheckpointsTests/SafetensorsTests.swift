@@ -76,6 +76,10 @@ import Testing
     #expect([1 << 40, 1 << 40, 0].checkedProduct == nil)
     #expect([3, 0, 1 << 40].checkedProduct == 0)
     #expect([-1, 2].checkedProduct == nil)
+    // Neither has a tensor whose other sizes cannot be counted in bytes.
+    #expect([0, 1 << 62].checkedProduct == nil)
+    #expect([1 << 48].checkedProduct == 1 << 48)
+    #expect([1 << 48, 2].checkedProduct == nil)
     #expect([].checkedProduct == 1)
   }
 

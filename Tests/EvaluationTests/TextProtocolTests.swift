@@ -18,6 +18,7 @@ import Testing
       ])
     #expect(try sequences(.windows(length: 4), 3).isEmpty)
     #expect(try sequences(.windows(length: 4), 11, limit: 1).count == 1)
+    #expect(try sequences(.windows(length: 4), 11, limit: -1).isEmpty)
   }
 
   @Test func slidingScoresEveryTokenButTheFirstOnce() throws {
@@ -68,7 +69,9 @@ import Testing
   @Test func meaninglessLengthsAreRefused() {
     let cuts: [TextProtocol.Cut] = [
       .windows(length: 1), .windows(length: 0), .sliding(length: 4, stride: 0), .sliding(length: 4, stride: 4),
-      .llamaCpp(context: 3), .rolling(length: 0), .windows(length: -5),
+      .llamaCpp(context: 3), .rolling(length: 0), .windows(length: -5), .llamaCpp(context: .max),
+      .sliding(length: .max, stride: .max - 1), .rolling(length: .max), .windows(length: .max),
+      .windows(length: .min), .sliding(length: .min, stride: .min), .llamaCpp(context: .min), .rolling(length: .min),
     ]
     for cut in cuts {
       #expect(problem { _ = try sequences(cut, 20) }?.code.rawValue == "usage.protocol", "\(cut)")

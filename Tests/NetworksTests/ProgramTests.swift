@@ -63,14 +63,17 @@ import Testing
     ("epsilon: 0)", "epsilon: )", "expected a value, found `)`"),
     ("\"before\": {\"embed\"", "\"befor\": {\"embed\"", "unknown section `befor`"),
     ("\"module\":", "\"modul\":", "unknown key `modul`"),
+    ("{\"embed\": \"x\"}", "{\"embed\": \"tokens\"}", "no statement writes `tokens`"),
   ])
   func mistakesInAProgramAreNamed(replaced: String, with: String, message: String) {
     let problems = #expect(throws: Problems.self) { try load(replaced, with) }
     #expect(problems?.all.contains { $0.message.contains(message) } ?? false, "\(problems?.description ?? "")")
   }
 
-  private func plan(_ replaced: String, _ with: String) throws -> Plan {
-    let program = try load(replaced, with).program(config: ["tokens": 5, "width": 4, "depth": 2])
+  private func plan(
+    _ replaced: String, _ with: String, _ config: JSON = ["tokens": 5, "width": 4, "depth": 2]
+  ) throws -> Plan {
+    let program = try load(replaced, with).program(config: config)
     return try Plan(program) { _ in true }
   }
 
@@ -92,6 +95,70 @@ import Testing
   ])
   func whatCannotBeBoundIsNamed(replaced: String, with: String, message: String) {
     let problem = #expect(throws: Problem.self) { try plan(replaced, with) }
+    #expect(problem?.message.contains(message) ?? false, "\(problem?.message ?? "")")
+  }
+
+  /// What operations rely on when they run: kinds, rows and widths of what they are given.
+  @Test(arguments: [
+    ("y = rmsNorm(tokens, @.weight, epsilon: 0)", "the slot `tokens` holds whole numbers where floats belong"),
+    ("y = embedding(x, @embed)", "the slot `x` holds floats where whole numbers belong"),
+    ("tokens = scale(x, by: 2)", "cannot write to `tokens`, which is an input"),
+    ("y = scale(pixels, by: 2)", "`pixels` has as many channels as its pictures"),
+    ("y = select(row: 'first')", "takes 1 inputs and has 0"),
+    ("y = select(x, x, row: 'last', skipping: 3)", "the slot `x` holds floats where whole numbers belong"),
+    ("y = select(x, decoderTokens, row: 'last', skipping: 3)", "rows of the tokens and rows of the decoder's tokens"),
+    ("y = rotary(headWidth: 9223372036854775807)", "needs an input"),
+    ("y = rotary(x, headWidth: 9223372036854775807)", "turns 9223372036854775807 entries"),
+    ("y = rotary(x, headWidth: 4, width: -9223372036854775807)", "rotary embedding of -9223372036854775807 entries"),
+    ("y = add(x, d)", "`add` gets rows of the tokens and rows of the decoder's tokens"),
+    ("y = pool(x, f: 'max', size: 1)", "slides over rows that are no picture"),
+    ("y = pool(x, f: 'max', size: 3, padding: 9223372036854775807)", "has windows that see nothing"),
+    (
+      "y = attention(x, d, d, heads: 2, scale: 1)",
+      "cannot look from rows of the tokens at keys of the decoder's tokens"
+    ),
+    ("y = attention(x, x, d, heads: 2, scale: 1, causal: false)", "and values of the decoder's tokens"),
+    ("y = attention(x, b, b, heads: 1, scale: 1, causal: false)", "share rows of [4, 9, 9]"),
+    ("y = attention(x, x, x, x, heads: 2, scale: 1)", "needs the bias of 2 heads from `relativeBias`"),
+    ("y = attention(x, x, x, b, heads: 2, scale: 1)", "needs the bias of 2 heads from `relativeBias`"),
+    ("y = attention(x, x, x, heads: -2, scale: 1)", "share rows of [4, 4, 4] among -2 heads"),
+    ("y = attention(x, x, x, heads: 2, scale: 1, window: -9223372036854775807)", "sees nothing through a window"),
+    ("y = map(x, @odd)", "takes rows of 15 and gets rows of 4"),
+    ("y = experts(x, x, gate: @embed, up: @.weight, down: @embed, count: 1, f: 'relu')", "needs a matrix of 5 x 4 in"),
+    ("y, z = split(x, by: @.weight, into: 'a b')", "has no segment `a`"),
+  ])
+  func whatCannotRunIsRefusedWhenTheNetworkIsMade(statement: String, message: String) throws {
+    let before = """
+      "before": ["x = embedding(tokens, @embed)", "d = embedding(decoderTokens, @embed)",
+                 "b = relativeBias(@embed, maxDistance: 4, causal: false)"],
+      """
+    let described = """
+      "before": {"embed.weight": {"role": "embedding", "shape": ["vocabulary", "hidden"]},
+                 "odd.weight": {"role": "embedding", "shape": ["vocabulary", "3", "5"]}},
+      "layer": {
+      """
+    let text = String(small).replacing(#""before": ["x = embedding(tokens, @embed)"],"#, before)
+      .replacing(#""before": {"embed.weight": {"role": "embedding", "shape": ["vocabulary", "hidden"]}},"#, "")
+      .replacing(#""layer": {"#, described).replacing("x = rmsNorm(x, @.weight, epsilon: 0)", statement)
+    let program = try Architecture.load(parsing: try JSON(parsing: text), file: "mine.json")
+      .program(config: ["tokens": 5, "width": 4, "depth": 2])
+    let problem = #expect(throws: Problem.self) { try Plan(program) { _ in true } }
+    #expect(problem?.message.contains(message) ?? false, "\(problem?.message ?? "")")
+  }
+
+  /// Sizes of a config that no tensor has.
+  @Test(
+    arguments: [
+      (["tokens": 5, "width": 0, "depth": 2], "would make rows of 0"),
+      (["tokens": 5, "width": 1_000_000_000, "depth": 2], "would make rows of 1000000000"),
+      (["tokens": 4_294_967_296, "width": 4_294_967_296, "depth": 2], "no tensor has the shape"),
+      (["tokens": 0, "width": 9_223_372_036_854_775_807, "depth": 2], "no tensor has the shape"),
+      (["tokens": 5, "width": -4, "depth": 2], "is -4"),
+      (["tokens": 5, "width": 4, "depth": -1], "is -1"),
+      (["tokens": 5, "width": 4, "depth": 9_223_372_036_854_775_807], "must be between 0 and"),
+    ] as [(JSON, String)])
+  func sizesThatCannotBeAreRefused(config: JSON, message: String) {
+    let problem = #expect(throws: Problem.self) { try plan("", "", config) }
     #expect(problem?.message.contains(message) ?? false, "\(problem?.message ?? "")")
   }
 }

@@ -187,9 +187,9 @@ struct Scorer {
   // MARK: - Problems
 
   private func check(_ sequence: ScoredSequence) throws(Problem) {
-    precondition(
-      sequence.firstRow >= 0 && sequence.firstRow + sequence.targets.count <= sequence.input.count,
-      "targets without a row that predicts them")
+    guard (0...sequence.input.count).contains(sequence.firstRow),
+      sequence.targets.count <= sequence.input.count - sequence.firstRow
+    else { throw Problem(.evaluationData, "a sequence has targets without a row that predicts them") }
     for token in sequence.targets where token < 0 || Int(token) >= vocabularySize {
       throw Problem(
         .evaluationData, "token \(token) of the data is not among the model's \(vocabularySize)",

@@ -16,6 +16,13 @@ public struct TextProtocol: Sendable, Hashable {
     /// The evaluation harness's rolling likelihood: all tokens are scored once, the first given the begin token (or
     /// end token); `length` tokens are scored at a time, each time after one token of context.
     case rolling(length: Int)
+
+    /// Tokens of a window.
+    var length: Int {
+      switch self {
+      case .windows(let length), .sliding(let length, _), .llamaCpp(let length), .rolling(let length): length
+      }
+    }
   }
 
   public var cut: Cut
@@ -51,6 +58,8 @@ public struct TextProtocol: Sendable, Hashable {
   /// - Throws: `usage.protocol` for lengths that mean nothing; `evaluation.data` if a protocol needs a begin token and
   ///   the tokenizer has none.
   public func sequences(of tokens: [Int32], codec: any TextCodec) throws(Problem) -> [ScoredSequence] {
+    // Beyond any model there is, and so that lengths can be added.
+    try Self.require(cut.length <= 1 << 30, "a window has at most \(1 << 30) tokens")
     let all =
       switch cut {
       case .windows(let length): try Self.windows(tokens, length)
@@ -58,7 +67,7 @@ public struct TextProtocol: Sendable, Hashable {
       case .llamaCpp(let context): try Self.llamaCpp(tokens, context, begin: codec.beginToken)
       case .rolling(let length): try Self.rolling(tokens, length, prefix: codec.prefixToken)
       }
-    return limit.map { Array(all.prefix($0)) } ?? all
+    return limit.map { Array(all.prefix(max(0, $0))) } ?? all
   }
 
   private static func windows(_ tokens: [Int32], _ length: Int) throws(Problem) -> [ScoredSequence] {

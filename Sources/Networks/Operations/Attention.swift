@@ -17,6 +17,7 @@ internal import EspalierBasics
 /// not depend on how the sequence was cut into calls.
 struct AttentionOperation: SequenceOperation {
   static let name = "attention"
+  static var mixesRows: Bool { true }
   private let heads: Int
   private let groups: Int
   private let keyWidth: Int
@@ -36,16 +37,24 @@ struct AttentionOperation: SequenceOperation {
     heads = try statement.integer("heads")
     groups = statement.has("keyValueHeads") ? try statement.integer("keyValueHeads") : heads
     let widths = binding.inputWidths
-    guard heads > 0, groups > 0, heads % groups == 0, widths[0] % heads == 0, widths[1] % groups == 0,
+    guard (1...widths[0]).contains(heads), groups > 0, heads % groups == 0, widths[0] % heads == 0,
+      widths[1] % groups == 0,
       widths[2] % groups == 0, widths[0] / heads == widths[1] / groups
     else {
       throw binding.problem("cannot share rows of \(widths) among \(heads) heads and \(groups) key-value heads")
     }
-    guard !isBiased || widths[3] % 2 == 1 else { throw binding.problem("needs the bias from `relativeBias`") }
+    let rows = binding.inputRows
+    guard !isBiased || (rows[3] == .heads(heads) && widths[3] % 2 == 1) else {
+      throw binding.problem("needs the bias of \(heads) heads from `relativeBias`")
+    }
     keyWidth = widths[1] / groups
     valueWidth = widths[2] / groups
     isCausal = statement.has("causal") ? try statement.truth("causal") : true
+    guard rows[1] == rows[2], let batch = rows[0].batch, batch == rows[1].batch, !isCausal || rows[0] == rows[1] else {
+      throw binding.problem("cannot look from rows \(rows[0]) at keys \(rows[1]) and values \(rows[2])")
+    }
     window = statement.has("window") ? Int32(clamping: try statement.integer("window")) : nil
+    guard window ?? 1 > 0 else { throw binding.problem("sees nothing through a window of \(window ?? 0)") }
     let scale = Float(try statement.number("scale"))
     let softCap = statement.has("softCap") ? Float(try statement.number("softCap")) : 0
     kernel = es_attention(
@@ -57,6 +66,9 @@ struct AttentionOperation: SequenceOperation {
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let (q, k, v) = (inputs[0], inputs[1], inputs[2])
     let bias = inputs.count == 4 ? inputs[3] : nil
+    guard k.rows == v.rows, q.segments.count == k.segments.count else {
+      throw Problem(.networkInput, "pictures of this size give \(k.rows) keys and \(v.rows) values")
+    }
     let y = try run.activation(width: heads * valueWidth, segments: q.segments)
     var sequences: [KeyValuePages]
     if isCausal, let states = run.states {

@@ -13,6 +13,7 @@ struct PrependOperation: Operation {
     try binding.expect(inputs: 1)
     row = try binding.vector(count: binding.inputWidths[0])
     binding.outputWidths = binding.inputWidths
+    binding.outputRows = .prepended(binding.inputRows[0])
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {

@@ -10,6 +10,7 @@ internal import EspalierNumerics
 /// `pictureWidth`: the only size of pictures it takes.
 struct ConvolutionOperation: Operation {
   static let name = "convolution2d"
+  static var takesAnyWidth: Bool { true }
   private let weight: MatrixHandle
   private let bias: VectorHandle?
   private let channels: Int
@@ -27,7 +28,7 @@ struct ConvolutionOperation: Operation {
       throw binding.problem("needs a weight of four dimensions")
     }
     (outputs, channels) = (shape[0], shape[1])
-    // The width of pictures is known when they come.
+    // The width of pictures as they are given is known when they come.
     guard [0, channels].contains(binding.inputWidths[0]) else {
       throw binding.problem("takes \(channels) channels and gets \(binding.inputWidths[0])")
     }
@@ -35,7 +36,7 @@ struct ConvolutionOperation: Operation {
     size =
       statement.has("pictureHeight")
       ? (try statement.integer("pictureHeight"), try statement.integer("pictureWidth")) : nil
-    weight = try binding.matrix()
+    weight = try binding.matrix(outputs: outputs, inputs: shape.dropFirst().reduce(1, *))
     bias = try binding.optionalVector("bias", count: outputs)
     binding.outputWidths = [outputs]
   }
@@ -99,8 +100,12 @@ struct SlidingWindow: Sendable {
     stride = binding.statement.has("stride") ? try binding.statement.integer("stride") : 1
     padding = binding.statement.has("padding") ? try binding.statement.integer("padding") : 0
     guard height > 0, width > 0, stride > 0, padding >= 0 else {
-      throw binding.problem("cannot slide \(height) by \(width) in steps of \(stride) from \(-padding)")
+      throw binding.problem("cannot slide \(height) by \(width) in steps of \(stride) with a border of \(padding)")
     }
+    guard padding < max(height, width), height <= 1 << 20, width <= 1 << 20 else {
+      throw binding.problem("has windows that see nothing")
+    }
+    guard binding.inputRows == [.pictures] else { throw binding.problem("slides over rows that are no picture") }
   }
 
   /// The grid of pictures, and of the windows on them.
@@ -115,7 +120,11 @@ struct SlidingWindow: Sendable {
       throw Problem(
         .networkInput, "pictures of \(grid.height) by \(grid.width) are smaller than a window of \(height) by \(width)")
     }
-    return (grid, (down / stride + 1, right / stride + 1))
+    let windows = (height: down / stride + 1, width: right / stride + 1)
+    guard windows.height * windows.width <= Int(Int32.max) else {
+      throw Problem(.networkInput, "pictures of \(grid.height) by \(grid.width) are too large")
+    }
+    return (grid, windows)
   }
 
   func shape(of grid: (height: Int, width: Int), channels: Int, columns: Int) -> es_window {

@@ -22,7 +22,7 @@ struct EmbeddingOperation: Operation {
     }
     width = last
     entries = shape.dropLast().reduce(1, *)
-    table = try binding.matrix()
+    table = try binding.matrix(outputs: entries, inputs: width)
     offset = binding.statement.has("offset") ? Int32(clamping: try binding.statement.integer("offset")) : 0
     what = binding.statement.inputs[0]
     binding.outputWidths = [width]
@@ -30,7 +30,7 @@ struct EmbeddingOperation: Operation {
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let indices = inputs[0].indices
-    if let wrong = indices.firstIndex(where: { $0 < -offset || Int($0) + Int(offset) >= entries }) {
+    if let wrong = indices.firstIndex(where: { !(0..<entries).contains(Int($0) + Int(offset)) }) {
       throw Problem(
         .networkInput, "\(indices[wrong]) is not among the \(entries - Int(offset)) \(what) the model has")
     }

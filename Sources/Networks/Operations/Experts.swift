@@ -22,14 +22,15 @@ struct ExpertsOperation: Operation {
 
   init(_ binding: inout Binding) throws(Problem) {
     try binding.expect(inputs: 2)
-    gate = try binding.matrices("gate")
-    up = try binding.matrices("up")
-    down = try binding.matrices("down")
+    let (width, inner) = (binding.inputWidths[0], binding.shape("gate")?.first ?? 0)
+    gate = try binding.matrices("gate", outputs: inner, inputs: width)
+    up = try binding.matrices("up", outputs: inner, inputs: width)
+    down = try binding.matrices("down", outputs: width, inputs: inner)
     count = try binding.statement.integer("count")
     isNormalized = binding.statement.has("normalize") ? try binding.statement.truth("normalize") : false
     function = try es_activation(named: try binding.statement.text("f"))
     guard gate.count == binding.inputWidths[1], up.count == gate.count, down.count == gate.count,
-      (1...max(1, gate.count)).contains(count)
+      (1...max(1, gate.count)).contains(count), (1...SlotLayout.widest).contains(inner)
     else {
       throw binding.problem("chooses \(count) of \(gate.count) experts by \(binding.inputWidths[1]) logits")
     }

@@ -26,7 +26,7 @@ struct MapOperation: Operation {
     guard inputs == binding.inputWidths[0] else {
       throw binding.problem("takes rows of \(inputs) and gets rows of \(binding.inputWidths[0])")
     }
-    let weight = try binding.matrix()
+    let weight = try binding.matrix(outputs: outputs, inputs: inputs)
     parts = [Part(weight: weight, bias: try binding.optionalVector("bias", count: outputs))]
     binding.outputWidths = [outputs]
   }

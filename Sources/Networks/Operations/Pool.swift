@@ -18,7 +18,10 @@ struct PoolOperation: Operation {
       let window = try SlidingWindow(binding, height: size, width: size)
       guard 2 * window.padding <= size else { throw binding.problem("has windows that see nothing") }
       self.window = window
-    case "mean": window = nil
+    case "mean":
+      window = nil
+      // A picture becomes a picture of one pixel.
+      if binding.inputRows[0] != .pictures { binding.outputRows = .sequences(binding.inputRows[0]) }
     case let name: throw binding.problem("does not know `\(name)`")
     }
     binding.outputWidths = binding.inputWidths

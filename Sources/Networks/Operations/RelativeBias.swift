@@ -33,6 +33,7 @@ struct RelativeBiasOperation: Operation {
     }
     table = try binding.vector(count: shape[0] * heads)
     binding.outputWidths = [buckets.count]
+    binding.outputRows = .heads(heads)
   }
 
   /// In float32, as models were trained: borders of ranges fall where rounding puts them.

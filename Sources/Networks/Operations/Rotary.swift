@@ -19,10 +19,12 @@ struct RotaryOperation: Operation {
 
   init(_ binding: inout Binding) throws(Problem) {
     let statement = binding.statement
+    guard let widest = binding.inputWidths.max() else { throw binding.problem("needs an input") }
     let headWidth = try statement.integer("headWidth")
     self.headWidth = headWidth
     let width = statement.has("width") ? try statement.integer("width") : headWidth
-    guard headWidth > 0, width <= headWidth, binding.inputWidths.allSatisfy({ $0 % headWidth == 0 }) else {
+    guard (1...widest).contains(headWidth), width <= headWidth, binding.inputWidths.allSatisfy({ $0 % headWidth == 0 })
+    else {
       throw binding.problem("turns \(width) entries of heads of \(headWidth) in rows of \(binding.inputWidths)")
     }
     let key = statement.config["rope_theta"]?.number ?? 10_000

@@ -12,19 +12,17 @@ struct SelectOperation: Operation {
 
   init(_ binding: inout Binding) throws(Problem) {
     let skips = binding.statement.has("skipping")
-    if skips || !(1...2).contains(binding.inputWidths.count) { try binding.expect(inputs: skips ? 2 : 1) }
+    if skips || binding.inputWidths.count != 2 { try binding.expect(inputs: skips ? 2 : 1) }
     skipped = skips ? Int32(clamping: try binding.statement.integer("skipping")) : nil
     let row = try binding.statement.text("row")
     guard ["first", "last"].contains(row) else { throw binding.problem("knows no row `\(row)`") }
     isLast = row == "last"
     binding.outputWidths = [binding.inputWidths[0]]
+    binding.outputRows = .sequences(binding.inputRows[0])
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
     let x = inputs[0]
-    guard inputs.allSatisfy({ $0.rows == x.rows }) else {
-      throw Problem(.networkProgram, "`select` was given rows and tokens of different sequences")
-    }
     let y = try run.activation(
       width: x.width, segments: .pooled(x.segments.count))
     for sequence in 0..<x.segments.count {
