@@ -1,5 +1,6 @@
 import EspalierArchitectures
 import EspalierBasics
+import EspalierNumerics
 import Testing
 
 @testable import EspalierNetworks

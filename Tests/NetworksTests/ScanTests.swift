@@ -1,4 +1,5 @@
 import CKernels
+import EspalierNumerics
 import Testing
 
 @testable import EspalierNetworks

@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierExecution
 import EspalierRecipes
 import Synchronization
+import TestSupport
 import Testing
 
 /// Nothing of the user's is written over or removed, and what stands in the way is said before any work.
