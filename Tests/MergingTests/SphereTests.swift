@@ -61,8 +61,8 @@ private let orthogonal: [Float] = [0.5, -0.5, 0.5, -0.5]
     var columns = rows
     columns.shared["nuslerp_row_wise"] = .flag(true)
     // Column 0: (1,2) and (3,0), cos = 3/(sqrt5 * 3); column 1: (0,0) and (0,2), the zero counts as orthogonal.
-    let angle = Trigonometry.acos(1 / 5.0.squareRoot())
-    let share = Trigonometry.sin(angle / 2) / Trigonometry.sin(angle)
+    let angle = Elementary.acos(1 / 5.0.squareRoot())
+    let share = Elementary.sin(angle / 2) / Elementary.sin(angle)
     #expect(try columns.result().ulps(from: [4 * share, 0, 2 * share, 2 * root]) <= 1)
   }
 
