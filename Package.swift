@@ -121,7 +121,8 @@ let package = Package(
     tests(
       "Recipes",
       imports: [
-        "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging", "Recipes",
+        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
+        "Evaluation", "Merging", "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
       name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics", "TestSupport"],

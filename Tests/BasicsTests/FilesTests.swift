@@ -43,6 +43,12 @@ import Testing
     }
   }
 
+  @Test func whatExistsIsNotMadeAgain() throws {
+    try withTemporaryFolder { folder in
+      #expect(problem { try FileSystem.createFolder(folder) }?.code == .fileExists)
+    }
+  }
+
   @Test func smallFilesHaveALimit() throws {
     try withTemporaryFolder { folder in
       try FileSystem.write([1, 2, 3], to: "\(folder)/f")

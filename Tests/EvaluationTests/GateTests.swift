@@ -129,6 +129,13 @@ import Testing
     }
   }
 
+  /// What a gate says it needs are options that there are.
+  @Test(arguments: Gate.Kind.allCases) func aGateNamesItsOptions(kind: Gate.Kind) {
+    let options = kind.needs.split { !"-abcdefghijklmnopqrstuvwxyz".contains($0) }.filter { $0.hasPrefix("--") }
+    #expect(
+      !options.isEmpty && Set(options).isSubset(of: ["--text", "--choices", "--answers", "--labels", "--sentences"]))
+  }
+
   @Test func theTextOfAPerplexity() throws {
     let nothing = TableModel(table: [[Float]](repeating: [Float](repeating: 0, count: 8), count: 8))
     try withOptions { options in

@@ -72,7 +72,7 @@ import Testing
       .llamaCpp(context: 3), .rolling(length: 0), .windows(length: -5),
     ]
     for cut in cuts {
-      #expect(problem { _ = try sequences(cut, 20) }?.code.rawValue == "usage.protocol", "\(cut)")
+      #expect(problem { _ = try sequences(cut, 20) }?.code == .usageProtocol, "\(cut)")
     }
   }
 
