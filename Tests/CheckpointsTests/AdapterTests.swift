@@ -157,7 +157,7 @@ struct AdapterCase {
 
   @Test func valuesKeepTheTypeOfTheBase() throws {
     var test = AdapterCase.lora
-    test.base[0].elementType = .bf16
+    test.base[0].type = .bf16
     try test.withCheckpoint { checkpoint in
       #expect(checkpoint.parametersByName()[ExactString(weight)]?.elementType == .bf16)
       #expect(checkpoint.weightFiles.count == 2)
@@ -330,7 +330,7 @@ struct AdapterCase {
     ("a vector is no matrix", { $0.base[0].shape = [6] }),
     ("a scalar factor", { $0.adapter[1] = TestTensor($0.adapter[1].name, [], [1]) }),
     ("the base has no such module", { $0.base.removeFirst() }),
-    ("the base is quantized", { $0.base[0].elementType = .u8 }),
+    ("the base is quantized", { $0.base[0].type = .u8 }),
     ("not targeted", { $0.adapterConfig["target_modules"] = ["k_proj"] }),
     ("excluded", { $0.adapterConfig["exclude_modules"] = ["q_proj"] }),
     ("no magnitude", { $0.adapterConfig["use_dora"] = true }),

@@ -100,7 +100,7 @@ import Testing
         #expect(Set(header.tensors.map(\.name)) == Set(tensors.map(\.name)), "seed \(seed), round \(round)")
         for tensor in tensors {
           let stored = try #require(header.tensors.first { $0.name == tensor.name })
-          #expect(stored.shape == tensor.shape && stored.elementType == tensor.elementType)
+          #expect(stored.shape == tensor.shape && stored.elementType == tensor.type)
           #expect(try StorageRecipe.stored(stored).values() == tensor.values)
         }
         if let first = header.tensors.first { #expect(first.offset % 8 == 0) }

@@ -3,11 +3,14 @@ internal import EspalierCheckpoints
 public import EspalierNumerics
 
 /// A tensor of a model that a test writes.
-public struct TestTensor {
+public struct TestTensor: Sendable {
   public var name: String
   public var shape: [Int]
   public var bytes: [UInt8]
-  public var type: ElementType
+  /// Another type keeps the values, rounded to it.
+  public var type: ElementType {
+    didSet { bytes = type.bytes(of: oldValue.values(of: bytes)) }
+  }
 
   public init(_ name: String, _ shape: [Int], _ values: [Float], _ type: ElementType = .f32) {
     self.init(name, shape, bytes: type.bytes(of: values), type)
