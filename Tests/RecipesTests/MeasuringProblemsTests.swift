@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierEvaluation
+import EspalierExecution
 import EspalierLinearMaps
 import EspalierRecipes
 import TestSupport
