@@ -15,10 +15,11 @@ func room(_ name: String, imports: [String], c: [Target.Dependency] = [], resour
     path: "Sources/\(name)", resources: resources, swiftSettings: settings)
 }
 
-/// The tests of one room: `Tests/<Name>Tests`. Other files than sources are found beside them, not bundled.
+/// The tests of one room: `Tests/<Name>Tests`, with what tests share. Other files than sources are found beside them,
+/// not bundled.
 func tests(_ name: String, imports: [String], excluding others: [String] = []) -> Target {
   .testTarget(
-    name: "\(name)Tests", dependencies: imports.map { .byName(name: "Espalier\($0)") },
+    name: "\(name)Tests", dependencies: ["TestSupport"] + imports.map { .byName(name: "Espalier\($0)") },
     path: "Tests/\(name)Tests", exclude: others, swiftSettings: settings)
 }
 
@@ -93,6 +94,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
+    .target(
+      name: "TestSupport", dependencies: ["EspalierBasics", "EspalierNumerics", "EspalierCheckpoints"],
+      path: "Tests/Support", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
     tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"], excluding: ["Fixtures"]),
@@ -117,11 +121,12 @@ let package = Package(
     tests(
       "Recipes",
       imports: [
-        "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging", "Recipes",
+        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
+        "Evaluation", "Merging", "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics"], path: "Tests/CommandLineTests",
-      swiftSettings: settings),
+      name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics", "TestSupport"],
+      path: "Tests/CommandLineTests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

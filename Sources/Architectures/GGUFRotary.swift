@@ -1,13 +1,6 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
-
-#if canImport(Darwin)
-  internal import Darwin
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Glibc
-#endif
+internal import EspalierNumerics
 
 /// What a GGUF file says about rotary embedding, as a config says it.
 struct GGUFRotary {
@@ -71,7 +64,8 @@ struct GGUFRotary {
       let length = metadata["context_length"]?.number,
       let original = metadata["rope.scaling.original_context_length"]?.number, length > 0, original > 1
     {
-      let expected = length > original ? sqrt(1 + log(length / original) / log(original)) : 1
+      let expected =
+        length > original ? (1 + Elementary.log(length / original) / Elementary.log(original)).squareRoot() : 1
       if abs(given - expected) > 1e-4 * expected { members.append(("attention_factor", .number(given))) }
     }
     return .object(members)
@@ -130,7 +124,7 @@ struct Llama3Scaling: Equatable {
   }
 
   private static func wavelength(_ pair: Int, of count: Int, base: Double) -> Double {
-    2 * .pi * pow(base, Double(pair) / Double(count))
+    2 * .pi * Elementary.power(base, Double(pair) / Double(count))
   }
 
   /// The divisors, one a rotated pair.

@@ -76,9 +76,6 @@ public final class ChunkedDigest: @unchecked Sendable {
 
   deinit { chunks.deallocate() }
 
-  /// Memory held, in bytes.
-  public var footprint: Int { 16 * chunkCount }
-
   fileprivate func set(_ digest: Digest, forChunk index: Int) {
     chunks[2 * index] = digest.high.bigEndian
     chunks[2 * index + 1] = digest.low.bigEndian

@@ -268,8 +268,6 @@ public enum FileSystem {
     return String(cString: pointer)
   }
 
-  public static func currentFolder() -> String { resolved(".") ?? "." }
-
   public static func parent(of path: String) -> String {
     var parts = path.split(separator: "/", omittingEmptySubsequences: true)
     if !parts.isEmpty { parts.removeLast() }

@@ -62,16 +62,6 @@ public enum Machine {
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
   }
 
-  /// The date and time, UTC, as `2026-11-21T20:32:05Z`.
-  public static func timestamp() -> String {
-    var now = time(nil)
-    var parts = tm()
-    gmtime_r(&now, &parts)
-    func two(_ value: Int32) -> String { value < 10 ? "0\(value)" : "\(value)" }
-    let date = "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-    return "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
-  }
-
   /// Whether standard error is a terminal, and its width in columns.
   public static var terminalColumns: Int? {
     guard isatty(STDERR_FILENO) == 1 else { return nil }

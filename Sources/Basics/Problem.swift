@@ -56,6 +56,11 @@ public struct Problem: Error, Sendable, Hashable, Codable {
     problem.context.recipeLine = context.recipeLine ?? recipeLine
     return problem
   }
+
+  /// The same problem of one of many: its message begins with which, and its place is the file they are from.
+  public func of(_ item: String, file: String? = nil) -> Problem {
+    Problem(code, "\(item): \(message)", remedy: remedy, file: file, severity: severity)
+  }
 }
 
 extension Problem: CustomStringConvertible {

@@ -1,12 +1,5 @@
 internal import EspalierBasics
-
-#if canImport(Darwin)
-  internal import Darwin
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Glibc
-#endif
+internal import EspalierNumerics
 
 /// From a stored value to that of the parameter, where a format stores what the network computes with and a checkpoint
 /// of the family something else.
@@ -20,7 +13,8 @@ public enum ElementMap: String, Sendable, Hashable, Codable, CaseIterable {
   func apply(to values: UnsafeMutableBufferPointer<Float>) {
     switch self {
     case .minusOne: for index in values.indices { values[index] -= 1 }
-    case .logarithmOfNegative: for index in values.indices { values[index] = Float(log(-Double(values[index]))) }
+    case .logarithmOfNegative:
+      for index in values.indices { values[index] = Float(Elementary.log(-Double(values[index]))) }
     }
   }
 }

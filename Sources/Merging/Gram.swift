@@ -109,8 +109,8 @@ extension Block {
 func slerpCoefficients(t: Double, cosine: Double, parallel: (Double) -> Bool) -> (Double, Double) {
   let cosine = min(1, max(-1, cosine))
   guard !parallel(cosine) else { return (1 - t, t) }
-  let angle = Trigonometry.acos(cosine)
-  let sine = Trigonometry.sin(angle)
+  let angle = Elementary.acos(cosine)
+  let sine = Elementary.sin(angle)
   guard sine > 0 else { return (1 - t, t) }
-  return (Trigonometry.sin((1 - t) * angle) / sine, Trigonometry.sin(t * angle) / sine)
+  return (Elementary.sin((1 - t) * angle) / sine, Elementary.sin(t * angle) / sine)
 }

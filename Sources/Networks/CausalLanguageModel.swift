@@ -1,5 +1,6 @@
 internal import EspalierArchitectures
 public import EspalierBasics
+public import EspalierCheckpoints
 public import EspalierLinearMaps
 internal import EspalierNumerics
 
@@ -27,9 +28,7 @@ public struct CausalLanguageModel: LanguageModel {
     self.network = network
     (width, vocabularySize) = widths
     tokens = 0..<Int32(clamping: network.plan.entries(of: "tokens") ?? vocabularySize)
-    contextLength =
-      ["max_position_embeddings", "n_positions", "n_ctx"].lazy
-      .compactMap { network.config[$0]?.integer }.first { $0 > 0 }
+    contextLength = network.config.contextLength
   }
 
   /// Tokens that go through a block together: as many as keep its widest activation within 2 MB, so that what one
@@ -136,4 +135,15 @@ extension [Plan.Section] {
 extension Plan.Section {
   /// Whether each row of the output comes from one row of the input.
   var keepsRows: Bool { !steps.contains { $0.operation is SelectOperation } }
+}
+
+extension Checkpoint {
+  /// The longest sequence that the config says the model was made for.
+  public var contextLength: Int? { config?.contextLength }
+}
+
+extension JSON {
+  fileprivate var contextLength: Int? {
+    ["max_position_embeddings", "n_positions", "n_ctx"].lazy.compactMap { self[$0]?.integer }.first { $0 > 1 }
+  }
 }

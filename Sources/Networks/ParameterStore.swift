@@ -288,7 +288,7 @@ extension ParameterStore {
     case .identity: break
     case .plusOne: for index in 0..<count { values[index] += 1 }
     case .negativeExponential:
-      for index in 0..<count { values[index] = Float(-FloatingPoint64.exp(Double(values[index]))) }
+      for index in 0..<count { values[index] = Float(-Elementary.exp(Double(values[index]))) }
     }
   }
 

@@ -1,5 +1,6 @@
 internal import EspalierArchitectures
 internal import EspalierBasics
+internal import EspalierNumerics
 
 /// The angles by which rotary embedding turns pairs of entries, a step of position (Su et al. 2021), and what published
 /// models do to them so as to reach further than they were trained.
@@ -45,14 +46,14 @@ struct RotaryFrequencies: Sendable, Hashable {
   func radians(length: Int) -> [Double] {
     let width = Double(width)
     func plain(_ base: Double) -> [Double] {
-      (0..<pairs).map { FloatingPoint64.power(base, -Double(2 * $0) / width) }
+      (0..<pairs).map { Elementary.power(base, -Double(2 * $0) / width) }
     }
     switch scaling {
     case .none: return plain(theta)
     case .linear(let factor): return plain(theta).map { $0 / factor }
     case .dynamic(let factor, let limit):
       let stretch = factor * Double(max(length, limit)) / Double(limit) - (factor - 1)
-      return plain(theta * FloatingPoint64.power(stretch, width / (width - 2)))
+      return plain(theta * Elementary.power(stretch, width / (width - 2)))
     case .yarn(let factor, let from, let to):
       return plain(theta).enumerated().map { index, angle in
         let ramp = min(1, max(0, (Double(index) - from) / (to - from)))
@@ -189,11 +190,11 @@ private struct RotaryReader {
 
   func yarn(theta: Double, width: Int) throws(Problem) -> (RotaryFrequencies.Scaling, amplitude: Double) {
     let factor = try factor()
-    func amplitude(_ weight: Double) -> Double { factor <= 1 ? 1 : 0.1 * weight * FloatingPoint64.log(factor) + 1 }
+    func amplitude(_ weight: Double) -> Double { factor <= 1 ? 1 : 0.1 * weight * Elementary.log(factor) + 1 }
     let trained = Double(try trained())
     // The entry that turns so many times over the trained length.
     func entry(turns: Double) -> Double {
-      Double(width) * FloatingPoint64.log(trained / (turns * 2 * .pi)) / (2 * FloatingPoint64.log(theta))
+      Double(width) * Elementary.log(trained / (turns * 2 * .pi)) / (2 * Elementary.log(theta))
     }
     func nonzero(_ key: String, _ otherwise: Double) throws(Problem) -> Double {
       let value = try number(key) ?? 0
@@ -224,7 +225,7 @@ private struct RotaryReader {
       short: try factors("short_factor"), long: try factors("long_factor"), limit: trained)
     if let given = try number("attention_factor") { return (scaling, given) }
     let factor = try factor()
-    let growth = 1 + FloatingPoint64.log(factor) / FloatingPoint64.log(Double(trained))
+    let growth = 1 + Elementary.log(factor) / Elementary.log(Double(trained))
     return (scaling, factor <= 1 ? 1 : growth.squareRoot())
   }
 }

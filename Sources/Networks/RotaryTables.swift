@@ -45,8 +45,8 @@ final class RotaryTables: Sendable {
     for position in 0..<positions {
       for pair in 0..<pairs {
         let angle = Double(position) * radians[pair]
-        cosine[position * pairs + pair] = Float(frequencies.amplitude * Trigonometry.cos(angle))
-        sine[position * pairs + pair] = Float(frequencies.amplitude * Trigonometry.sin(angle))
+        cosine[position * pairs + pair] = Float(frequencies.amplitude * Elementary.cos(angle))
+        sine[position * pairs + pair] = Float(frequencies.amplitude * Elementary.sin(angle))
       }
     }
     return Table(cosines: cosines, sines: sines, positions: positions, regime: regime)

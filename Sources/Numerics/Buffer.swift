@@ -50,18 +50,6 @@ public final class AlignedBuffer: @unchecked Sendable {
 
   deinit { free(address) }
 
-  /// Asks the system for large pages, a hint: memory that is read from end to end over and over, as weights are, then
-  /// costs fewer translations of addresses. To be called before the memory is first touched; what is touched later takes
-  /// memory by pages of 2 MiB.
-  public func useLargePages() {
-    #if os(Linux)
-      let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-      let start = (Int(bitPattern: address) + page - 1) / page * page
-      let end = (Int(bitPattern: address) + byteCount) / page * page
-      if end > start { _ = madvise(UnsafeMutableRawPointer(bitPattern: start), end - start, Int32(MADV_HUGEPAGE)) }
-    #endif
-  }
-
   public var bytes: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(start: address, count: byteCount)
   }

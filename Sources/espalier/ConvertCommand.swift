@@ -1,6 +1,5 @@
 import ArgumentParser
 import EspalierBasics
-import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
 
@@ -21,27 +20,13 @@ struct Convert: ParsableCommand {
   @Argument(help: "A model: a folder, a safetensors or GGUF file, or model+adapter.", completion: .directory)
   var model: String
 
-  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
-  var output: String
-
   @Option(help: "Type of the floats: f32, f16 or bf16 (default: as they are).")
   var dtype: String?
 
   @Flag(help: "Print what would be done, and stop.")
   var dryRun = false
 
-  @Flag(help: "Continue an interrupted run.")
-  var resume = false
-
-  @Flag(help: "Replace an existing output, and start over if a partial one is there.")
-  var force = false
-
-  @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
-  var shardSize = "5GB"
-
-  @Flag(help: "Carry NaN and infinity instead of stopping at them.")
-  var allowNonfinite = false
-
+  @OptionGroup var writing: WritingOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
@@ -52,32 +37,12 @@ struct Convert: ParsableCommand {
     if let dtype, !Conversion.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
     }
-    guard let bytes = ByteCount.parse(shardSize), bytes >= 1 << 16 else {
-      throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
-    }
-    // The folder is renamed into place, which needs a name.
-    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
-      throw ValidationError("--output needs the name of a folder.")
-    }
-  }
-
-  private var options: MergeOptions {
-    var options = MergeOptions(output: output)
-    while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
-    options.threads = work.threadCount
-    options.memory = work.memoryBytes
-    options.shardBytes = ByteCount.parse(shardSize) ?? options.shardBytes
-    options.policy = OutputFolder.Policy(resume: resume, force: force)
-    options.allowsNonFinite = allowNonfinite
-    options.models = lookup.models
-    options.architectures = lookup.architecture
-    return options
   }
 
   func run() throws {
     let listener = style.listener()
     try reportingProblems(json: style.json) { () throws(Problems) in
-      let plan = try Conversion.plan(of: model, elementType: elementType, options: options)
+      let plan = try Conversion.plan(of: model, elementType: elementType, options: writing.options(work, lookup))
       let outline = ConversionOutline(plan)
       for problem in plan.warnings { listener.receive(.problem(problem)) }
       if dryRun {

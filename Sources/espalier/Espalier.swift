@@ -20,7 +20,7 @@ struct Espalier: ParsableCommand {
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
       """,
-    version: EspalierVersion.text,
+    version: MergeRun.version,
     subcommands: [
       Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
       Chat.self, Tokenize.self, Forward.self, Methods.self,
@@ -52,40 +52,4 @@ struct Espalier: ParsableCommand {
   }
 
   private static func exit(withCode code: Int32) -> Never { Machine.exit(code) }
-}
-
-/// Ends a command: problems to show and the exit code they mean.
-struct Failure: Error {
-  var problems: [Problem]
-  var code: Int32
-  var json: Bool
-
-  static let failed: Int32 = 1
-  static let badUsage: Int32 = 2
-
-  /// Problems of a recipe (they have its line), a parameter or an argument are bad usage; all else is a failure.
-  init(_ problems: [Problem], json: Bool) {
-    self.problems = problems
-    self.json = json
-    let usage = ["recipe.", "parameter.", "merge.inputs", "usage."]
-    let errors = problems.filter { $0.severity == .error }
-    let isUsage = errors.contains { problem in
-      problem.context.recipeLine != nil || usage.contains { problem.code.rawValue.hasPrefix($0) }
-    }
-    code = isUsage ? Self.badUsage : Self.failed
-  }
-
-  func print() {
-    if json {
-      for problem in problems { Swift.print(JSONEvents.text(problem)) }
-    } else {
-      for problem in problems { Machine.writeToStandardError(problem.description + "\n") }
-      let errors = problems.filter { $0.severity == .error }.count
-      if errors > 1 { Machine.writeToStandardError("\(errors) errors\n") }
-    }
-  }
-}
-
-enum EspalierVersion {
-  static let text = MergeRun.version
 }

@@ -1,9 +1,8 @@
-public import ArgumentParser
+import ArgumentParser
 import EspalierBasics
 import EspalierEvaluation
-import EspalierExecution
 import EspalierLinearMaps
-public import EspalierRecipes
+import EspalierRecipes
 
 struct Merge: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -22,61 +21,32 @@ struct Merge: ParsableCommand {
   @Argument(help: "The recipe, a YAML file.", completion: .file(extensions: ["yml", "yaml"]))
   var recipe: String
 
-  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
-  var output: String
-
   @Flag(help: "Print what would be done, and stop.")
   var plan = false
-
-  @Flag(help: "Continue an interrupted run.")
-  var resume = false
-
-  @Flag(help: "Replace an existing output, and start over if a partial one is there.")
-  var force = false
 
   @Option(help: "Seed of random choices.")
   var seed: UInt64 = 0
 
-  @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
-  var shardSize = "5GB"
-
-  @Flag(help: "Carry NaN and infinity instead of stopping at them.")
-  var allowNonfinite = false
-
   @Flag(help: "Put SHA-256 of the weight files into the manifest.")
   var sha256 = false
 
+  @OptionGroup var writing: WritingOptions
   @OptionGroup(title: "Search") var search: SearchOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
   func validate() throws {
-    guard let bytes = ByteCount.parse(shardSize), bytes >= 1 << 16 else {
-      throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
-    }
-    // The folder is renamed into place, which needs a name.
     guard FileSystem.isFile(recipe) else { throw ValidationError("There is no recipe \(recipe).") }
-    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
-      throw ValidationError("--output needs the name of a folder.")
-    }
     if sha256, !FileHash.isAvailable {
       throw ValidationError("This program was built without SHA-256 (package trait SHA256).")
     }
   }
 
   private var options: MergeOptions {
-    var options = MergeOptions(output: output)
-    while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
+    var options = writing.options(work, lookup)
     options.seed = seed
-    options.threads = work.threadCount
-    options.memory = work.memoryBytes
-    options.shardBytes = ByteCount.parse(shardSize) ?? options.shardBytes
-    options.policy = OutputFolder.Policy(resume: resume, force: force)
-    options.allowsNonFinite = allowNonfinite
     options.sha256 = sha256
-    options.models = lookup.models
-    options.architectures = lookup.architecture
     return options
   }
 
@@ -125,47 +95,5 @@ struct Merge: ParsableCommand {
         print(result.merge.text)
       }
     }
-  }
-}
-
-extension MergeSearch.Score: ExpressibleByArgument {}
-extension RecipeSearchStrategy: ExpressibleByArgument {}
-
-/// Options of a search over what a recipe leaves open.
-struct SearchOptions: ParsableArguments {
-  @Flag(help: "Try the values that the recipe's `search:` names, and merge with the best.")
-  var search = false
-
-  @Option(
-    help: ArgumentHelp(
-      "Text that candidates are measured on: calibration text, not what will judge the result (repeatable).",
-      valueName: "file"), completion: .file())
-  var searchText: [String] = []
-
-  @Option(
-    help: """
-      What a candidate loses on each text to the best of the recipe's models, in nats a token, counts by its mean or by \
-      the worst text.
-      """)
-  var searchScore = MergeSearch.Score.mean
-
-  @Option(help: "grid tries every combination, coordinate one value after the other until none helps.")
-  var searchBy = RecipeSearchStrategy.grid
-
-  @Option(help: "Candidates at most.")
-  var searchBudget = 256
-
-  @Option(help: "Tokens of a window.")
-  var searchWindow = 256
-
-  @Option(help: "Windows of each text at most.")
-  var searchLimit = 32
-
-  func validate() throws {
-    if search, searchText.isEmpty { throw ValidationError("--search needs --search-text.") }
-    if !search, !searchText.isEmpty { throw ValidationError("--search-text needs --search.") }
-    if searchBudget < 1 { throw ValidationError("--search-budget must be at least 1.") }
-    if searchWindow < 2 { throw ValidationError("--search-window must be at least 2.") }
-    if searchLimit < 1 { throw ValidationError("--search-limit must be at least 1.") }
   }
 }

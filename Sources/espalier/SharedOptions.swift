@@ -1,5 +1,9 @@
 import ArgumentParser
+import EspalierArchitectures
 import EspalierBasics
+import EspalierCheckpoints
+import EspalierEvaluation
+import EspalierRecipes
 
 /// Options of every verb that works for a while.
 struct OutputStyle: ParsableArguments {
@@ -35,4 +39,29 @@ struct WorkOptions: ParsableArguments {
 
   var threadCount: Int { threads ?? Machine.processorCount }
   var memoryBytes: Int { memory.flatMap { ByteCount.parse($0) } ?? Machine.memoryBytes / 2 }
+}
+
+/// Where models and families are looked up.
+struct ModelLookup: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("A folder in which names of models are looked up.", valueName: "dir"), completion: .directory)
+  var models: String?
+
+  @Option(
+    help: ArgumentHelp("A file that describes a family of models (repeatable).", valueName: "file"),
+    completion: .file(extensions: ["json"]))
+  var architecture: [String] = []
+
+  func open(_ name: String) throws(Problems) -> any Checkpoint {
+    try ModelLocator(recipeFolder: ".", models: models).open(
+      ModelReference(parsing: name, line: 0), families: families())
+  }
+
+  func families() throws(Problems) -> [Architecture] { try Architecture.families(with: architecture) }
+}
+
+extension WorkOptions {
+  func measurement(spectra: Bool, listener: any ProgressListener) -> MeasurementOptions {
+    MeasurementOptions(spectra: spectra, threads: threadCount, memory: memoryBytes, listener: listener)
+  }
 }

@@ -111,7 +111,7 @@ struct Tokenize: ParsableCommand {
       if lines.isEmpty { return }
       let results = try pool.map(lines.count) { (index) throws(Problem) in
         do throws(Problem) { return Self.oneLine(try body(JSON(parsing: Array(lines[index].utf8))).text()) } catch {
-          throw Problem(error.code, "line \(number + index + 1): \(error.message)", remedy: error.remedy)
+          throw error.of("line \(number + index + 1)")
         }
       }
       for result in results { print(result) }

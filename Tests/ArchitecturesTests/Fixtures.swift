@@ -3,12 +3,6 @@ import Testing
 
 @testable import EspalierArchitectures
 
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Darwin
-#endif
-
 /// A saved model's config with the names and shapes in its safetensors header (see `make_fixtures.py`).
 struct Fixture: CustomTestStringConvertible {
   let name: String
@@ -41,26 +35,11 @@ func family(_ name: String) throws -> Architecture {
 // MARK: - Files beside the tests
 
 func path(beside relative: String, file: String = #filePath) -> String {
-  let folder = file.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-  return "\(folder)/\(relative)"
+  "\(FileSystem.parent(of: file))/\(relative)"
 }
 
-func readBytes(_ relative: String) throws -> [UInt8] {
-  let file = try #require(fopen(path(beside: relative), "rb"), "\(relative) is not there")
-  defer { fclose(file) }
-  var bytes: [UInt8] = []
-  var buffer = [UInt8](repeating: 0, count: 1 << 16)
-  while case let count = fread(&buffer, 1, buffer.count, file), count > 0 { bytes += buffer[..<count] }
-  return bytes
-}
+func readBytes(_ relative: String) throws -> [UInt8] { try FileSystem.read(path(beside: relative)) }
 
 func entries(of relative: String) -> [String] {
-  guard let folder = opendir(path(beside: relative)) else { return [] }
-  defer { closedir(folder) }
-  var names: [String] = []
-  while let entry = readdir(folder) {
-    let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    if !name.hasPrefix(".") { names.append(name) }
-  }
-  return names.sorted()
+  (try? FileSystem.list(path(beside: relative)))?.filter { !$0.hasPrefix(".") }.sorted() ?? []
 }

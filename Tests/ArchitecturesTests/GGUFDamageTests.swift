@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierArchitectures
@@ -6,18 +7,6 @@ import Testing
 
 /// Files changed at random are read or refused, whatever they say; nothing traps (`make fuzz` looks further).
 @Suite struct GGUFDamageTests {
-  /// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed.
-  private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-  }
 
   /// The beginning of a file up to its data, padded with zeros to its full length.
   private static func head(_ name: String) throws -> [UInt8] {
@@ -27,7 +16,7 @@ import Testing
     return bytes
   }
 
-  private static func change(_ bytes: inout [UInt8], upTo end: Int, with generator: inout Generator) {
+  private static func change(_ bytes: inout [UInt8], upTo end: Int, with generator: inout SeededGenerator) {
     for _ in 0..<Int.random(in: 1...3, using: &generator) {
       let place = Int.random(in: 0..<end, using: &generator)
       switch Int.random(in: 0..<4, using: &generator) {
@@ -47,7 +36,7 @@ import Testing
     let families = Architecture.builtIn()
     let original = try Self.head(name)
     let end = try GGUFHeader(parsing: original, file: "f", fileSize: original.count).tensors.map(\.offset).min() ?? 0
-    var generator = Generator(state: 5)
+    var generator = SeededGenerator(seed: 5)
     var accepted = 0
     for _ in 0..<(Int(FileSystem.environment("ESPALIER_DAMAGE_ROUNDS") ?? "") ?? 400) {
       var bytes = original

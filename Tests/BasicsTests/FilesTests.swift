@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 #if canImport(Darwin)
@@ -39,6 +40,12 @@ import Testing
       #expect(throws: Problem.self) { try File.reading("\(folder)/pipe") }
       let missing = #expect(throws: Problem.self) { try File.reading("\(folder)/none") }
       #expect(missing?.code == .fileMissing)
+    }
+  }
+
+  @Test func whatExistsIsNotMadeAgain() throws {
+    try withTemporaryFolder { folder in
+      #expect(problem { try FileSystem.createFolder(folder) }?.code == .fileExists)
     }
   }
 

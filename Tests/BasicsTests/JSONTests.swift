@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @Suite struct JSONReaderTests {
@@ -160,18 +161,8 @@ import Testing
 
 /// Random values, written and read; random damage, which must be refused or read, never trap.
 @Suite struct JSONPropertyTests {
-  struct Generator: RandomNumberGenerator {
-    var state: UInt64
-    // SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195).
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-  }
 
-  private func string(_ random: inout Generator) -> String {
+  private func string(_ random: inout SeededGenerator) -> String {
     var text = ""
     for _ in 0..<Int.random(in: 0...6, using: &random) {
       let limit: UInt32 = [0x20, 0x80, 0x3000, 0x11_0000].randomElement(using: &random) ?? 0x80
@@ -180,7 +171,7 @@ import Testing
     return text
   }
 
-  private func value(_ depth: Int, _ random: inout Generator) -> JSON {
+  private func value(_ depth: Int, _ random: inout SeededGenerator) -> JSON {
     switch Int.random(in: 0...(depth > 0 ? 6 : 4), using: &random) {
     case 0: return .null
     case 1: return .bool(Bool.random(using: &random))
@@ -196,7 +187,7 @@ import Testing
 
   @Test(arguments: UInt64(1)...200)
   func whatIsWrittenIsReadBack(seed: UInt64) throws {
-    var random = Generator(state: seed)
+    var random = SeededGenerator(seed: seed)
     let value = value(5, &random)
     for text in [value.text(), value.text(pretty: true)] {
       let back = try JSON(parsing: text)
@@ -207,7 +198,7 @@ import Testing
 
   @Test(arguments: UInt64(1)...200)
   func damageIsReadOrRefused(seed: UInt64) {
-    var random = Generator(state: seed)
+    var random = SeededGenerator(seed: seed)
     var bytes = Array(value(5, &random).text().utf8)
     for _ in 0..<Int.random(in: 1...3, using: &random) where !bytes.isEmpty {
       let place = Int.random(in: bytes.indices, using: &random)

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierCheckpoints
+import TestSupport
 import Testing
 
 /// Adapters saved by PEFT 0.21.2 and what its `merge_and_unload` made of them in float32.

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -14,17 +15,17 @@ struct AdapterCase {
   /// A 2 x 3 weight and rank-1 factors for it: BA = [[1, 2, 3], [-2, -4, -6]], scale 2.
   static let lora = AdapterCase(
     base: [
-      TestTensor(name: "model.layers.0.q_proj.weight", shape: [2, 3], values: [10, 20, 30, 40, 50, 60]),
-      TestTensor(name: "model.norm.weight", shape: [3], values: [1, 1, 1]),
+      TestTensor("model.layers.0.q_proj.weight", [2, 3], [10, 20, 30, 40, 50, 60]),
+      TestTensor("model.norm.weight", [3], [1, 1, 1]),
     ],
     adapterConfig: ["peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"]],
     adapter: [
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.lora_A.weight", shape: [1, 3], values: [1, 2, 3]),
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.lora_B.weight", shape: [2, 1], values: [1, -2]),
+      TestTensor("base_model.model.model.layers.0.q_proj.lora_A.weight", [1, 3], [1, 2, 3]),
+      TestTensor("base_model.model.model.layers.0.q_proj.lora_B.weight", [2, 1], [1, -2]),
     ])
 
   func withCheckpoint<T>(_ body: (AdaptedCheckpoint) throws -> T) throws -> T {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       for (name, tensors) in [("base", base), ("adapter", adapter)] {
         try FileSystem.createFolder("\(folder)/\(name)")
         let file = name == "base" ? "model.safetensors" : "adapter_model.safetensors"
@@ -110,7 +111,7 @@ struct AdapterCase {
     test.adapterConfig["use_dora"] = true
     test.adapter.append(
       TestTensor(
-        name: "base_model.model.model.layers.0.q_proj.lora_magnitude_vector", shape: [2], values: [10, 1]))
+        "base_model.model.model.layers.0.q_proj.lora_magnitude_vector", [2], [10, 1]))
     #expect(try test.values(weight) == [6, 8, 0, 1])
     // Stored transposed, outputs are columns.
     test.adapterConfig["fan_in_fan_out"] = true
@@ -131,8 +132,8 @@ struct AdapterCase {
     test.adapterConfig["target_modules"] = ["embed_tokens"]
     // A [rank, vocabulary = 2], B [width = 3, rank].
     test.adapter = [
-      TestTensor(name: "base_model.model.model.embed_tokens.lora_embedding_A", shape: [1, 2], values: [1, -2]),
-      TestTensor(name: "base_model.model.model.embed_tokens.lora_embedding_B", shape: [3, 1], values: [1, 2, 3]),
+      TestTensor("base_model.model.model.embed_tokens.lora_embedding_A", [1, 2], [1, -2]),
+      TestTensor("base_model.model.model.embed_tokens.lora_embedding_B", [3, 1], [1, 2, 3]),
     ]
     #expect(try test.values("model.embed_tokens.weight") == [12, 24, 36, 36, 42, 48])
   }
@@ -141,9 +142,9 @@ struct AdapterCase {
     var test = AdapterCase.lora
     test.adapterConfig = ["peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": ["q_proj"]]
     test.adapter = [
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.ia3_l", shape: [1, 3], values: [1, 2, 3])
+      TestTensor("base_model.model.model.layers.0.q_proj.ia3_l", [1, 3], [1, 2, 3])
     ]
-    test.base.append(TestTensor(name: "model.layers.0.q_proj.bias", shape: [2], values: [1, 1]))
+    test.base.append(TestTensor("model.layers.0.q_proj.bias", [2], [1, 1]))
     #expect(try test.values(weight) == [10, 40, 90, 40, 100, 180])
     #expect(try test.values("model.layers.0.q_proj.bias") == [1, 1])
     test.adapterConfig["feedforward_modules"] = []
@@ -156,7 +157,7 @@ struct AdapterCase {
 
   @Test func valuesKeepTheTypeOfTheBase() throws {
     var test = AdapterCase.lora
-    test.base[0].elementType = .bf16
+    test.base[0].type = .bf16
     try test.withCheckpoint { checkpoint in
       #expect(checkpoint.parametersByName()[ExactString(weight)]?.elementType == .bf16)
       #expect(checkpoint.weightFiles.count == 2)
@@ -177,9 +178,9 @@ struct AdapterCase {
     var test = AdapterCase.lora
     test.adapterConfig["modules_to_save"] = ["norm", "score"]
     test.adapter += [
-      TestTensor(name: "base_model.model.model.norm.weight", shape: [3], values: [5, 6, 7]),
-      TestTensor(name: "base_model.model.score.weight", shape: [1, 3], values: [7, 8, 9]),
-      TestTensor(name: "base_model.model.score.out.modules_to_save.bias", shape: [1], values: [4]),
+      TestTensor("base_model.model.model.norm.weight", [3], [5, 6, 7]),
+      TestTensor("base_model.model.score.weight", [1, 3], [7, 8, 9]),
+      TestTensor("base_model.model.score.out.modules_to_save.bias", [1], [4]),
     ]
     try test.withCheckpoint { checkpoint in
       #expect(checkpoint.parameters.map(\.name) == [weight, "model.norm.weight", "score.out.bias", "score.weight"])
@@ -194,19 +195,19 @@ struct AdapterCase {
 
   @Test func trainedBiasesReplaceThoseOfTheBase() throws {
     var test = AdapterCase.lora
-    test.base.append(TestTensor(name: "model.layers.0.q_proj.bias", shape: [2], values: [1, 1]))
+    test.base.append(TestTensor("model.layers.0.q_proj.bias", [2], [1, 1]))
     test.adapterConfig["bias"] = "lora_only"
     test.adapter.append(
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.base_layer.bias", shape: [2], values: [3, 4]))
+      TestTensor("base_model.model.model.layers.0.q_proj.base_layer.bias", [2], [3, 4]))
     #expect(try test.values("model.layers.0.q_proj.bias") == [3, 4])
   }
 
   @Test func resizedEmbeddingsChangeTheVocabulary() throws {
     var test = AdapterCase.lora
     test.config["vocab_size"] = 2
-    test.base.append(TestTensor(name: "model.embed_tokens.weight", shape: [2, 1], values: [1, 2]))
+    test.base.append(TestTensor("model.embed_tokens.weight", [2, 1], [1, 2]))
     test.adapter.append(
-      TestTensor(name: "base_model.model.model.embed_tokens.weight", shape: [3, 1], values: [1, 2, 3]))
+      TestTensor("base_model.model.model.embed_tokens.weight", [3, 1], [1, 2, 3]))
     try test.withCheckpoint { checkpoint in
       #expect(checkpoint.config?["vocab_size"]?.integer == 3)
       #expect(checkpoint.parametersByName()["model.embed_tokens.weight"]?.shape == [3, 1])
@@ -223,7 +224,7 @@ struct AdapterCase {
   var tied: AdapterCase {
     var test = AdapterCase.lora
     test.config["tie_word_embeddings"] = true
-    test.base.append(TestTensor(name: "model.embed_tokens.weight", shape: [2, 3], values: [0, 0, 0, 1, 1, 1]))
+    test.base.append(TestTensor("model.embed_tokens.weight", [2, 3], [0, 0, 0, 1, 1, 1]))
     return test
   }
 
@@ -243,18 +244,18 @@ struct AdapterCase {
     var test = tied
     test.adapterConfig["target_modules"] = ["embed_tokens"]
     test.adapter = [
-      TestTensor(name: "base_model.model.model.embed_tokens.lora_embedding_A", shape: [1, 2], values: [1, 0]),
-      TestTensor(name: "base_model.model.model.embed_tokens.lora_embedding_B", shape: [3, 1], values: [1, 2, 3]),
+      TestTensor("base_model.model.model.embed_tokens.lora_embedding_A", [1, 2], [1, 0]),
+      TestTensor("base_model.model.model.embed_tokens.lora_embedding_B", [3, 1], [1, 2, 3]),
     ]
     #expect(try test.values("lm_head.weight") == [0, 0, 0, 1, 1, 1])
     #expect(try test.values("model.embed_tokens.weight") == [2, 4, 6, 1, 1, 1])
     // Resized first: the head is the resized embedding.
     test.adapter[0] = TestTensor(
-      name: "base_model.model.model.embed_tokens.lora_embedding_A", shape: [1, 3], values: [1, 0, 0])
+      "base_model.model.model.embed_tokens.lora_embedding_A", [1, 3], [1, 0, 0])
     test.adapter.append(
       TestTensor(
-        name: "base_model.model.model.embed_tokens.base_layer.weight", shape: [3, 3],
-        values: [0, 0, 0, 1, 1, 1, 2, 2, 2]))
+        "base_model.model.model.embed_tokens.base_layer.weight", [3, 3],
+        [0, 0, 0, 1, 1, 1, 2, 2, 2]))
     #expect(try test.values("lm_head.weight") == [0, 0, 0, 1, 1, 1, 2, 2, 2])
     #expect(try test.values("model.embed_tokens.weight") == [2, 4, 6, 1, 1, 1, 2, 2, 2])
   }
@@ -263,7 +264,7 @@ struct AdapterCase {
     var test = tied
     test.adapter.append(
       TestTensor(
-        name: "base_model.model.model.embed_tokens.weight", shape: [3, 3], values: [0, 0, 0, 1, 1, 1, 2, 2, 2]))
+        "base_model.model.model.embed_tokens.weight", [3, 3], [0, 0, 0, 1, 1, 1, 2, 2, 2]))
     try test.withCheckpoint { checkpoint in
       #expect(checkpoint.parametersByName()["lm_head.weight"] == nil)
       #expect(checkpoint.config?["tie_word_embeddings"]?.bool == true)
@@ -274,7 +275,7 @@ struct AdapterCase {
     var test = tied
     test.adapterConfig["modules_to_save"] = ["lm_head"]
     test.adapter.append(
-      TestTensor(name: "base_model.model.lm_head.weight", shape: [2, 3], values: [9, 8, 7, 6, 5, 4]))
+      TestTensor("base_model.model.lm_head.weight", [2, 3], [9, 8, 7, 6, 5, 4]))
     #expect(try test.values("lm_head.weight") == [9, 8, 7, 6, 5, 4])
     try test.withCheckpoint { #expect($0.config?["tie_word_embeddings"]?.bool == false) }
   }
@@ -284,11 +285,11 @@ struct AdapterCase {
   @Test func everyTensorMustBeUsed() throws {
     var test = AdapterCase.lora
     test.adapter += [
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.lora_C.weight", shape: [1], values: [1]),
-      TestTensor(name: "model.layers.0.q_proj.lora_A.weight", shape: [1], values: [1]),
-      TestTensor(name: "base_model.model.model.layers.7.q_proj.lora_A.weight", shape: [1, 3], values: [1, 2, 3]),
-      TestTensor(name: "base_model.model.model.layers.0.q_proj.ia3_l", shape: [1, 3], values: [1, 2, 3]),
-      TestTensor(name: "base_model.model.model.norm.step", shape: [1], values: [1], elementType: .i64),
+      TestTensor("base_model.model.model.layers.0.q_proj.lora_C.weight", [1], [1]),
+      TestTensor("model.layers.0.q_proj.lora_A.weight", [1], [1]),
+      TestTensor("base_model.model.model.layers.7.q_proj.lora_A.weight", [1, 3], [1, 2, 3]),
+      TestTensor("base_model.model.model.layers.0.q_proj.ia3_l", [1, 3], [1, 2, 3]),
+      TestTensor("base_model.model.model.norm.step", [1], [1], .i64),
     ]
     let found = try test.problems()
     #expect(
@@ -306,8 +307,8 @@ struct AdapterCase {
     test.adapterConfig["use_dora"] = true
     let magnitude = "base_model.model.model.layers.0.q_proj.lora_magnitude_vector"
     test.adapter += [
-      TestTensor(name: magnitude, shape: [2], values: [1, 1]),
-      TestTensor(name: "\(magnitude).weight", shape: [2], values: [1, 1]),
+      TestTensor(magnitude, [2], [1, 1]),
+      TestTensor("\(magnitude).weight", [2], [1, 1]),
     ]
     #expect(try test.problems().map(\.code) == [.adapterTensor])
   }
@@ -325,11 +326,11 @@ struct AdapterCase {
   static let damages: [(String, @Sendable (inout AdapterCase) -> Void)] = [
     ("a factor is missing", { $0.adapter.removeLast() }),
     ("another rank", { $0.adapterConfig["r"] = 2 }),
-    ("inputs do not fit", { $0.base[0] = TestTensor(name: $0.base[0].name, shape: [2, 2], values: [1, 2, 3, 4]) }),
+    ("inputs do not fit", { $0.base[0] = TestTensor($0.base[0].name, [2, 2], [1, 2, 3, 4]) }),
     ("a vector is no matrix", { $0.base[0].shape = [6] }),
-    ("a scalar factor", { $0.adapter[1] = TestTensor(name: $0.adapter[1].name, shape: [], values: [1]) }),
+    ("a scalar factor", { $0.adapter[1] = TestTensor($0.adapter[1].name, [], [1]) }),
     ("the base has no such module", { $0.base.removeFirst() }),
-    ("the base is quantized", { $0.base[0].elementType = .u8 }),
+    ("the base is quantized", { $0.base[0].type = .u8 }),
     ("not targeted", { $0.adapterConfig["target_modules"] = ["k_proj"] }),
     ("excluded", { $0.adapterConfig["exclude_modules"] = ["q_proj"] }),
     ("no magnitude", { $0.adapterConfig["use_dora"] = true }),
@@ -351,7 +352,7 @@ struct AdapterCase {
   }
 
   @Test func aFolderWithoutSafetensorsIsExplained() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let base = try SafetensorsCheckpoint(at: "\(Fixtures.peft)/base_llama")
       let missing = problems { () throws(Problems) in try AdaptedCheckpoint(base: base, adapterAt: folder) }
       #expect(missing.map(\.code) == [.fileMissing, .fileMissing])

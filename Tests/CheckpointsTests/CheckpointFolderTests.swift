@@ -1,17 +1,18 @@
 import EspalierBasics
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
 
 @Suite struct CheckpointFolderTests {
   private func tensor(_ name: String, _ value: Float) -> TestTensor {
-    TestTensor(name: name, shape: [2], values: [value, value])
+    TestTensor(name, [2], [value, value])
   }
 
   /// Opens a folder of shards `a` (tensors x, y) and `b` (tensor z) with the given index.
   private func open(index: String) throws -> (checkpoint: SafetensorsCheckpoint?, problems: [Problem]) {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try TestTensor.write([tensor("x", 1), tensor("y", 2)], to: "\(folder)/a.safetensors")
       try TestTensor.write([tensor("z", 3)], to: "\(folder)/b.safetensors")
       try FileSystem.write(Array(index.utf8), to: "\(folder)/model.safetensors.index.json")
@@ -58,7 +59,7 @@ import Testing
   }
 
   @Test func aTensorStoredTwiceIsAProblem() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try TestTensor.write([tensor("x", 1)], to: "\(folder)/a.safetensors")
       try TestTensor.write([tensor("x", 2), tensor("y", 2)], to: "\(folder)/b.safetensors")
       let found = problems { () throws(Problems) in try SafetensorsCheckpoint(at: folder) }
@@ -67,7 +68,7 @@ import Testing
   }
 
   @Test func everyBrokenShardIsReported() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try FileSystem.write([1, 2, 3], to: "\(folder)/a.safetensors")
       try FileSystem.write([], to: "\(folder)/b.safetensors")
       try FileSystem.write(Array("[]".utf8), to: "\(folder)/config.json")
@@ -82,7 +83,7 @@ import Testing
 
   @Test(arguments: ["pytorch_model.bin", "model.pt", "consolidated.pth"])
   func otherFormatsAreNamed(_ file: String) throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try FileSystem.write([0], to: "\(folder)/\(file)")
       let found = problems { () throws(Problems) in try SafetensorsCheckpoint(at: folder) }
       #expect(found.count == 1 && found[0].code == .checkpointFormat && found[0].message.contains(file))
@@ -90,7 +91,7 @@ import Testing
   }
 
   @Test func nothingThereIsAProblem() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let empty = problems { () throws(Problems) in try SafetensorsCheckpoint(at: folder) }
       #expect(empty.map(\.code) == [.checkpointFormat])
       let missing = problems { () throws(Problems) in try SafetensorsCheckpoint(at: "\(folder)/none") }

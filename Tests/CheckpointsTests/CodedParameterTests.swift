@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierLinearMaps
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -29,7 +30,7 @@ import Testing
     let (bytes, values) = blocks(rows: rows, columns: columns)
     var file = TestGGUF()
     file.tensors = [("w", [columns, rows], 8, bytes)]
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try file.write(to: "\(folder)/m.gguf")
       try body(try #require(GGUFCheckpoint(unmappedAt: "\(folder)/m.gguf").parameters.first), values)
     }
@@ -78,9 +79,9 @@ import Testing
 
   @Test func shortRowsAreReorderedInMemory() throws {
     let order = try RowOrder(sizes: [2, 2, 2], stored: [0, 2, 1])
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try TestTensor.write(
-        [TestTensor(name: "b", shape: [8], values: (0..<8).map(Float.init))], to: "\(folder)/m.safetensors")
+        [TestTensor("b", [8], (0..<8).map(Float.init))], to: "\(folder)/m.safetensors")
       let bias = try SafetensorsCheckpoint(at: "\(folder)/m.safetensors").parameters[0]
       let recipe = StorageRecipe.reordered(bias.recipe, order)
       #expect(try recipe.values() == [0, 2, 1, 3, 4, 6, 5, 7])
@@ -102,7 +103,7 @@ import Testing
   }
 
   @Test func valuesAreMapped() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let logarithms: [Float] = [-2, 0, 0.5, 3.25]
       var file = TestGGUF()
       file.add("norm", shape: [3], [1, 1.25, -3])

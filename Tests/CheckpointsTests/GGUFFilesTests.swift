@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierLinearMaps
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -24,7 +25,7 @@ import Testing
   }
 
   @Test func anyPartStandsForAll() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try Self.writeParts(3, in: folder)
       for path in [folder, "\(folder)/m-00001-of-00003.gguf", "\(folder)/m-00003-of-00003.gguf"] {
         let model = try GGUFCheckpoint(unmappedAt: path)
@@ -38,7 +39,7 @@ import Testing
 
   @Test func partsThatDoNotFitAreProblems() throws {
     func problem(_ change: (Int, inout TestGGUF) -> Void) throws -> Problem? {
-      try Fixtures.withTemporaryFolder { folder in
+      try withTemporaryFolder { folder in
         try Self.writeParts(2, in: folder, change: change)
         return problems { () throws(Problems) in try GGUFFiles(at: "\(folder)/m-00001-of-00002.gguf") }.first
       }
@@ -52,7 +53,7 @@ import Testing
   }
 
   @Test func aMissingPartIsNamed() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try Self.writeParts(2, in: folder)
       try FileSystem.remove("\(folder)/m-00002-of-00002.gguf")
       let found = problems { () throws(Problems) in try GGUFFiles(at: folder) }
@@ -62,7 +63,7 @@ import Testing
   }
 
   @Test func severalModelsInAFolderAreNotGuessedAmong() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       for name in ["a", "b"] { try TestGGUF().write(to: "\(folder)/\(name).gguf") }
       let found = problems { () throws(Problems) in try GGUFFiles(at: folder) }
       #expect(found.map(\.code) == [.checkpointFormat] && found[0].message.contains("a.gguf, b.gguf"))
@@ -82,7 +83,7 @@ import Testing
       ("a", [256, 2], 16, [UInt8](repeating: 0, count: 132)), ("b", [256], 16, [UInt8](repeating: 0, count: 66)),
       ("c", [64], 40, [UInt8](repeating: 0, count: 36)),
     ]
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       try file.write(to: "\(folder)/m.gguf")
       let found = problems { () throws(Problems) in try GGUFCheckpoint(unmappedAt: "\(folder)/m.gguf") }
       #expect(found.map(\.code) == [.ggufType, .ggufType])

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierLinearMaps
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -98,7 +99,7 @@ import Testing
     let tokens = (0..<150_000).map { "token\($0)" }
     file.add("tokenizer.ggml.tokens", tokens)
     file.add("after", 7)
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let path = "\(folder)/vocabulary.gguf"
       try file.write(to: path)
       let metadata = try GGUFHeader(reading: try File.reading(path)).metadata

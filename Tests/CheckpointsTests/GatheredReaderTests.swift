@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -7,12 +8,12 @@ import Testing
 @Suite struct GatheredReaderTests {
   /// Rows of two matrices `a` = [[1, 2], [3, 4], [5, 6]] and `b` = [[10, 20], [30, 40]].
   private func withRecipe<T>(_ runs: [RowRun], _ body: (StorageRecipe) throws -> T) throws -> T {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let path = "\(folder)/model.safetensors"
       try TestTensor.write(
         [
-          TestTensor(name: "a", shape: [3, 2], values: [1, 2, 3, 4, 5, 6], elementType: .bf16),
-          TestTensor(name: "b", shape: [2, 2], values: [10, 20, 30, 40]),
+          TestTensor("a", [3, 2], [1, 2, 3, 4, 5, 6], .bf16),
+          TestTensor("b", [2, 2], [10, 20, 30, 40]),
         ], to: path)
       let sources = try SafetensorsCheckpoint(at: path).parameters.map(\.recipe)
       return try body(.gathered(runs, sources: sources, shape: [runs.reduce(0) { $0 + $1.count }, 2]))
@@ -52,9 +53,9 @@ import Testing
 
   /// In float32, 1 + 2^25 - 2^25 would lose the 1.
   @Test func meansAreAccumulatedInFloat64() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let path = "\(folder)/model.safetensors"
-      try TestTensor.write([TestTensor(name: "a", shape: [3, 1], values: [1, 0x1p25, -0x1p25])], to: path)
+      try TestTensor.write([TestTensor("a", [3, 1], [1, 0x1p25, -0x1p25])], to: path)
       let sources = try SafetensorsCheckpoint(at: path).parameters.map(\.recipe)
       let recipe = StorageRecipe.gathered(
         [.averages(count: 1), .rows(source: 0, first: 0, count: 3)], sources: sources, shape: [4, 1])

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierCheckpoints
@@ -86,14 +87,14 @@ import Testing
   @Test func readsWhatItWrites() throws {
     let seed: UInt64 = 3
     var generator = SeededGenerator(seed: seed)
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       for round in 0..<50 {
         let tensors = (0..<Int.random(in: 0...6, using: &generator)).map { index in
           let shape = (0..<Int.random(in: 0...3, using: &generator)).map { _ in Int.random(in: 0...4, using: &generator)
           }
           let type = ElementType.allCases.randomElement(using: &generator) ?? .f32
           let values = (0..<shape.reduce(1, *)).map { _ in Float(Int.random(in: 0...1, using: &generator)) }
-          return TestTensor(name: "t\"\\\n\u{1F600}\(index)", shape: shape, values: values, elementType: type)
+          return TestTensor("t\"\\\n\u{1F600}\(index)", shape, values, type)
         }
         let path = "\(folder)/\(round).safetensors"
         try TestTensor.write(tensors, to: path)
@@ -103,7 +104,7 @@ import Testing
         #expect(Set(header.tensors.map(\.name)) == Set(tensors.map(\.name)), "seed \(seed), round \(round)")
         for tensor in tensors {
           let stored = try #require(header.tensors.first { $0.name == tensor.name })
-          #expect(stored.shape == tensor.shape && stored.elementType == tensor.elementType)
+          #expect(stored.shape == tensor.shape && stored.elementType == tensor.type)
           #expect(try StorageRecipe.stored(stored).values() == tensor.values)
         }
         if let first = header.tensors.first { #expect(first.offset % 8 == 0) }
@@ -113,7 +114,7 @@ import Testing
 
   @Test func everyTruncationIsAProblem() throws {
     let bytes = try FileSystem.read("\(Fixtures.safetensors)/ok_metadata.safetensors")
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       for length in 0..<bytes.count {
         let path = "\(folder)/cut.safetensors"
         try FileSystem.write(Array(bytes.prefix(length)), to: path)
@@ -123,9 +124,9 @@ import Testing
   }
 
   @Test func aFileCutAfterOpeningIsAProblemOfTheTensor() throws {
-    try Fixtures.withTemporaryFolder { folder in
+    try withTemporaryFolder { folder in
       let path = "\(folder)/model.safetensors"
-      try TestTensor.write([TestTensor(name: "w", shape: [100], values: [Float](repeating: 1, count: 100))], to: path)
+      try TestTensor.write([TestTensor("w", [100], [Float](repeating: 1, count: 100))], to: path)
       let checkpoint = try SafetensorsCheckpoint(at: path)
       try File.writing(path).resize(to: 200)
       let problem = #expect(throws: Problem.self) { try checkpoint.parameters[0].recipe.values() }

@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// A run that is killed leaves nothing under the final name, and `--resume` makes of it what an undisturbed run makes.

@@ -1,5 +1,6 @@
 import EspalierBasics
 import Foundation
+import TestSupport
 import Testing
 
 /// Full disks and limits on the size of files: a clear message, inputs untouched, and the run can be continued.

@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// `--memory` is a promise about everything resident, whatever the size of the models.

@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 
 /// Models that tests write: a folder with a config and bf16 matrices.
 struct TestModel {

@@ -1,9 +1,9 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// What we write, transformers must be able to load, with every weight in its place.
 @Suite struct PeersTests {
-  private static let tests = FileSystem.parent(of: FileSystem.parent(of: #filePath))
   private static let python = FileSystem.environment("ESPALIER_PYTHON") ?? "python3"
   private static let hasTransformers =
     (try? Program.shell("'\(python)' -c 'import torch, transformers'").code) == 0
@@ -43,11 +43,12 @@ import Testing
         try write(recipe, to: "\(folder)/\(name).yml")
         let merge = try Program.run(
           "merge", "\(folder)/\(name).yml", "-o", "\(folder)/\(name)",
-          "--models", "\(Self.tests)/RecipesTests/Fixtures/merge/models")
+          "--models", "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models")
         #expect(merge.code == 0, "\(name): \(merge)")
       }
       let folders = Self.recipes.keys.sorted().map { "'\(folder)/\($0)'" }.joined(separator: " ")
-      let loaded = try Program.shell("'\(Self.python)' '\(Self.tests)/Peers/load_in_transformers.py' \(folders)")
+      let loaded = try Program.shell(
+        "'\(Self.python)' '\(packageFolder)/Tests/Peers/load_in_transformers.py' \(folders)")
       #expect(loaded.code == 0, "\(loaded)")
     }
   }

@@ -1,10 +1,10 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// Real models that `scripts/fetch-models` brings, held against what transformers 5.23 says of them in float32.
 @Suite struct RealModelTests {
-  private static let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-  private static let fetched = "\(package)/Models/fetched"
+  private static let fetched = "\(packageFolder)/Models/fetched"
   private static let smollm = "\(fetched)/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"
   private static let minilm = "\(fetched)/minilm"
   private static let tuned = "\(fetched)/minilm-sre"
@@ -36,7 +36,7 @@ import Testing
   @Test(.enabled(if: present, missing), arguments: [("prose", 38.51104), ("docs", 10.41664), ("code", 8.09048)])
   func perplexityOfSmollm(text: String, expected: Double) throws {
     let outcome = try Program.run(
-      "evaluate", Self.smollm, "--text", "\(Self.package)/Models/text/test/\(text).txt", "--window", "512", "--limit",
+      "evaluate", Self.smollm, "--text", "\(packageFolder)/Models/text/test/\(text).txt", "--window", "512", "--limit",
       "8", "--json")
     let perplexity = try #require(try outcome.figure("perplexity"), "\(outcome)")
     #expect(abs(perplexity - expected) < 1e-5 * expected, "\(perplexity), expected \(expected)")
@@ -47,7 +47,7 @@ import Testing
   @Test(.enabled(if: present, missing)) func evaluationKeepsItsMemory() throws {
     func run(_ options: String...) throws -> (perplexity: Double?, peak: Int) {
       let program = try Program(
-        ["evaluate", Self.smollm, "--text", "\(Self.package)/Models/text/test/prose.txt", "--limit", "4", "--json"]
+        ["evaluate", Self.smollm, "--text", "\(packageFolder)/Models/text/test/prose.txt", "--limit", "4", "--json"]
           + options)
       var peak = 0
       program.wait {

@@ -1,5 +1,6 @@
 import EspalierBasics
 import Foundation
+import TestSupport
 import Testing
 
 /// What an interrupted run may be continued with, and what not.
@@ -49,7 +50,7 @@ import Testing
       let input = "\(scene.folder)/one/model.safetensors"
       let modified = try #require(
         try FileManager.default.attributesOfItem(atPath: input)[.modificationDate] as? Date)
-      try flipByte(of: input, at: 1_000_000)
+      try flip(input, at: 1_000_000, mask: 0x10)
       try FileManager.default.setAttributes([.modificationDate: modified], ofItemAtPath: input)
       try expectRefusal(scene, input)
     }
@@ -88,7 +89,7 @@ import Testing
         "a byte of every file",
         { scene in
           for name in try FileSystem.list(scene.partial) where name.hasSuffix(".safetensors") {
-            try flipByte(of: "\(scene.partial)/\(name)", at: 100_000)
+            try flip("\(scene.partial)/\(name)", at: 100_000, mask: 0x10)
           }
         }
       ),

@@ -1,11 +1,11 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// The verbs that run models, on the tiny family.
 @Suite struct RunningTests {
-  private static let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-  private static let models = "\(package)/Models"
-  private static let texts = "\(package)/Models/text/test"
+  private static let models = "\(packageFolder)/Models"
+  private static let texts = "\(packageFolder)/Models/text/test"
 
   /// Values of transformers 5.23 in float32 on the same windows.
   @Test(arguments: [("base", "docs", 36.137878), ("expert-prose", "prose", 35.390), ("expert-code", "code", 32.853)])

@@ -1,11 +1,11 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// What a user sees: help, exit codes, messages, and the forms of output.
 @Suite struct UsageTests {
   static let verbs = ["merge", "inspect", "diff", "verify", "methods"]
-  private static let models = "\(tests)/RecipesTests/Fixtures/merge/models"
-  private static let tests = FileSystem.parent(of: FileSystem.parent(of: #filePath))
+  private static let models = "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models"
 
   /// Runs `body` with a folder that holds `recipe.yml`: a TIES merge of two small llamas.
   private func withRecipe(_ text: String? = nil, _ body: (String) throws -> Void) throws {
@@ -136,7 +136,7 @@ import Testing
         #expect(FileSystem.isFile("\(merged)/\(name)"), "\(name)")
       }
       #expect(try Program.run("verify", merged).code == 0)
-      try flipByte(of: "\(merged)/model.safetensors", at: 20_000)
+      try flip("\(merged)/model.safetensors", at: 20_000, mask: 0x10)
       let damaged = try Program.run("verify", merged)
       #expect(damaged.code == 1 && damaged.errors.contains("verify.mismatch"), "\(damaged)")
       #expect(damaged.errors.contains("tensor "), "\(damaged)")

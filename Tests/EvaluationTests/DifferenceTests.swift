@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation
@@ -44,7 +45,7 @@ import Testing
   }
 
   @Test func equalModelsDoNotDiffer() throws {
-    var random = TestRandom(seed: 3)
+    var random = SeededGenerator(seed: 3)
     let tensors = [TestTensor("w", [50, 70], random.floats(3500)), TestTensor("zero", [3], [0, -0.0, 0])]
     let found = try difference(tensors, tensors, options: MeasurementOptions(spectra: true, threads: 1))
     for tensor in found.tensors {
@@ -116,7 +117,7 @@ import Testing
 
   /// An update of rank one, exact in float32.
   @Test func theSpectrumIsThatOfTheUpdate() throws {
-    var random = TestRandom(seed: 5)
+    var random = SeededGenerator(seed: 5)
     let base = (0..<20 * 30).map { _ in Float(Int.random(in: -100...100, using: &random)) }
     let tuned = base.enumerated().map { $1 + Float(($0 / 30 - 9) * ($0 % 30 - 14)) }
     let found = try difference(
@@ -133,7 +134,7 @@ import Testing
 
   /// Against plain loops in float64; groups are sums of their tensors.
   @Test(arguments: [UInt64](1...4)) func figuresFollowTheirDefinitions(_ seed: UInt64) throws {
-    var random = TestRandom(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let count = 4096 * 5 + 123
     let base = random.floats(count)
     let a = base.map { Bool.random(using: &random) ? $0 + Float.random(in: -0.1...0.1, using: &random) : $0 }
@@ -163,7 +164,7 @@ import Testing
   }
 
   @Test func figuresDoNotDependOnThreads() throws {
-    var random = TestRandom(seed: 11)
+    var random = SeededGenerator(seed: 11)
     let count = ParameterScan.spanLength + 4096 * 3 + 5
     let (a, b, base) = (random.floats(count), random.floats(count), random.floats(count))
     func tensors(_ values: [Float]) -> [TestTensor] {

@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierLinearMaps
 import EspalierNetworks
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation

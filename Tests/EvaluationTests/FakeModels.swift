@@ -3,6 +3,7 @@ import EspalierEvaluation
 import EspalierLinearMaps
 import EspalierNetworks
 import EspalierNumerics
+import TestSupport
 
 /// Logits of the next token from the last token alone, by a table; what the tests can work out by hand.
 struct TableModel: LanguageModel {
@@ -46,14 +47,14 @@ struct TableModel: LanguageModel {
 
   /// A table of numbers that look random.
   static func random(vocabulary: Int, seed: UInt64, spread: Float = 3, memory: Float = 0.01) -> TableModel {
-    var random = TestRandom(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let table = (0..<vocabulary).map { _ in random.floats(vocabulary).map { spread * $0 } }
     return TableModel(table: table, memory: memory)
   }
 
   /// The table with each entry moved by at most `amount`.
   func moved(by amount: Float, seed: UInt64) -> TableModel {
-    var random = TestRandom(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var copy = self
     copy.table = table.map { row in zip(row, random.floats(row.count)).map { $0 + amount * $1 } }
     return copy
@@ -107,12 +108,6 @@ func withOptions<T>(
   return try body(
     EvaluationOptions(
       pool: pool, groupTokens: groupTokens, logitBytes: logitBytes, bootstrap: Bootstrap(resamples: 200)))
-}
-
-/// What `body` throws, nil if it does not.
-func problem(_ body: () throws -> Void) -> Problem? {
-  do { try body() } catch { return error as? Problem }
-  return nil
 }
 
 func text(_ texts: String..., named name: String = "text.txt") -> TextSet {

@@ -1,3 +1,4 @@
+import EspalierBasics
 import Testing
 
 @testable import EspalierEvaluation

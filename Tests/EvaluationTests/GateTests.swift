@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation
@@ -126,6 +127,13 @@ import Testing
         ])
       #expect(error.all.map(\.remedy) == ["It needs --answers.", "It needs compare with --sentences."])
     }
+  }
+
+  /// What a gate says it needs are options that there are.
+  @Test(arguments: Gate.Kind.allCases) func aGateNamesItsOptions(kind: Gate.Kind) {
+    let options = kind.needs.split { !"-abcdefghijklmnopqrstuvwxyz".contains($0) }.filter { $0.hasPrefix("--") }
+    #expect(
+      !options.isEmpty && Set(options).isSubset(of: ["--text", "--choices", "--answers", "--labels", "--sentences"]))
   }
 
   @Test func theTextOfAPerplexity() throws {

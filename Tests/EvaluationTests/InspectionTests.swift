@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierCheckpoints
 import EspalierLinearMaps
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation
@@ -127,7 +128,7 @@ import Testing
 
   /// Against plain loops over sorted copies, at lengths around every stride, with specials strewn in.
   @Test(arguments: [1, 15, 17, 4095, 4096, 4097, 8191, 10_001]) func censusFollowsItsDefinition(_ count: Int) {
-    var random = TestRandom(seed: UInt64(count))
+    var random = SeededGenerator(seed: UInt64(count))
     let specials: [Float] = [
       .nan, -.nan, .infinity, -.infinity, 0, -0.0, .leastNonzeroMagnitude, -.greatestFiniteMagnitude,
     ]
@@ -143,7 +144,7 @@ import Testing
 
   /// Three spans, the last one short: the same bits from one thread and several, and those of the canonical sums.
   @Test func figuresDoNotDependOnThreads() throws {
-    var random = TestRandom(seed: 7)
+    var random = SeededGenerator(seed: 7)
     let values = random.floats(2 * ParameterScan.spanLength + 5 * 4096 + 77)
     try withTemporaryFolder { folder in
       let tensors = [

@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierLinearMaps
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation

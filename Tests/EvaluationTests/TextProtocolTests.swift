@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierEvaluation
@@ -74,7 +75,7 @@ import Testing
       .windows(length: .min), .sliding(length: .min, stride: .min), .llamaCpp(context: .min), .rolling(length: .min),
     ]
     for cut in cuts {
-      #expect(problem { _ = try sequences(cut, 20) }?.code.rawValue == "usage.protocol", "\(cut)")
+      #expect(problem { _ = try sequences(cut, 20) }?.code == .usageProtocol, "\(cut)")
     }
   }
 

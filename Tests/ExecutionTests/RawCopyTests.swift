@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierNumerics
+import TestSupport
 import Testing
 
 @testable import EspalierExecution

@@ -4,25 +4,6 @@ import EspalierNumerics
 
 @testable import EspalierExecution
 
-/// A new folder for a test, removed when `body` returns.
-func withTemporaryFolder<T>(_ body: (String) throws -> T) throws -> T {
-  let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-  let root = FileSystem.environment("TMPDIR") ?? "\(package)/.build/temporary"
-  let folder = "\(root)/espalier-\(UInt64.random(in: 0 ..< .max))"
-  try FileSystem.createParents(of: folder)
-  try FileSystem.createFolder(folder)
-  defer { try? FileSystem.remove(folder) }
-  return try body(folder)
-}
-
-/// The problem that a call throws; nil if it throws none.
-func problem<T>(_ body: () throws -> T) -> Problem? {
-  do {
-    _ = try body()
-    return nil
-  } catch { return error as? Problem }
-}
-
 /// A job that writes bytes it is given, or fails instead.
 struct WriteJob: TensorJob {
   var outputIndex: Int
@@ -87,11 +68,4 @@ enum Sample {
     _ = try run(jobs(), into: output)
     try commit(output, keepingJournal: keepingJournal)
   }
-}
-
-/// Changes one byte of a file.
-func flip(_ path: String, at offset: Int, mask: UInt8 = 1) throws {
-  var bytes = try FileSystem.read(path)
-  bytes[offset] ^= mask
-  try FileSystem.write(bytes, to: path)
 }

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierMerging
+import TestSupport
 import Testing
 
 private func weights(_ values: Double...) -> [[String: ParameterValue]] { values.map { ["weight": .number($0)] } }
@@ -27,12 +28,12 @@ private func weights(_ values: Double...) -> [[String: ParameterValue]] { values
 
   @Test func weightsThatSumToNothingAreRefused() {
     let merge = TestMerge("linear", [[1], [2]], base: false, each: weights(1, -1))
-    #expect(code { try merge.result() } == .parameterRange)
+    #expect(problem { try merge.result() }?.code == .parameterRange)
   }
 
   @Test func aMissingWeightIsNamed() {
     let merge = TestMerge("linear", [[1], [2]], base: false, each: weights(1))
-    #expect(code { try merge.result() } == .parameterMissing)
+    #expect(problem { try merge.result() }?.code == .parameterMissing)
   }
 }
 

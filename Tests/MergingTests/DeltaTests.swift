@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierMerging
 import EspalierNumerics
+import TestSupport
 import Testing
 
 private func models(_ weights: Double..., more: [String: ParameterValue] = [:]) -> [[String: ParameterValue]] {
@@ -35,7 +36,7 @@ private func density(_ value: Double) -> [String: ParameterValue] { ["density": 
   @Test(arguments: ["task_arithmetic", "dare_linear", "breadcrumbs", "della_linear"])
   func weightsThatSumToNothingCannotBeNormalized(_ method: String) throws {
     var merge = TestMerge(method, [[0], [3], [5]], ["normalize": .flag(true)], each: models(1, -1))
-    #expect(code { try merge.result() } == .parameterRange)
+    #expect(problem { try merge.result() }?.code == .parameterRange)
     // 0 + (3 - 5) = -2.
     merge.shared["normalize"] = .flag(false)
     #expect(try merge.result() == [-2])

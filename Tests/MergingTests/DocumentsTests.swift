@@ -1,11 +1,12 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierMerging
 
 /// What is said about the methods outside their files agrees with their cards.
 @Suite struct DocumentsTests {
-  private let documents = FileSystem.parent(of: FileSystem.parent(of: FileSystem.parent(of: #filePath))) + "/Docs"
+  private let documents = "\(packageFolder)/Docs"
 
   @Test func referenceIsUpToDate() throws {
     let text = String(decoding: try FileSystem.read(documents + "/methods.md"), as: UTF8.self)

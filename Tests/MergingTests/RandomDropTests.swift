@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierMerging
 import EspalierNumerics
+import TestSupport
 import Testing
 
 /// DARE and DELLA below a density of 1. Bounds are five standard deviations of the statistic, so that a right
@@ -138,7 +139,7 @@ import Testing
 
   @Test func probabilitiesOutOfRangeAreRefused() {
     for (density, epsilon) in [(0.1, 0.1), (0.1, 0.2), (0.9, 0.1), (0.5, 0.6)] {
-      #expect(code { try kept("della", density: density, epsilon: epsilon, seed: 0) } == .parameterRange)
+      #expect(problem { try kept("della", density: density, epsilon: epsilon, seed: 0) }?.code == .parameterRange)
     }
   }
 }
@@ -267,9 +268,9 @@ extension TestMerge {
 
   @Test func qOfZeroIsRefused() {
     #expect(
-      code {
+      problem {
         try merge("dare_linear", seed: 0, .flag(true), more: ["density": .number(0.5), "q": .number(0)]).result()
-      }
+      }?.code
         == .parameterRange)
   }
 }

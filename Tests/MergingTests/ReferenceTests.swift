@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierMerging
 import EspalierNumerics
+import TestSupport
 import Testing
 
 /// Every deterministic method against float64 arithmetic on whole arrays, over shapes that cross blocks and tiles.

@@ -107,12 +107,12 @@ struct Reference {
 
   private func slerp(_ a: [Double], _ b: [Double], t: Double, cosine: Double, line: Bool) -> [Double] {
     guard !line else { return weighted([a, b], [1 - t, t]) }
-    let angle = Trigonometry.acos(cosine)
+    let angle = Elementary.acos(cosine)
     return weighted(
       [a, b],
       [
-        Trigonometry.sin((1 - t) * angle) / Trigonometry.sin(angle),
-        Trigonometry.sin(t * angle) / Trigonometry.sin(angle),
+        Elementary.sin((1 - t) * angle) / Elementary.sin(angle),
+        Elementary.sin(t * angle) / Elementary.sin(angle),
       ])
   }
 
@@ -164,7 +164,7 @@ struct Reference {
     let tangent = weighted(tangents, w)
     let s = norm(tangent) + eps
     let length = zip(w, vectors).reduce(0) { $0 + $1.0 * norm($1.1) }
-    let mapped = weighted([direction, tangent], [Trigonometry.cos(s), Trigonometry.sin(s) / s])
+    let mapped = weighted([direction, tangent], [Elementary.cos(s), Elementary.sin(s) / s])
     return sum([origin, scaled(mapped, length)])
   }
 
@@ -181,13 +181,13 @@ struct Reference {
       var step = [Double](repeating: 0, count: count)
       for (unit, a) in zip(units, alpha) {
         let cosine = min(1, max(-1, dot(mean, unit)))
-        let angle = Trigonometry.acos(cosine)
+        let angle = Elementary.acos(cosine)
         guard angle >= tolerance else { continue }
-        step = sum([step, zip(unit, mean).map { a * angle / Trigonometry.sin(angle) * ($0 - cosine * $1) }])
+        step = sum([step, zip(unit, mean).map { a * angle / Elementary.sin(angle) * ($0 - cosine * $1) }])
       }
       let size = norm(step)
       guard size >= tolerance else { break }
-      mean = weighted([mean, step], [Trigonometry.cos(size), Trigonometry.sin(size) / size])
+      mean = weighted([mean, step], [Elementary.cos(size), Elementary.sin(size) / size])
       mean = scaled(mean, 1 / norm(mean))
     }
     return scaled(mean, length)

@@ -3,6 +3,7 @@ import EspalierCheckpoints
 import EspalierExecution
 import EspalierMerging
 import EspalierNumerics
+import TestSupport
 
 /// One tensor to be merged from values in memory, by way of files: as in a real run, but for the recipe.
 struct TestMerge {
@@ -97,16 +98,14 @@ extension TestMerge {
     for model in 0..<(merges.map(\.inputs.count).max() ?? 0) {
       let present = merges.indices.filter { merges[$0].inputs.count > model }
       let path = "\(folder)/model-\(model).safetensors"
-      try FileSystem.write(safetensors(present.map { merges[$0].stored(model) }), to: path)
+      try TestTensor.write(present.map { merges[$0].stored(model) }, to: path)
       let read = try SafetensorsCheckpoint(at: path).parametersByName()
       for index in present { parameters[index] += [read[ExactString(merges[index].name)]].compactMap { $0 } }
     }
     return parameters
   }
 
-  private func stored(_ model: Int) -> (name: String, type: ElementType, shape: [Int], values: [Float]) {
-    (name, inputType, shape, inputs[model])
-  }
+  private func stored(_ model: Int) -> TestTensor { TestTensor(name, shape, inputs[model], inputType) }
 
   private static func read(_ folder: String, layout: OutputLayout) throws -> Output {
     var output = Output(values: [:], files: [:], bytes: [:])
@@ -121,74 +120,9 @@ extension TestMerge {
   }
 }
 
-/// The bytes of a safetensors file.
-func safetensors(_ tensors: [(name: String, type: ElementType, shape: [Int], values: [Float])]) -> [UInt8] {
-  tensors.reduce(
-    into: SafetensorsHeader.bytes(for: tensors.map { ($0.name, $0.type, $0.shape) }, metadata: [("format", "pt")])
-  ) { $0 += $1.type.bytes(of: $1.values) }
-}
-
-extension ElementType {
-  func bytes(of values: [Float]) -> [UInt8] {
-    guard !values.isEmpty else { return [] }
-    return [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
-      if let base = bytes.baseAddress { encode(values, into: base, count: values.count) }
-      count = values.count * byteWidth
-    }
-  }
-
-  func values(of bytes: [UInt8]) -> [Float] {
-    let count = bytes.count / byteWidth
-    guard count > 0 else { return [] }
-    return [Float](unsafeUninitializedCapacity: count) { values, initialized in
-      bytes.withUnsafeBytes { bytes in
-        if let from = bytes.baseAddress, let to = values.baseAddress { decode(from, into: to, count: count) }
-      }
-      initialized = count
-    }
-  }
-}
-
-/// A new folder for a test, removed when `body` returns.
-func withTemporaryFolder<T>(_ body: (String) throws -> T) throws -> T {
-  let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-  let root = FileSystem.environment("TMPDIR") ?? "\(package)/.build/temporary"
-  let folder = "\(root)/espalier-\(UInt64.random(in: 0 ..< .max))"
-  try FileSystem.createParents(of: folder)
-  try FileSystem.createFolder(folder)
-  defer { try? FileSystem.remove(folder) }
-  return try body(folder)
-}
-
-/// The code of the problem that a call throws; nil if it throws none.
-func code<T>(_ body: () throws -> T) -> Problem.Code? {
-  do {
-    _ = try body()
-    return nil
-  } catch { return (error as? Problem)?.code }
-}
-
 // MARK: - Values
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  /// Values in (-1, 1) of 24 bits.
-  mutating func floats(_ count: Int, scale: Float = 1) -> [Float] {
-    (0..<count).map { _ in scale * (Float(next() >> 40) * 0x1p-23 - 1) }
-  }
-
+extension SeededGenerator {
   /// Multiples of 1/64 in [-1/8, 1/8]: seventeen values, so that equal magnitudes abound; exact in bf16.
   mutating func grid(_ count: Int) -> [Float] {
     (0..<count).map { _ in Float(Int(next() % 17) - 8) / 64 }

@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierNumerics
+import TestSupport
 
 /// A case of `Fixtures/merges.safetensors`, which `make_fixtures.py` computed in numpy float64.
 struct Vector {

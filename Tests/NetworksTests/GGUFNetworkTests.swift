@@ -9,10 +9,7 @@ import Testing
 @Suite struct GGUFNetworkTests {
   /// Small models beside the tests, and those of a folder that the environment names.
   static let files: [String] = {
-    var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-    parts.removeLast()
-    let own = parts.joined(separator: "/") + "/GGUF"
-    var folders = [own]
+    var folders = ["\(FileSystem.parent(of: #filePath))/GGUF"]
     if let goldens = FileSystem.environment("ESPALIER_GOLDENS") {
       let models = "\(goldens)/gguf/models"
       folders += ((try? FileSystem.list(models)) ?? []).map { "\(models)/\($0)" }

@@ -7,7 +7,7 @@ import Testing
 /// Warpers on hand-made logits, and drawing.
 @Suite struct SamplingTests {
   /// Probabilities 0.5, 0.25, 0.15, 0.1 for tokens 2, 0, 3, 1.
-  private let logits: [Float] = [0.25, 0.1, 0.5, 0.15].map { Float(FloatingPoint64.log($0)) }
+  private let logits: [Float] = [0.25, 0.1, 0.5, 0.15].map { Float(Elementary.log($0)) }
 
   private func kept(_ warper: any LogitWarper, context: [Int32] = []) -> [Int32] {
     var candidates = TokenCandidates(logits: logits)

@@ -1,4 +1,5 @@
 import CKernels
+import EspalierNumerics
 import Testing
 
 @testable import EspalierNetworks
@@ -10,7 +11,7 @@ import Testing
     (0..<count).map { Float(($0 * 7919 + seed * 104_729 + $0 * $0 * 31) % 2003) / 1001.5 - 1 }
   }
 
-  private func softplus(_ x: Float) -> Double { FloatingPoint64.log(1 + FloatingPoint64.exp(Double(x))) }
+  private func softplus(_ x: Float) -> Double { Elementary.log(1 + Elementary.exp(Double(x))) }
 
   private func close(_ found: [Float], _ expected: [Double]) -> Bool {
     zip(found, expected).allSatisfy { abs(Double($0) - $1) <= 2e-6 * (1 + abs($1)) }
@@ -30,7 +31,7 @@ import Testing
         let (x, d) = (Double(u[t * width + channel]), softplus(step[t * width + channel]))
         var y = Double(skip[channel]) * x
         for n in 0..<states {
-          h[n] = FloatingPoint64.exp(d * Double(decay[channel * states + n])) * h[n] + d * x * Double(b[t * states + n])
+          h[n] = Elementary.exp(d * Double(decay[channel * states + n])) * h[n] + d * x * Double(b[t * states + n])
           y += h[n] * Double(c[t * states + n])
         }
         expected[t * width + channel] = y
@@ -83,7 +84,7 @@ import Testing
           var y = Double(skip[head]) * x
           for n in 0..<states {
             let place = (t * groups + group) * states + n
-            h[n] = FloatingPoint64.exp(d * Double(decay[head])) * h[n] + d * x * Double(b[place])
+            h[n] = Elementary.exp(d * Double(decay[head])) * h[n] + d * x * Double(b[place])
             y += h[n] * Double(c[place])
           }
           expected[t * width + head * headWidth + p] = y

@@ -42,8 +42,8 @@ import Testing
       for position in 1..<row.count {
         let values = logits[(position - 1) * model.vocabularySize..<position * model.vocabularySize].map(Double.init)
         let peak = values.max() ?? 0
-        let sum = values.reduce(0) { $0 + FloatingPoint64.exp($1 - peak) }
-        total += peak + FloatingPoint64.log(sum) - values[Int(row[position])]
+        let sum = values.reduce(0) { $0 + Elementary.exp($1 - peak) }
+        total += peak + Elementary.log(sum) - values[Int(row[position])]
       }
       #expect(abs(total - (try #require(reference))[index]) <= 1e-3)
     }

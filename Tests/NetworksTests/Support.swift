@@ -12,12 +12,8 @@ struct Golden: CustomTestStringConvertible {
   var testDescription: String { name }
 
   /// The fixtures, or a folder of further cases of the same shape that the environment names.
-  static let folder: String = {
-    if let folder = FileSystem.environment("ESPALIER_NETWORK_CASES") { return folder }
-    var parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-    parts.removeLast()
-    return parts.joined(separator: "/") + "/Fixtures"
-  }()
+  static let folder =
+    FileSystem.environment("ESPALIER_NETWORK_CASES") ?? "\(FileSystem.parent(of: #filePath))/Fixtures"
 
   static let names: [String] = (try? FileSystem.list(folder)) ?? []
 

@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierNumerics
@@ -8,13 +9,13 @@ struct LinearAlgebraRandomizedTests {
   /// Sums of twelve uniform numbers less six: near enough to normal for a test matrix.
   func gaussian(seed: UInt64) -> (Int) -> Double {
     { index in
-      var generator = TestGenerator(seed: seed &* 1_000_003 &+ UInt64(index))
+      var generator = SeededGenerator(seed: seed &* 1_000_003 &+ UInt64(index))
       return (0..<12).reduce(-6) { sum, _ in sum + Double.random(in: 0..<1, using: &generator) }
     }
   }
 
   func matrix(values: [Double], rows: Int, columns: Int, seed: UInt64) throws -> Matrix<Double> {
-    var generator = TestGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let u = HouseholderQR.factor(generator.matrix(rows, values.count)).q
     let v = HouseholderQR.factor(generator.matrix(columns, values.count)).q
     var scaled = u

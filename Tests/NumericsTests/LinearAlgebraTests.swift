@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierNumerics
@@ -30,7 +31,7 @@ struct LinearAlgebraTests {
 
   /// `U diag(values) Vᵀ` with orthogonal factors from the plain QR of random matrices.
   func matrix(withSingularValues values: [Double], rows: Int, columns: Int, seed: UInt64) throws -> Matrix<Double> {
-    var generator = TestGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let u = HouseholderQR.factor(generator.matrix(rows, rows)).q
     let v = HouseholderQR.factor(generator.matrix(columns, columns)).q
     return try product(product(u, diagonal(values, rows: rows, columns: columns)), v)
@@ -59,7 +60,7 @@ struct LinearAlgebraTests {
     "Orthogonality and reconstruction",
     arguments: [(1, 1), (1, 6), (6, 1), (5, 5), (12, 7), (7, 12), (40, 33)], 0..<decomposers.count)
   func factors(shape: (Int, Int), decomposer: Int) throws {
-    var generator = TestGenerator(seed: UInt64(shape.0 * 100 + shape.1))
+    var generator = SeededGenerator(seed: UInt64(shape.0 * 100 + shape.1))
     let a = generator.matrix(shape.0, shape.1)
     let svd = try Self.decomposers[decomposer].run(a)
     let r = min(shape.0, shape.1)
@@ -119,7 +120,7 @@ struct LinearAlgebraTests {
 
   @Test("LAPACK and the plain twin agree", .enabled(if: LinearAlgebra.isAvailable), arguments: [UInt64](1...8))
   func twins(seed: UInt64) throws {
-    var generator = TestGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let rows = Int.random(in: 1...60, using: &generator)
     let columns = Int.random(in: 1...60, using: &generator)
     let a = generator.matrix(rows, columns)
@@ -136,7 +137,7 @@ struct LinearAlgebraTests {
   /// closer.
   @Test("Truncation is the best approximation of its rank", arguments: 1...5)
   func eckartYoung(rank: Int) throws {
-    var generator = TestGenerator(seed: 23)
+    var generator = SeededGenerator(seed: 23)
     let a = generator.matrix(8, 6)
     var svd = try LinearAlgebra.svd(a)
     let tail = svd.values.dropFirst(rank).reduce(0) { $0 + $1 * $1 }.squareRoot()
@@ -185,7 +186,7 @@ struct LinearAlgebraTests {
 
   @Test("QR: orthonormal, triangular, unique; plain and LAPACK", arguments: [(1, 1), (5, 3), (3, 5), (20, 20)])
   func qr(rows: Int, columns: Int) throws {
-    var generator = TestGenerator(seed: UInt64(rows))
+    var generator = SeededGenerator(seed: UInt64(rows))
     let a = generator.matrix(rows, columns)
     let (q, r) = try LinearAlgebra.qr(a)
     let one = diagonal([Double](repeating: 1, count: min(rows, columns)))

@@ -1,24 +1,11 @@
 import Dispatch
 import EspalierBasics
+import TestSupport
 import Testing
 
 @testable import EspalierNumerics
 
-/// A small linear congruential generator (Knuth's MMIX constants), so that every failure can be run again.
-struct TestGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 1 }
-
-  mutating func next() -> UInt64 {
-    var word: UInt64 = 0
-    for _ in 0..<4 {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      word = word << 16 | state >> 48
-    }
-    return word
-  }
-
+extension SeededGenerator {
   mutating func matrix(_ rows: Int, _ columns: Int) -> Matrix<Double> {
     let elements = (0..<rows * columns).map { _ in Double.random(in: -1...1, using: &self) }
     return Matrix(unchecked: elements, rows: rows, columns: columns)
@@ -100,7 +87,7 @@ struct MatrixProductTests {
   @Test("Every kernel has the bits of the documented order", arguments: MatrixProduct.Kernel.available)
   func documentedOrder(kernel: MatrixProduct.Kernel) throws {
     for (seed, shape) in Self.shapes.enumerated() {
-      var generator = TestGenerator(seed: UInt64(seed))
+      var generator = SeededGenerator(seed: UInt64(seed))
       let a = generator.floatMatrix(shape.m, shape.k)
       let b = generator.floatMatrix(shape.k, shape.n)
       let start = generator.floatMatrix(shape.m, shape.n)
@@ -116,7 +103,7 @@ struct MatrixProductTests {
 
   @Test("Tiles, order of tiles and rows around a row do not change a bit", arguments: [UInt64](1...6))
   func independentOfCutting(seed: UInt64) throws {
-    var generator = TestGenerator(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let (m, n, k) = (
       Int.random(in: 1...90, using: &generator), Int.random(in: 1...250, using: &generator),
       Int.random(in: 1...700, using: &generator)
@@ -152,7 +139,7 @@ struct MatrixProductTests {
 
   @Test("The error stays below the bound of the documentation", arguments: [1, 16, 100, 512, 1500, 4096])
   func errorBound(depth: Int) throws {
-    var generator = TestGenerator(seed: UInt64(depth))
+    var generator = SeededGenerator(seed: UInt64(depth))
     let a = generator.floatMatrix(9, depth)
     let b = generator.floatMatrix(depth, 11)
     let c = try multiply(a, b)
@@ -174,7 +161,7 @@ struct MatrixProductTests {
     arguments: [(3, 5, 7), (9, 13, 255), (31, 100, 257), (70, 9, 600)]
   )
   func doublePrecision(m: Int, n: Int, k: Int) throws {
-    var generator = TestGenerator(seed: UInt64(k))
+    var generator = SeededGenerator(seed: UInt64(k))
     // Small integers: every partial sum is exact, so the products must be too.
     let a = Matrix(unchecked: generator.matrix(m, k).elements.map { ($0 * 1024).rounded() }, rows: m, columns: k)
     let b = Matrix(unchecked: generator.matrix(k, n).elements.map { ($0 * 1024).rounded() }, rows: k, columns: n)
@@ -204,7 +191,7 @@ struct MatrixProductTests {
 
   @Test("NaN and infinity propagate to their row and column alone", arguments: MatrixProduct.Kernel.available)
   func nonFinite(kernel: MatrixProduct.Kernel) throws {
-    var generator = TestGenerator(seed: 5)
+    var generator = SeededGenerator(seed: 5)
     var a = Matrix(repeating: Float(1), rows: 5, columns: 37)
     let b = generator.floatMatrix(37, 9)
     a[1, 3] = .nan

@@ -4,12 +4,13 @@ import EspalierCheckpoints
 import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// Models written as safetensors folders, from GGUF files and in other types.
 @Suite struct ConversionTests {
   private static let fixtures =
-    "\(FileSystem.parent(of: FileSystem.parent(of: #filePath)))/ArchitecturesTests/GGUFFixtures"
+    "\(packageFolder)/Tests/ArchitecturesTests/GGUFFixtures"
 
   private func convert(
     _ model: String, to output: String, type: ElementType? = nil,

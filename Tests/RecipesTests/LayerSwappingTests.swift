@@ -1,17 +1,16 @@
 import EspalierBasics
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// `Examples/layer-swapping.yml` on the family in `Models`: every tensor is that of the expert it is to come from.
 @Suite struct LayerSwappingTests {
-  private static let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-
   @Test func everyLayerComesFromItsExpert() throws {
-    let language = try OutputModel("\(Self.package)/Models/expert-prose")
-    let task = try OutputModel("\(Self.package)/Models/expert-arithmetic")
+    let language = try OutputModel("\(packageFolder)/Models/expert-prose")
+    let task = try OutputModel("\(packageFolder)/Models/expert-arithmetic")
     let swapped = try Workplace.with { place in
-      let recipe = "\(Self.package)/Examples/layer-swapping.yml"
+      let recipe = "\(packageFolder)/Examples/layer-swapping.yml"
       _ = try MergePipeline(recipeAt: recipe, options: place.options, listener: SilentListener())
         .run(listener: SilentListener())
       return try OutputModel(place.options.output)

@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// Runs that stop, and runs that go on.

@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierExecution
 import EspalierRecipes
+import TestSupport
 import Testing
 
 #if canImport(Darwin)

@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierExecution
 import EspalierRecipes
 import Synchronization
+import TestSupport
 import Testing
 
 /// Nothing of the user's is written over or removed, and what stands in the way is said before any work.
@@ -36,6 +37,16 @@ import Testing
       }
       place.options.output = place.path("outside")
       try place.run(recipe.replacing("a}", with: "out}"))
+    }
+  }
+
+  @Test func anInputThatChangesMeanwhileIsNoticed() throws {
+    try withModels { place in
+      let weights = place.path("a/model.safetensors")
+      let pipeline = try place.plan("merge_method: passthrough\nmodels: [{model: a}]")
+      let found = problems { try pipeline.run(listener: Lengthener(weights)) }
+      #expect(found.map(\.code) == [.inputChanged] && found.first?.context.file == weights)
+      #expect(FileSystem.kind(place.options.output) == nil)
     }
   }
 
@@ -126,5 +137,17 @@ private final class Squatter: ProgressListener {
     guard count == 2 else { return }
     try? FileSystem.createFolder(path)
     try? FileSystem.write([1], to: "\(path)/squatter")
+  }
+}
+
+/// Makes a file longer when work on it begins.
+private struct Lengthener: ProgressListener {
+  var path: String
+
+  init(_ path: String) { self.path = path }
+
+  func receive(_ event: ProgressEvent) {
+    guard case .began = event, let file = try? File.writing(path), let size = try? file.size() else { return }
+    try? file.write([0], at: size)
   }
 }

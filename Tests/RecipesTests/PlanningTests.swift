@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 private let q = "model.layers.0.self_attn.q_proj.weight"
@@ -121,8 +122,8 @@ private let average = """
   @Test func integersThatDiffer() throws {
     func model(_ counter: UInt8, _ table: UInt8) -> TinyLlama {
       TinyLlama(extra: [
-        TestTensor("batches", .i64, [], bytes: [counter] + [UInt8](repeating: 0, count: 7)),
-        TestTensor("table", .u8, [2], bytes: [table, 1]),
+        TestTensor("batches", [], bytes: [counter] + [UInt8](repeating: 0, count: 7), .i64),
+        TestTensor("table", [2], bytes: [table, 1], .u8),
       ])
     }
     let based =
@@ -218,7 +219,7 @@ private let average = """
   /// Integers are carried where the models agree on them; a difference is found when they are read.
   @Test func integers() throws {
     func extra(_ value: UInt8, _ type: ElementType = .i64) -> TestTensor {
-      TestTensor("model.ids", type, [2], bytes: [value] + [UInt8](repeating: 0, count: 2 * type.byteWidth - 1))
+      TestTensor("model.ids", [2], bytes: [value] + [UInt8](repeating: 0, count: 2 * type.byteWidth - 1), type)
     }
     try Workplace.with(["a": TinyLlama(extra: [extra(7)]), "b": TinyLlama(extra: [extra(7)])]) { place in
       let output = try place.run(average)

@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// What recipes come to: bases, scopes, gradients, slices, modules, and parameters that do not fit.

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// What is wrong with a recipe's text, found before any model is looked for.

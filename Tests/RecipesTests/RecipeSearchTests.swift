@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 private let recipe = """

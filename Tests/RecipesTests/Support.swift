@@ -3,78 +3,11 @@ import EspalierCheckpoints
 import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 
 /// Files beside the tests.
 enum Fixtures {
   static let merges = "\(FileSystem.parent(of: #filePath))/Fixtures/merge"
-}
-
-/// A new folder for a test, removed when `body` returns.
-func withTemporaryFolder<T>(_ body: (String) throws -> T) throws -> T {
-  let package = (0..<3).reduce(#filePath) { path, _ in FileSystem.parent(of: path) }
-  let root = FileSystem.environment("TMPDIR") ?? "\(package)/.build/temporary"
-  let folder = "\(root)/espalier-\(UInt64.random(in: 0 ..< .max))"
-  try FileSystem.createParents(of: folder)
-  try FileSystem.createFolder(folder)
-  defer { try? FileSystem.remove(folder) }
-  return try body(folder)
-}
-
-/// The problems that a call throws; empty if it throws none.
-func problems<T>(_ body: () throws -> T) -> [Problem] {
-  do {
-    _ = try body()
-    return []
-  } catch { return (error as? Problems)?.all ?? (error as? Problem).map { [$0] } ?? [] }
-}
-
-extension ElementType {
-  func bytes(of values: [Float]) -> [UInt8] {
-    guard !values.isEmpty else { return [] }
-    return [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
-      if let base = bytes.baseAddress { encode(values, into: base, count: values.count) }
-      count = values.count * byteWidth
-    }
-  }
-
-  func values(of bytes: [UInt8]) -> [Float] {
-    let count = bytes.count / byteWidth
-    guard count > 0 else { return [] }
-    return [Float](unsafeUninitializedCapacity: count) { values, initialized in
-      bytes.withUnsafeBytes { bytes in
-        if let from = bytes.baseAddress, let to = values.baseAddress { decode(from, into: to, count: count) }
-      }
-      initialized = count
-    }
-  }
-}
-
-/// A tensor of a model in a test.
-struct TestTensor {
-  var name: String
-  var type = ElementType.f32
-  var shape: [Int]
-  var bytes: [UInt8]
-
-  init(_ name: String, _ shape: [Int], _ values: [Float], type: ElementType = .f32) {
-    self.name = name
-    self.type = type
-    self.shape = shape
-    bytes = type.bytes(of: values)
-  }
-
-  init(_ name: String, _ type: ElementType, _ shape: [Int], bytes: [UInt8]) {
-    self.name = name
-    self.type = type
-    self.shape = shape
-    self.bytes = bytes
-  }
-
-  static func write(_ tensors: [TestTensor], to path: String) throws {
-    var file = SafetensorsHeader.bytes(for: tensors.map { ($0.name, $0.type, $0.shape) }, metadata: [("format", "pt")])
-    for tensor in tensors { file += tensor.bytes }
-    try FileSystem.write(file, to: path)
-  }
 }
 
 /// A Llama small enough to write down: hidden 2, one head, inner width 3, vocabulary 4.
@@ -121,7 +54,7 @@ struct TinyLlama {
     all.append(("model.norm.weight", [2], value))
     if !isTied { all.append(("lm_head.weight", [vocabulary, 2], value)) }
     return all.filter { !without.contains($0.0) }.map { name, shape, value in
-      TestTensor(name, shape, [Float](repeating: value, count: shape.reduce(1, *)), type: type)
+      TestTensor(name, shape, [Float](repeating: value, count: shape.reduce(1, *)), type)
     } + extra
   }
 }

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierTokenizers
+import TestSupport
 import Testing
 
 @Suite struct ChatTemplateTests {

@@ -1,6 +1,7 @@
 import EspalierBasics
 import EspalierTokenizers
 import Foundation
+import TestSupport
 import Testing
 
 /// Tokenizers that are not as they should be: an error that names what is wrong, and never a trap.
@@ -82,7 +83,7 @@ import Testing
   /// Values exchanged at random: read or refused, and what is read encodes or refuses, without a trap.
   @Test(arguments: Goldens.tokenizers) func changedValues(folder: String) throws {
     let whole = try Goldens.json(FileSystem.join(folder, "tokenizer.json"))
-    var random = SystemlessGenerator(state: 7)
+    var random = SeededGenerator(seed: 7)
     var read = 0
     for _ in 0..<150 {
       var damaged = whole
@@ -102,7 +103,7 @@ import Testing
   }
 
   /// The value, or another one in some places of it.
-  private func changed(_ json: JSON, _ random: inout SystemlessGenerator, always: Bool = false) -> JSON {
+  private func changed(_ json: JSON, _ random: inout SeededGenerator, always: Bool = false) -> JSON {
     if always || Int.random(in: 0..<25, using: &random) == 0 {
       let others: [JSON] = [
         .null, 0, -1, 2_147_483_647, "", "▁", "a", true, [], [:], ["a", 1], "(?<=x*)", .literal("1e400"),
@@ -117,7 +118,7 @@ import Testing
   /// Bytes changed at random.
   @Test(arguments: Goldens.tokenizers) func changedBytes(folder: String) throws {
     let bytes = try FileSystem.read(FileSystem.join(folder, "tokenizer.json"))
-    var random = SystemlessGenerator(state: 7)
+    var random = SeededGenerator(seed: 7)
     for _ in 0..<60 {
       var damaged = bytes
       damaged[Int.random(in: damaged.indices, using: &random)] = UInt8.random(in: 0x20...0x7E, using: &random)
@@ -132,7 +133,7 @@ import Testing
 
   /// A character map whose units point anywhere.
   @Test func hostileCharacterMaps() throws {
-    var random = SystemlessGenerator(state: 11)
+    var random = SeededGenerator(seed: 11)
     for _ in 0..<200 {
       let count = Int.random(in: 0...63, using: &random)
       var bytes: [UInt8] = [UInt8(4 * count), 0, 0, 0]

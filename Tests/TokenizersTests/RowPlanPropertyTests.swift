@@ -1,23 +1,14 @@
 import EspalierBasics
 import EspalierTokenizers
+import TestSupport
 import Testing
 
 /// Random vocabularies against the rules said once more, token by token, without runs.
 @Suite struct RowPlanPropertyTests {
-  private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-    // SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195).
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = (state ^ (state >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-  }
 
   @Test(arguments: UInt64(1)...60)
   func plansFollowTheRules(seed: UInt64) throws {
-    var random = Generator(state: seed)
+    var random = SeededGenerator(seed: seed)
     let alphabet = (0..<20).map { "t\($0)" }
     let models = try (0..<Int.random(in: 1...4, using: &random)).map { index in
       let tokens = alphabet.shuffled(using: &random).prefix(Int.random(in: 1...20, using: &random))

@@ -60,10 +60,3 @@ func mean(_ rows: Rows) -> [Double] {
   guard let first = rows.first else { return [] }
   return first.indices.map { column in rows.reduce(0) { $0 + $1[column] } / Double(rows.count) }
 }
-
-func problems(_ body: () throws -> some Any) -> [Problem] {
-  do {
-    _ = try body()
-    return []
-  } catch let error as Problems { return error.all } catch let error as Problem { return [error] } catch { return [] }
-}

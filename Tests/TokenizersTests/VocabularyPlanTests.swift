@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierTokenizers
+import TestSupport
 import Testing
 
 /// Cases small enough to work out by hand: each of the rules of ``VocabularyPlan`` once.

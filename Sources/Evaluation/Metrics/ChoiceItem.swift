@@ -1,7 +1,7 @@
 public import EspalierBasics
 
 /// A question with choices of which one is right.
-public struct ChoiceItem: Sendable, Hashable {
+public struct ChoiceItem: JSONLineItem, Sendable, Hashable {
   public var context: String
   public var choices: [String]
   /// Index of the right choice.
@@ -11,17 +11,6 @@ public struct ChoiceItem: Sendable, Hashable {
     self.context = context
     self.choices = choices
     self.answer = answer
-  }
-
-  /// Reads a file of JSON lines, see ``init(json:)``.
-  ///
-  /// - Throws: the problems of all lines at once.
-  public static func reading(_ path: String) throws(Problems) -> [ChoiceItem] {
-    try items(in: JSONLines.bytes(of: path), file: path)
-  }
-
-  static func items(in bytes: [UInt8], file: String) throws(Problems) -> [ChoiceItem] {
-    try JSONLines.items(in: bytes, file: file) { (line, _) throws(Problem) in try ChoiceItem(json: line) }
   }
 
   /// Reads one item as data sets spell it:

@@ -4,7 +4,7 @@ public import EspalierNetworks
 public import EspalierNumerics
 
 /// A text, or two, and the class it belongs to.
-public struct ClassifiedText: Sendable, Hashable {
+public struct ClassifiedText: JSONLineItem, Sendable, Hashable {
   public enum Label: Sendable, Hashable {
     case index(Int)
     case name(String)
@@ -18,17 +18,6 @@ public struct ClassifiedText: Sendable, Hashable {
     self.text = text
     self.pair = pair
     self.label = label
-  }
-
-  /// Reads a file of JSON lines, see ``init(json:)``.
-  ///
-  /// - Throws: the problems of all lines at once.
-  public static func reading(_ path: String) throws(Problems) -> [ClassifiedText] {
-    try items(in: JSONLines.bytes(of: path), file: path)
-  }
-
-  static func items(in bytes: [UInt8], file: String) throws(Problems) -> [ClassifiedText] {
-    try JSONLines.items(in: bytes, file: file) { (line, _) throws(Problem) in try ClassifiedText(json: line) }
   }
 
   /// Reads `text`, `sentence` or `sentence1`, perhaps `text_pair` or `sentence2`, and `label`: the index of the class or
@@ -120,7 +109,7 @@ public struct Classification: Metric {
       do throws(Problem) {
         labels.append(try Self.index(of: text.label, in: names))
         sequences.append(try encoder.tokens(text.text, text.pair))
-      } catch { throw Problem(error.code, "item \(index + 1): \(error.message)", remedy: error.remedy, file: data) }
+      } catch { throw error.of("item \(index + 1)", file: data) }
     }
     var items: [Item] = []
     try encoder.run(sequences, groupTokens: options.groupTokens) { (first, group) throws(Problem) in

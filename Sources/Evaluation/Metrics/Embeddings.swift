@@ -13,7 +13,7 @@ public struct Embeddings: Sendable {
     var sequences: [[Int32]] = []
     for (index, text) in texts.enumerated() {
       do throws(Problem) { sequences.append(try encoder.tokens(text)) } catch {
-        throw Problem(error.code, "text \(index + 1): \(error.message)", remedy: error.remedy, file: encoder.name)
+        throw error.of("text \(index + 1)", file: encoder.name)
       }
     }
     var vectors: [[Double]] = []

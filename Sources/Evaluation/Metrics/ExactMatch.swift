@@ -3,24 +3,13 @@ internal import EspalierNetworks
 public import EspalierNumerics
 
 /// A prompt and the text that should follow it on its line.
-public struct AnswerItem: Sendable, Hashable {
+public struct AnswerItem: JSONLineItem, Sendable, Hashable {
   public var prompt: String
   public var answer: String
 
   public init(prompt: String, answer: String) {
     self.prompt = prompt
     self.answer = answer
-  }
-
-  /// Reads a file of JSON lines, see ``init(json:)``.
-  ///
-  /// - Throws: the problems of all lines at once.
-  public static func reading(_ path: String) throws(Problems) -> [AnswerItem] {
-    try items(in: JSONLines.bytes(of: path), file: path)
-  }
-
-  static func items(in bytes: [UInt8], file: String) throws(Problems) -> [AnswerItem] {
-    try JSONLines.items(in: bytes, file: file) { (line, _) throws(Problem) in try AnswerItem(json: line) }
   }
 
   /// Reads `prompt`, `question` or `input` and `answer`, `target` or `output`; a number is its digits as written.
@@ -81,7 +70,7 @@ public struct ExactMatch: Metric {
         guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt gives no tokens") }
         let written = try model.codec.decode(try generate(prompt, maximumTokens, ["\n"]))
         results.append(Item(answer: item.answer, written: written, isRight: isRight(written, item.answer)))
-      } catch { throw Problem(error.code, "item \(index + 1): \(error.message)", remedy: error.remedy, file: data) }
+      } catch { throw error.of("item \(index + 1)", file: data) }
       options.listener.receive(.advanced(bytes: maximumTokens * tokenBytes))
     }
     options.listener.receive(.ended(stage: "answers", seconds: Machine.monotonicSeconds - began))

@@ -54,9 +54,7 @@ public struct MultipleChoice: Metric {
           let encoding = try ContinuationEncoding(
             context: item.context, continuation: delimiter + choice, codec: model.codec)
           sequences.append(try encoding.sequence(limit: model.model.contextLength))
-        } catch {
-          throw Problem(error.code, "item \(index + 1): \(error.message)", remedy: error.remedy, file: data)
-        }
+        } catch { throw error.of("item \(index + 1)", file: data) }
       }
     }
     var likelihoods: [(sum: Double, isGreedy: Bool)] = []

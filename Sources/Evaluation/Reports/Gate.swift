@@ -98,10 +98,10 @@ extension Gate.Kind {
     switch self {
     case .maximumPerplexity, .maximumBitsPerByte: "--text"
     case .maximumKL, .maximumJS, .maximumPerplexityRise, .minimumSameTop: "compare with --text"
-    case .minimumAccuracy: "--choices or --classes"
+    case .minimumAccuracy: "--choices or --labels"
     case .minimumNormalizedAccuracy: "--choices"
     case .minimumExactMatch: "--answers"
-    case .maximumAccuracyDrop: "compare with --choices, --answers or --classes"
+    case .maximumAccuracyDrop: "compare with --choices, --answers or --labels"
     case .minimumCosine: "compare with --sentences"
     }
   }

@@ -1,4 +1,4 @@
-internal import EspalierBasics
+public import EspalierBasics
 
 /// Files of one JSON value a line.
 enum JSONLines {
@@ -19,7 +19,7 @@ enum JSONLines {
       guard line.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0D }) else { continue }
       do throws(Problem) { items.append(try item(JSON(parsing: line), index + 1)) } catch {
         // The offset counts from the line's beginning; the line is what helps.
-        var problem = Problem(error.code, "line \(index + 1): \(error.message)", remedy: error.remedy, file: file)
+        var problem = error.of("line \(index + 1)", file: file)
         if let offset = error.context.byteOffset { problem.message += ", at byte \(offset) of the line" }
         problems.add(problem)
       }
@@ -29,6 +29,25 @@ enum JSONLines {
       throw Problems([Problem(.evaluationData, "the file has no items: every line is empty", file: file)])
     }
     return items
+  }
+}
+
+/// An item that data sets write as one line of JSON.
+public protocol JSONLineItem {
+  /// - Throws: `evaluation.data`.
+  init(json: JSON) throws(Problem)
+}
+
+extension JSONLineItem {
+  /// Reads a file of JSON lines, see ``init(json:)``.
+  ///
+  /// - Throws: the problems of all lines at once.
+  public static func reading(_ path: String) throws(Problems) -> [Self] {
+    try items(in: JSONLines.bytes(of: path), file: path)
+  }
+
+  static func items(in bytes: [UInt8], file: String) throws(Problems) -> [Self] {
+    try JSONLines.items(in: bytes, file: file) { (line, _) throws(Problem) in try Self(json: line) }
   }
 }
 

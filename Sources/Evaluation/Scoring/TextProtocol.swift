@@ -122,6 +122,11 @@ public struct TextProtocol: Sendable, Hashable {
   }
 
   private static func require(_ condition: Bool, _ message: String) throws(Problem) {
-    guard condition else { throw Problem(Problem.Code("usage.protocol"), message) }
+    guard condition else { throw Problem(.usageProtocol, message) }
   }
+}
+
+extension Problem.Code {
+  /// A way to cut texts whose lengths mean nothing.
+  public static let usageProtocol = Problem.Code("usage.protocol")
 }

@@ -27,14 +27,26 @@ public struct TextSet: Sendable {
   /// - Throws: what cannot be read or is not UTF-8; of JSON lines, all problems at once.
   public static func reading(_ path: String) throws(Problems) -> TextSet {
     let name = FileSystem.lastComponent(of: path)
-    let bytes = try JSONLines.bytes(of: path)
     if path.utf8.suffix(6).elementsEqual(".jsonl".utf8) {
-      return TextSet(name: name, documents: try documents(jsonLines: bytes, file: path))
+      return TextSet(name: name, documents: try documents(jsonLines: JSONLines.bytes(of: path), file: path))
     }
-    guard let text = String(validating: bytes, as: UTF8.self) else {
+    return TextSet(name: name, documents: [Document(name: name, text: try text(of: path))])
+  }
+
+  /// The lines of a text file that are not empty.
+  ///
+  /// - Throws: what cannot be read or is not UTF-8; `evaluation.data` if there is no line.
+  public static func lines(of path: String) throws(Problems) -> [String] {
+    let lines = try text(of: path).unicodeScalars.split { $0 == "\n" || $0 == "\r" }
+    guard !lines.isEmpty else { throw Problems([Problem(.evaluationData, "the file has no lines", file: path)]) }
+    return lines.map { String($0) }
+  }
+
+  private static func text(of path: String) throws(Problems) -> String {
+    guard let text = String(validating: try JSONLines.bytes(of: path), as: UTF8.self) else {
       throw Problems([Problem(.evaluationData, "the text is not valid UTF-8", file: path)])
     }
-    return TextSet(name: name, documents: [Document(name: name, text: text)])
+    return text
   }
 
   static func documents(jsonLines bytes: [UInt8], file: String) throws(Problems) -> [Document] {

@@ -64,7 +64,7 @@ public struct Karcher: MergeMethod {
       let step = tangentStep(at: c, units: units, alpha: alpha)
       let size = units.squaredNorm(step).squareRoot()
       guard size >= tolerance else { break }
-      let (cosine, sine) = (Trigonometry.cos(size), Trigonometry.sin(size) / size)
+      let (cosine, sine) = (Elementary.cos(size), Elementary.sin(size) / size)
       c = zip(c, step).map { cosine * $0 + sine * $1 }
       let norm = units.squaredNorm(c).squareRoot()
       c = c.map { $0 / norm }
@@ -78,8 +78,8 @@ public struct Karcher: MergeMethod {
     var alongMean = 0.0
     for i in c.indices where alpha[i] > 0 {
       let cosine = min(1, max(-1, units.product(i, c)))
-      let angle = Trigonometry.acos(cosine)
-      let sine = Trigonometry.sin(angle)
+      let angle = Elementary.acos(cosine)
+      let sine = Elementary.sin(angle)
       guard angle >= tolerance, sine > 0 else { continue }
       let factor = alpha[i] * angle / sine
       step[i] += factor

@@ -1,5 +1,6 @@
 internal import EspalierArchitectures
 internal import EspalierBasics
+internal import EspalierNumerics
 
 /// Learnt biases of attention by the distance of key and query (Raffel et al. 2020, section 2.1), one row a head:
 /// entry `reach + d` is the bias where the key stands d after the query, d between -reach and reach. For a gradient:
@@ -40,8 +41,8 @@ struct RelativeBiasOperation: Operation {
   static func bucket(_ distance: Int, of count: Int, reach: Int) -> Int {
     let exact = count / 2
     if distance < exact { return distance }
-    let logarithm = Float(FloatingPoint64.log(Double(Float(distance) / Float(exact))))
-    let whole = Float(FloatingPoint64.log(Double(reach) / Double(exact)))
+    let logarithm = Float(Elementary.log(Double(Float(distance) / Float(exact))))
+    let whole = Float(Elementary.log(Double(reach) / Double(exact)))
     return min(count - 1, exact + Int(logarithm / whole * Float(count - exact)))
   }
 

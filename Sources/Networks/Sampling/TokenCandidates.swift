@@ -1,3 +1,5 @@
+internal import EspalierNumerics
+
 /// Tokens that may come next, with what is known of their probabilities; warpers narrow them.
 public struct TokenCandidates: Sendable {
   public struct Candidate: Sendable, Hashable {
@@ -71,7 +73,7 @@ public struct TokenCandidates: Sendable {
     guard let peak = all.map(\.logit).max(), peak.isFinite else {
       return all.map { _ in 1 / Double(all.count) }
     }
-    let weights = all.map { FloatingPoint64.exp(Double($0.logit - peak)) }
+    let weights = all.map { Elementary.exp(Double($0.logit - peak)) }
     let sum = weights.reduce(0, +)
     return weights.map { $0 / sum }
   }

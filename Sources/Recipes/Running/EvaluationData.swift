@@ -29,19 +29,10 @@ public struct EvaluationData: Sendable {
     self.choices = read(choices) { (path) throws(Problems) in try ChoiceItem.reading(path) }
     self.answers = read(answers) { (path) throws(Problems) in try AnswerItem.reading(path) }
     self.classified = read(classified) { (path) throws(Problems) in try ClassifiedText.reading(path) }
-    self.sentences = read(sentences) { (path) throws(Problems) in try Self.lines(of: path) }
+    self.sentences = read(sentences) { (path) throws(Problems) in try TextSet.lines(of: path) }
     guard problems.all.isEmpty else { throw problems }
   }
 
   public var needsLanguageModel: Bool { !texts.isEmpty || !choices.isEmpty || !answers.isEmpty }
   public var needsEncoder: Bool { !classified.isEmpty || !sentences.isEmpty }
-
-  /// The lines of a text file that are not empty.
-  private static func lines(of path: String) throws(Problems) -> [String] {
-    let bytes: [UInt8]
-    do throws(Problem) { bytes = try FileSystem.read(path) } catch { throw Problems([error]) }
-    let lines = bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }
-    guard !lines.isEmpty else { throw Problems([Problem(.evaluationData, "the file has no lines", file: path)]) }
-    return lines.map { String(decoding: $0, as: UTF8.self) }
-  }
 }

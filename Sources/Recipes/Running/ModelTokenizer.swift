@@ -56,10 +56,8 @@ public struct ModelTokenizer: Sendable {
     {
       add(generation["eos_token_id"])
     }
-    if let gguf = checkpoint as? GGUFCheckpoint {
-      for role in ["eos", "eot", "eom"] {
-        add(gguf.metadata.integer("tokenizer.ggml.\(role)_token_id").map { .number($0) })
-      }
+    if let gguf = checkpoint as? GGUFCheckpoint, let vocabulary = try? GGUFVocabulary(gguf.metadata) {
+      tokens.formUnion(vocabulary.endOfGenerationIDs)
     }
     if let id = specialTokens["eos_token"].flatMap({ tokenizer.id(of: $0) }) { tokens.insert(id) }
     return tokens

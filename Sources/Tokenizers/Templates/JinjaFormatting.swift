@@ -1,13 +1,5 @@
 internal import EspalierBasics
 
-#if canImport(Darwin)
-  internal import Darwin
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Glibc
-#endif
-
 // Python's two ways to format: `"%s" % value` and `"{}".format(value)`.
 extension Jinja.Interpreter {
   /// The widest field and the most digits of a format.
@@ -19,10 +11,7 @@ extension Jinja.Interpreter {
       let text = number.isNaN ? "nan" : number < 0 ? "-inf" : "inf"
       return conversion == conversion.uppercased() ? text.uppercased() : text
     }
-    var buffer = [CChar](repeating: 0, count: precision + 400)
-    let format = "%" + (alternate ? "#" : "") + ".*" + conversion
-    let count = withVaList([Int32(precision), number]) { vsnprintf(&buffer, buffer.count, format, $0) }
-    return String(decoding: buffer[..<max(0, Int(count))].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return Jinja.CLibrary.text(of: number, "%" + (alternate ? "#" : "") + ".*" + conversion, precision: precision)
   }
 
   // MARK: Percent

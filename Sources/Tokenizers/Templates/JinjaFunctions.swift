@@ -1,13 +1,5 @@
 internal import EspalierBasics
 
-#if canImport(Darwin)
-  internal import Darwin
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Glibc
-#endif
-
 extension Jinja {
   /// What a template finds by name without being given it.
   enum Function: String {
@@ -34,7 +26,7 @@ extension Jinja.Interpreter {
       throw source.problem(.chatTemplateRefused, try text(of: message), at: offset)
     case .strftimeNow:
       let format = try string(try bind(given, to: function.rawValue, ["format"], required: 1)[0])
-      return try value(Jinja.time(now ?? time(nil), format))
+      return try value(Jinja.CLibrary.time(now ?? Jinja.CLibrary.now, format))
     }
   }
 
@@ -75,21 +67,5 @@ extension Jinja.Interpreter {
     for (name, value) in given.named { result.set(value, for: name) }
     try admit(result.size, elements: result.count)
     return result
-  }
-}
-
-extension Jinja {
-  /// The C library's `strftime` of local time, `seconds` after the beginning of 1970.
-  static func time(_ seconds: Int, _ format: String) -> String {
-    var moment = time_t(seconds)
-    var parts = tm()
-    guard localtime_r(&moment, &parts) != nil else { return "" }
-    // A mark before the format tells an empty result from one that did not fit.
-    for size in [256, 4096, 65536] {
-      var buffer = [CChar](repeating: 0, count: size)
-      let count = strftime(&buffer, size, "." + format, &parts)
-      if count > 0 { return String(decoding: buffer[1..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) }
-    }
-    return ""
   }
 }

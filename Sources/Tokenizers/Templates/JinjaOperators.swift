@@ -1,13 +1,5 @@
 internal import EspalierBasics
 
-#if canImport(Darwin)
-  internal import Darwin
-#elseif canImport(Musl)
-  internal import Musl
-#else
-  internal import Glibc
-#endif
-
 // Python's operators.
 extension Jinja.Interpreter {
   @inline(never)
@@ -194,7 +186,7 @@ extension Jinja.Interpreter {
       return operation == .modulo ? remainder : (quotient + 0.5).rounded(.down)
     case .power:
       guard a != 0 || b >= 0 else { throw failure("zero cannot be raised to a negative power") }
-      let result = pow(a, b)
+      let result = Jinja.CLibrary.power(a, b)
       guard !result.isNaN || a.isNaN || b.isNaN else { throw unsupported("a complex number") }
       guard !result.isInfinite || a.isInfinite || b.isInfinite else { throw failure("the power is too large") }
       return result

@@ -1,20 +1,22 @@
 /// Rows of text in aligned columns.
-struct TextTable {
-  enum Alignment { case left, right }
+public struct TextTable {
+  public enum Alignment: Sendable { case left, right }
 
   private var titles: [String] = []
   private var alignments: [Alignment] = []
   private var columns: [[String]] = []
 
+  public init() {}
+
   /// Adds a column with one cell a row; all columns have as many.
-  mutating func add(_ title: String, align alignment: Alignment = .right, _ cells: [String]) {
+  public mutating func add(_ title: String, align alignment: Alignment = .right, _ cells: [String]) {
     titles.append(title)
     alignments.append(alignment)
     columns.append(cells)
   }
 
   /// A line of titles, then a line a row, columns two spaces apart.
-  var lines: [String] {
+  public var lines: [String] {
     let widths = zip(titles, columns).map { title, cells in cells.reduce(title.count) { max($0, $1.count) } }
     let rows = (0..<(columns.map(\.count).min() ?? 0)).map { row in columns.map { $0[row] } }
     return ([titles] + rows).map { cells in
@@ -32,26 +34,5 @@ struct TextTable {
 
   private func trimmed(_ line: String) -> String {
     String(line.reversed().drop { $0 == " " }.reversed())
-  }
-}
-
-/// What bars are drawn with.
-public enum BarGlyphs: Sendable {
-  /// Eighths of blocks: `███▌`.
-  case unicode
-  /// `####`.
-  case ascii
-
-  /// A bar for `fraction` (0 ... 1) of `width` characters; anything above 0 shows.
-  func bar(_ fraction: Double, width: Int) -> String {
-    guard fraction > 0 else { return "" }
-    let length = Double(width) * min(1, fraction)
-    switch self {
-    case .ascii: return String(repeating: "#", count: max(1, Int(length.rounded())))
-    case .unicode:
-      let eighths = max(1, Int((8 * length).rounded()))
-      let rests = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
-      return String(repeating: "█", count: eighths / 8) + rests[eighths % 8]
-    }
   }
 }

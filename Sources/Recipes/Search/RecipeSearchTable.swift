@@ -3,20 +3,19 @@ public import EspalierBasics
 extension RecipeSearchReport {
   /// The trials as a table for a person, in their order; the best has a star. Numbers as `format` writes them.
   public func table(scoreName: String = "score", format: (Double) -> String = { "\($0)" }) -> String {
-    let figures = figureNames
-    var rows = [["", "trial"] + variables + [scoreName] + figures]
-    for trial in trials {
-      let values = figures.map { name in
-        trial.score.figures.first { ExactString($0.name) == ExactString(name) }.map { format($0.value) } ?? ""
-      }
-      rows.append(
-        [trial.number == best ? "*" : "", "\(trial.number)"] + trial.candidate.values + [format(trial.score.value)]
-          + values)
+    var table = TextTable()
+    table.add("", align: .left, trials.map { $0.number == best ? "*" : "" })
+    table.add("trial", align: .left, trials.map { "\($0.number)" })
+    for (index, variable) in variables.enumerated() {
+      table.add(variable, align: .left, trials.map { $0.candidate.values[index] })
     }
-    let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-    return rows.map { row in
-      zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: "  ").trimmed
-    }.joined(separator: "\n")
+    table.add(scoreName, align: .left, trials.map { format($0.score.value) })
+    for name in figureNames {
+      let values = trials.map { trial in trial.score.figures.first { ExactString($0.name) == ExactString(name) }?.value
+      }
+      table.add(name, align: .left, values.map { $0.map(format) ?? "" })
+    }
+    return table.lines.joined(separator: "\n")
   }
 
   /// The trials for a program, with the best one's number; a score that is not finite is null.
@@ -43,14 +42,5 @@ extension RecipeSearchReport {
       names.append(name)
     }
     return names
-  }
-}
-
-extension String {
-  /// Without spaces at its end.
-  fileprivate var trimmed: String {
-    var view = self[...]
-    while view.last == " " { view.removeLast() }
-    return String(view)
   }
 }

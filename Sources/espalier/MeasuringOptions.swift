@@ -9,7 +9,7 @@ enum ProtocolName: String, ExpressibleByArgument, CaseIterable {
   case llamaCpp = "llama.cpp"
 }
 
-/// What models are measured on, and how: shared by `evaluate` and `compare`.
+/// What models are measured on, and how.
 struct MeasuringOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("Text to take perplexity on, plain or JSON lines {\"text\"} (repeatable).", valueName: "file"),
@@ -89,63 +89,3 @@ struct MeasuringOptions: ParsableArguments {
     return TextProtocol(cut, limit: limit)
   }
 }
-
-/// Limits that become the exit code.
-struct GateOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Gate: mean KL divergence at most, nats a token, e.g. 0.05.", valueName: "nats"))
-  var maxKl: String?
-
-  @Option(help: ArgumentHelp("Gate: mean Jensen-Shannon divergence at most.", valueName: "nats"))
-  var maxJs: String?
-
-  @Option(help: ArgumentHelp("Gate: perplexity at most.", valueName: "value"))
-  var maxPerplexity: String?
-
-  @Option(help: ArgumentHelp("Gate: rise of perplexity over the reference at most, e.g. 2%.", valueName: "share"))
-  var maxPerplexityRise: String?
-
-  @Option(help: ArgumentHelp("Gate: bits per byte at most.", valueName: "bits"))
-  var maxBitsPerByte: String?
-
-  @Option(help: ArgumentHelp("Gate: share of tokens with the same most probable token at least.", valueName: "share"))
-  var minSameTop: String?
-
-  @Option(help: ArgumentHelp("Gate: share of choices or classes right at least, e.g. 60%.", valueName: "share"))
-  var minAccuracy: String?
-
-  @Option(help: ArgumentHelp("Gate: the same, likelihoods by length.", valueName: "share"))
-  var minAccuracyNorm: String?
-
-  @Option(help: ArgumentHelp("Gate: share of answers right at least.", valueName: "share"))
-  var minExactMatch: String?
-
-  @Option(help: ArgumentHelp("Gate: fall of the share right below the reference's at most.", valueName: "share"))
-  var maxAccuracyDrop: String?
-
-  @Option(help: ArgumentHelp("Gate: mean cosine of embeddings at least.", valueName: "cosine"))
-  var minCosine: String?
-
-  @Flag(help: "The whole 95 % interval must keep the gates, not only the figure.")
-  var strict = false
-
-  var gates: [Gate] {
-    get throws(Problems) {
-      let given: [(Gate.Kind, String?)] = [
-        (.maximumKL, maxKl), (.maximumJS, maxJs), (.maximumPerplexity, maxPerplexity),
-        (.maximumPerplexityRise, maxPerplexityRise), (.maximumBitsPerByte, maxBitsPerByte),
-        (.minimumSameTop, minSameTop), (.minimumAccuracy, minAccuracy), (.minimumNormalizedAccuracy, minAccuracyNorm),
-        (.minimumExactMatch, minExactMatch), (.maximumAccuracyDrop, maxAccuracyDrop), (.minimumCosine, minCosine),
-      ]
-      var problems = Problems()
-      let gates = given.compactMap { kind, text in
-        text.flatMap { text in problems.collect { () throws(Problem) in try Gate(kind, parsing: text, strict: strict) }
-        }
-      }
-      guard problems.all.isEmpty else { throw problems }
-      return gates
-    }
-  }
-}
-
-/// A gate did not hold.
-let gateFailed = ExitCode(3)

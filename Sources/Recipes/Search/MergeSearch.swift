@@ -74,6 +74,12 @@ public struct MergeSearch: Sendable {
   ) throws(Problems) -> (search: RecipeSearchReport, merge: MergeReport) {
     let report: RecipeSearchReport
     do throws(Problem) {
+      // A search that was interrupted leaves a merged model there; anything else is not ours to replace.
+      guard FileSystem.kind(trialFolder) == nil || FileSystem.isFile("\(trialFolder)/\(Manifest.fileName)") else {
+        throw Problem(
+          .outputExists, "candidates are merged into this folder, which exists already",
+          remedy: "Move it away, or choose another --output.", file: trialFolder)
+      }
       let best = try bestOfModels(listener)
       var choices = RecipeSearchOptions(goal: .minimize)
       (choices.strategy, choices.budget, choices.log) = (strategy, budget, log)

@@ -37,7 +37,7 @@ enum Figures {
     let units = [(1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1000, "k")]
     let (size, unit) = units.first { count >= $0.0 } ?? (1000, "k")
     let value = Double(count) / Double(size)
-    return Decimals.text(value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0) + " \(unit)"
+    return "\(Decimals.significant(value)) \(unit)"
   }
 
   /// `64x256`; `scalar` for no dimensions.

@@ -1,0 +1,45 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierExecution
+import EspalierRecipes
+
+/// Options of the verbs that write a model.
+struct WritingOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
+  var output: String
+
+  @Flag(help: "Continue an interrupted run.")
+  var resume = false
+
+  @Flag(help: "Replace an existing output, and start over if a partial one is there.")
+  var force = false
+
+  @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
+  var shardSize = "5GB"
+
+  @Flag(help: "Carry NaN and infinity instead of stopping at them.")
+  var allowNonfinite = false
+
+  func validate() throws {
+    guard let bytes = ByteCount.parse(shardSize), bytes >= 1 << 16 else {
+      throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
+    }
+    // The folder is renamed into place, which needs a name.
+    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
+      throw ValidationError("--output needs the name of a folder.")
+    }
+  }
+
+  func options(_ work: WorkOptions, _ lookup: ModelLookup) -> MergeOptions {
+    var options = MergeOptions(output: output)
+    while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
+    options.threads = work.threadCount
+    options.memory = work.memoryBytes
+    options.shardBytes = ByteCount.parse(shardSize) ?? options.shardBytes
+    options.policy = OutputFolder.Policy(resume: resume, force: force)
+    options.allowsNonFinite = allowNonfinite
+    options.models = lookup.models
+    options.architectures = lookup.architecture
+    return options
+  }
+}
