@@ -117,7 +117,8 @@ let package = Package(
     tests(
       "Recipes",
       imports: [
-        "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Merging", "Recipes",
+        "Basics", "Numerics", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks", "Merging",
+        "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
       name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics"], path: "Tests/CommandLineTests",
