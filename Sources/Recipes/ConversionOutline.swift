@@ -64,6 +64,7 @@ public struct ConversionOutline: Sendable {
     var text: String {
       let count = "\(tensors) tensor\(tensors == 1 ? "" : "s")"
       if isCopied { return "\(from) stays: \(count), \(ByteCount.text(bytesAfter)), copied byte for byte" }
+      if from == to { return "\(from) stays: \(count), \(ByteCount.text(bytesAfter)), in the layout of the family" }
       return "\(from) to \(to): \(count), \(ByteCount.text(bytesBefore)) become \(ByteCount.text(bytesAfter))"
     }
   }

@@ -165,7 +165,7 @@ enum TokenizerPlanner {
           file: gguf.weightFiles.first, severity: .warning))
       return nil
     }
-    return try TokenizerFiles(files: written.contents.merging(beside) { _, own in own })
+    return beside.isEmpty ? written : try TokenizerFiles(files: written.contents.merging(beside) { _, own in own })
   }
 
   /// Files of the folder, and what lies inside the weights of a model without them.

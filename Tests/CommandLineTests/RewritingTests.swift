@@ -88,7 +88,8 @@ import Testing
       let compared = try Program.run(
         "compare", folder, "--against", folder, "--answers", "\(folder)/answers.jsonl")
       #expect(compared.code == 0, "\(compared)")
-      let text = try Program.run("evaluate", folder, "--text", "\(folder)/answers.jsonl")
+      try write("w1 w2 w3\n", to: "\(folder)/text.txt")
+      let text = try Program.run("evaluate", folder, "--text", "\(folder)/text.txt")
       #expect(text.code == 1 && text.errors.contains("--answers"), "\(text)")
     }
   }

@@ -83,7 +83,8 @@ import Testing
     let differs = { (text: String) in
       text.unicodeScalars.contains {
         // U+2581 itself is what GGUF marks words by.
-        (0xAC00...0xD7A3).contains($0.value) || $0.value == 0x2581 || $0.properties.generalCategory == .spacingMark
+        (0xAC00...0xD7A3).contains($0.value) || [0x0B, 0x0C, 0x85, 0x2581].contains($0.value)
+          || $0.properties.generalCategory == .spacingMark
       } || text.split(whereSeparator: \.isWhitespace).contains { $0.unicodeScalars.count > 100 }
     }
     #expect(texts.count(where: differs) < 30)

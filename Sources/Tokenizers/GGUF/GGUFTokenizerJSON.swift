@@ -122,7 +122,8 @@ extension GGUFAssembly {
       Problem(
         .tokenizerInexact,
         "tokenizer.json cleans text as BERT does; programs that run the GGUF file differ from that in some scripts"
-          + " (Hangul, vowel signs of Indic scripts) and in words of more than 100 characters", severity: .warning)
+          + " (Hangul, vowel signs of Indic scripts), in control characters that are white space and in words of more than"
+          + " 100 characters", severity: .warning)
     ]
     return pipeline
   }
