@@ -23,7 +23,9 @@ public struct CausalLanguageModel: LanguageModel {
       network.readsForward
     else {
       throw Problem(
-        .networkInput, "a network of the family \(network.program.architecture) with this config is no language model")
+        .networkInput, "a network of the family \(network.program.architecture) with this config is no language model",
+        remedy:
+          "It does not predict the next token of a text. Encoders give embeddings and classes; `forward` runs any.")
     }
     self.network = network
     (width, vocabularySize) = widths

@@ -31,3 +31,8 @@ public struct EncoderDecoderModel: Sendable {
     decoder = Array(network.trunk[first...])
   }
 }
+
+extension Network {
+  /// Whether the network reads a text for a decoder beside its input.
+  public var readsDecoderText: Bool { plan.slot("decoderTokens") != nil }
+}

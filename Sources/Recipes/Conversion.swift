@@ -67,20 +67,3 @@ public enum Conversion {
     } catch { throw Problems([error]) }
   }
 }
-
-/// What a conversion will do, for people and programs.
-public struct ConversionOutline: Sendable {
-  private let plan: MergePlan
-
-  public init(_ plan: MergePlan) { self.plan = plan }
-
-  /// One line before the work.
-  public var summary: String {
-    "convert: \(plan.jobs.count) tensors, \(ByteCount.text(plan.layout.byteCount)) to write, "
-      + "\(plan.memory.threads) threads, at most \(ByteCount.text(plan.memory.predictedPeak)) of "
-      + "\(ByteCount.text(plan.options.memory)) memory"
-  }
-
-  public var text: String { PlanText.text(plan, later: []) }
-  public var json: JSON { PlanText.json(plan) }
-}

@@ -34,10 +34,21 @@ enum FolderFiles {
         }
       }
     }
+    if let json = generationConfig(of: model.checkpoint),
+      !files.contains(where: { $0.name == "generation_config.json" })
+    {
+      files.append(("generation_config.json", json.bytes(pretty: true) + [UInt8(ascii: "\n")]))
+    }
     for (name, bytes) in (tokenizer?.files.contents ?? [:]).sorted(by: { $0.key < $1.key }) {
       files.append((name, bytes))
     }
     return files
+  }
+
+  /// What a GGUF file says about the tokens that end a text.
+  private static func generationConfig(of checkpoint: any Checkpoint) -> JSON? {
+    guard let gguf = checkpoint as? GGUFCheckpoint else { return nil }
+    return try? GGUFVocabulary(gguf.metadata).generationConfiguration
   }
 
   // MARK: - config.json

@@ -26,7 +26,9 @@ public struct ModelLocator: Sendable {
       "the model \(path)\(revision.map { "@" + $0 } ?? "") is not on this machine",
       remedy: hub
         ? "Looked for a folder of that name and in the Hugging Face cache. Download it (hf download \(path)) or give --models DIR."
-        : "Paths are taken from the recipe's folder, then from the current one.", recipeLine: line > 0 ? line : nil)
+        : line > 0
+          ? "Paths are taken from the recipe's folder, then from the current one, then from --models DIR."
+          : "Paths are taken from the current folder, then from --models DIR.", recipeLine: line > 0 ? line : nil)
   }
 
   /// The folders or files of a model and of its adapter.

@@ -81,9 +81,12 @@ enum TokenizerPlanner {
   static func plan(
     recipe: Recipe, models: [MergePlanner.OpenModel], problems: inout Problems
   ) -> PlannedTokenizer? {
-    let tokenized = models.map { tokenizedModel($0, problems: &problems) }
+    let donor = models.isEmpty ? 0 : base(of: recipe, among: models) ?? 0
+    let tokenized = models.enumerated().map { index, model in
+      tokenizedModel(model, isDonor: index == donor, problems: &problems)
+    }
     guard problems.errors.isEmpty else { return nil }
-    let base = recipe.base.flatMap { base in models.firstIndex { $0.reference.key == base.key } }
+    let base = base(of: recipe, among: models)
     var planned: PlannedTokenizer?
     let candidates = tokenized.compactMap { $0 }
     if let setting = recipe.tokenizer, candidates.count == models.count {
@@ -98,7 +101,6 @@ enum TokenizerPlanner {
         return nil
       }
     } else {
-      let donor = base ?? 0
       problems.all += tokenizerConflicts(among: candidates, keeping: donor, realigned: false)
       planned =
         candidates.indices.contains(donor)
@@ -114,29 +116,56 @@ enum TokenizerPlanner {
       }
       planned?.files = files
     }
-    let donor = models.indices.contains(base ?? 0) ? models[base ?? 0] : nil
-    if let gguf = donor?.checkpoint as? GGUFCheckpoint, gguf.metadata.text("tokenizer.ggml.model") != nil,
-      planned?.files.isEmpty ?? true
-    {
-      problems.add(
-        Problem(
-          .tokenizerNotWritten, "the tokenizer inside the GGUF file is not carried to the output, which has none",
-          remedy: "Copy tokenizer.json and its companions from the model's folder.", file: gguf.weightFiles.first,
-          severity: .warning))
-    }
     return planned
   }
 
+  private static func base(of recipe: Recipe, among models: [MergePlanner.OpenModel]) -> Int? {
+    recipe.base.flatMap { base in models.firstIndex { $0.reference.key == base.key } }
+  }
+
+  /// - Parameter isDonor: whether the output takes its tokenizer from this model, so that what is lost is worth telling.
   private static func tokenizedModel(
-    _ model: MergePlanner.OpenModel, problems: inout Problems
+    _ model: MergePlanner.OpenModel, isDonor: Bool, problems: inout Problems
   ) -> TokenizedModel? {
-    problems.collect { () throws(Problem) in
+    var warnings: [Problem] = []
+    defer { problems.all += warnings }
+    return problems.collect { () throws(Problem) in
       do throws(Problem) {
         let rows = model.structure.tensors.first { $0.vocabularyDimension == 0 }?.parameter.shape.first
-        return try TokenizedModel(
-          name: model.reference.key, files: try files(of: model.checkpoint), embeddingRows: rows)
+        var files = try files(of: model.checkpoint)
+        if files.isEmpty, let written = try ggufFiles(of: model.checkpoint, tellsAll: isDonor, warnings: &warnings) {
+          files = written
+        }
+        return try TokenizedModel(name: model.reference.key, files: files, embeddingRows: rows)
       } catch { throw error.at(file: model.checkpoint.folder) }
     }
+  }
+
+  /// The tokenizer files of a GGUF file's own vocabulary, and what lies beside it.
+  ///
+  /// A vocabulary that cannot be written is no reason not to convert the model: that is a warning.
+  private static func ggufFiles(
+    of checkpoint: any Checkpoint, tellsAll: Bool, warnings: inout [Problem]
+  ) throws(Problem) -> TokenizerFiles? {
+    guard let gguf = checkpoint as? GGUFCheckpoint, gguf.metadata.text("tokenizer.ggml.model") != nil else {
+      return nil
+    }
+    let beside = try files(in: gguf.folder).contents
+    let written: TokenizerFiles
+    do throws(Problem) {
+      let made = try GGUFVocabulary(gguf.metadata).tokenizerFiles()
+      if tellsAll { warnings += made.warnings.map { $0.at(file: gguf.weightFiles.first) } }
+      written = made.files
+    } catch {
+      warnings.append(
+        Problem(
+          .tokenizerNotWritten,
+          "the tokenizer inside the GGUF file cannot be written as tokenizer.json, and the output has none: "
+            + error.message, remedy: "Copy tokenizer.json and its companions from the model's folder.",
+          file: gguf.weightFiles.first, severity: .warning))
+      return nil
+    }
+    return beside.isEmpty ? written : try TokenizerFiles(files: written.contents.merging(beside) { _, own in own })
   }
 
   /// Files of the folder, and what lies inside the weights of a model without them.

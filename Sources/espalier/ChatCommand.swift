@@ -35,7 +35,7 @@ struct Chat: ParsableCommand {
         let text = try TextModel(checkpoint, options: options)
         var conversation = Conversation(text, system: system)
         // Fails now if the model has no chat template, not after the first message was typed.
-        _ = try text.prompt([("user", "")])
+        _ = try text.vocabulary.prompt([("user", "")])
         try converse(&conversation, sampling.generator(defaultTemperature: 0.7, endTokens: text.endTokens))
       } catch { throw Problems([error]) }
     }
@@ -91,7 +91,7 @@ struct Conversation {
     _ message: String, _ generator: Generator, receive: @escaping (String) -> Bool
   ) throws(Problem) -> TextGeneration {
     var extended = messages + [("user", message)]
-    let ids = try text.ids(ofRenderedPrompt: try text.prompt(extended))
+    let ids = try text.vocabulary.ids(ofRenderedPrompt: try text.vocabulary.prompt(extended))
     // The session has read the beginning, unless the template writes earlier answers in another way.
     if session.tokens.count >= ids.count || !ids.starts(with: session.tokens) { session.reset() }
     let answer = try text.generate(

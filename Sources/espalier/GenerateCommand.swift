@@ -7,9 +7,10 @@ import EspalierTokenizers
 
 struct Generate: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Continues a text.",
+    abstract: "Continues a text, or answers it.",
     discussion: """
-      The most probable token is taken unless --temperature says otherwise. Text goes to standard output as it comes.
+      Models with an encoder and a decoder, such as T5, read the prompt and write another text; others continue it. The
+      most probable token is taken unless --temperature says otherwise. Text goes to standard output as it comes.
 
       EXAMPLES
         espalier generate model.gguf --prompt "The capital of France is" --max-tokens 16
@@ -54,12 +55,13 @@ struct Generate: ParsableCommand {
       let checkpoint = try lookup.open(model)
       let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
-        let text = try TextModel(checkpoint, options: options)
-        let ids = try promptIDs(text)
-        let generator = sampling.generator(defaultTemperature: 0, endTokens: ignoreEnd ? [] : text.endTokens)
-        let loading = timings || style.json ? try text.warmUp() : 0
+        let model = try SpeakingModel(checkpoint, options: options)
+        let ids = try promptIDs(model.vocabulary)
+        let ends = ignoreEnd ? [] : model.vocabulary.endTokens
+        let generator = sampling.generator(defaultTemperature: 0, endTokens: ends)
+        let loading = timings || style.json ? try model.warmUp() : 0
         let quiet = style.json
-        let result = try text.generate(ids, in: Session(text.model), generator: generator) { piece in
+        let result = try model.generate(ids, generator: generator) { piece in
           if !quiet { Machine.writeToStandardOutput(piece) }
           return true
         }
@@ -68,7 +70,7 @@ struct Generate: ParsableCommand {
     }
   }
 
-  private func promptIDs(_ text: TextModel) throws(Problem) -> [Int32] {
+  private func promptIDs(_ text: ModelTokenizer) throws(Problem) -> [Int32] {
     var prompt = prompt ?? ""
     if let promptFile { prompt = String(decoding: try FileSystem.read(promptFile), as: UTF8.self) }
     var ids: [Int32]

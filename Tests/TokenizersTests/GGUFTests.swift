@@ -8,8 +8,8 @@ import Testing
 @Suite struct GGUFTests {
   /// Models and vocabularies of our own, in all kinds: ids and detokenized texts.
   @Test(arguments: [
-    "llama_spm", "gemma2_spm", "gpt2_bpe", "qwen2_bpe", "unigram", "unigram-plain", "wordpiece", "wordpiece-cased",
-    "line-breaks",
+    "llama_spm", "gemma2_spm", "llama3_rope_spm", "gpt2_bpe", "qwen2_bpe", "unigram", "unigram-plain", "wordpiece",
+    "wordpiece-cased", "line-breaks",
   ])
   func vocabularies(name: String) throws {
     try check(JSON(parsing: fixture("gguf/\(name).json")), name)

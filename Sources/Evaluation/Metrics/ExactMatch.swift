@@ -1,4 +1,5 @@
 public import EspalierBasics
+public import EspalierLinearMaps
 internal import EspalierNetworks
 public import EspalierNumerics
 
@@ -49,27 +50,47 @@ public struct ExactMatch: Metric {
   public let items: [Item]
   public let accuracy: Estimate
 
-  /// An answer is right if the model wrote a newline and before the first of them exactly the answer.
-  ///
-  /// - Parameters:
-  ///   - maximumTokens: how many tokens a model may write, the newline included.
-  ///   - addsBegin: whether the tokenizer's begin token is put before the prompt.
-  /// - Throws: `evaluation.data` for a prompt without tokens; what encoding and `generate` throw.
+  /// Where an answer ends, and with it what makes it right.
+  public enum Ending: Sendable {
+    /// The model wrote a newline, and before the first of them exactly the answer: for models that continue texts.
+    case newline
+    /// All that the model wrote is the answer: for models that write a text of their own and end it.
+    case text
+  }
+
+  /// Measures a model that continues texts, see ``measure(named:mode:codec:ending:on:data:maximumTokens:addsBegin:subject:options:generate:)``.
   public static func measure(
     _ model: EvaluatedModel, on items: [AnswerItem], data: String, maximumTokens: Int = 32, addsBegin: Bool = false,
     subject: MetricHeader.Subject = .model, options: EvaluationOptions, generate: Generate
+  ) throws(Problem) -> ExactMatch {
+    try measure(
+      named: model.name, mode: model.model.mode, codec: model.codec, on: items, data: data,
+      maximumTokens: maximumTokens, addsBegin: addsBegin, subject: subject, options: options, generate: generate)
+  }
+
+  /// Lets a model answer prompts greedily.
+  ///
+  /// - Parameters:
+  ///   - maximumTokens: how many tokens a model may write, a newline included.
+  ///   - addsBegin: whether the tokenizer's begin token is put before the prompt.
+  /// - Throws: `evaluation.data` for a prompt without tokens; what encoding and `generate` throw.
+  public static func measure(
+    named name: String, mode: NumericMode, codec: any TextCodec, ending: Ending = .newline, on items: [AnswerItem],
+    data: String, maximumTokens: Int = 32, addsBegin: Bool = false, subject: MetricHeader.Subject = .model,
+    options: EvaluationOptions, generate: Generate
   ) throws(Problem) -> ExactMatch {
     var results: [Item] = []
     let began = Machine.monotonicSeconds
     let tokenBytes = MemoryLayout<Int32>.stride
     options.listener.receive(.began(stage: "answers", totalBytes: items.count * maximumTokens * tokenBytes))
-    let begin = addsBegin ? model.codec.beginToken.map { [$0] } ?? [] : []
+    let begin = addsBegin ? codec.beginToken.map { [$0] } ?? [] : []
     for (index, item) in items.enumerated() {
       do throws(Problem) {
-        let prompt = begin + (try model.codec.encode(item.prompt))
+        let prompt = begin + (try codec.encode(item.prompt))
         guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt gives no tokens") }
-        let written = try model.codec.decode(try generate(prompt, maximumTokens, ["\n"]))
-        results.append(Item(answer: item.answer, written: written, isRight: isRight(written, item.answer)))
+        let stops = ending == .newline ? ["\n"] : []
+        let written = try codec.decode(try generate(prompt, maximumTokens, stops))
+        results.append(Item(answer: item.answer, written: written, isRight: isRight(written, item.answer, ending)))
       } catch { throw error.of("item \(index + 1)", file: data) }
       options.listener.receive(.advanced(bytes: maximumTokens * tokenBytes))
     }
@@ -77,14 +98,17 @@ public struct ExactMatch: Metric {
     return ExactMatch(
       results,
       header: MetricHeader(
-        subject: subject, models: [model.name], modes: [model.model.mode], data: data,
-        protocolText:
-          "greedy, at most \(maximumTokens) new tokens after the prompt alone\(addsBegin ? " and the begin token" : ""); "
-          + "right if a newline was written and the text before it is the answer",
+        subject: subject, models: [name], modes: [mode], data: data,
+        protocolText: "greedy, at most \(maximumTokens) new tokens "
+          + (ending == .newline
+            ? "after the prompt alone\(addsBegin ? " and the begin token" : ""); "
+              + "right if a newline was written and the text before it is the answer"
+            : "by the decoder, with the prompt in the encoder; right if all that was written is the answer"),
         counts: [Count("items", items.count)], sampling: Sampling(units: .items, bootstrap: options.bootstrap)))
   }
 
-  static func isRight(_ written: String, _ answer: String) -> Bool {
+  static func isRight(_ written: String, _ answer: String, _ ending: Ending = .newline) -> Bool {
+    if ending == .text { return written.utf8.elementsEqual(answer.utf8) }
     guard let end = written.utf8.firstIndex(of: UInt8(ascii: "\n")) else { return false }
     return written.utf8[..<end].elementsEqual(answer.utf8)
   }

@@ -55,6 +55,9 @@ public struct PerplexityChange: Metric {
       " (\(Decimals.text(100 * $0.level, 0)) % interval \(FigureStyle.change.text($0.lower)) to "
         + "\(FigureStyle.change.text($0.upper)))"
     }
+    guard change != "0.00" else {
+      return ["\(names[0]) and \(names[1]) have the same perplexity to 0.01 %\(range ?? "")."]
+    }
     return ["\(names[0]) has \(change) % \(value > 0 ? "more" : "less") perplexity than \(names[1])\(range ?? "")."]
   }
 }

@@ -54,12 +54,6 @@ extension MergePlan {
     }
     problems.all += OutputFolder.obstacles(at: options.output, policy: options.policy, bytes: layout.byteCount)
     problems.all += opened.flatMap(\.checkpoint.warnings)
-    let runner = JobRunner(
-      threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
-      listener: SilentListener())
-    let memory = problems.collect { () throws(Problem) in
-      try runner.plan(jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout))
-    }
     let donor = recipe.base.flatMap { base in opened.firstIndex { $0.reference.key == base.key } } ?? 0
     // A config can be written only for layers that are there.
     let small =
@@ -67,6 +61,13 @@ extension MergePlan {
       ? FolderFiles.files(
         recipe: recipe, models: opened, donor: donor, layout: layout, tokenizer: tokenizer, families: families,
         problems: &problems) : []
+    let runner = JobRunner(
+      threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
+      listener: SilentListener())
+    let memory = problems.collect { () throws(Problem) in
+      try runner.plan(
+        jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout) + tokenizerBytes(small, of: opened))
+    }
     problems.all = problems.all.uniqued()
     guard problems.errors.isEmpty, let memory else { throw problems.inFile(file) }
     return MergePlan(
@@ -126,6 +127,14 @@ extension MergePlan {
   private static func headerBytes(_ models: [MergePlanner.OpenModel], layout: OutputLayout) -> Int {
     let tensors = models.reduce(2 * layout.tensors.count) { $0 + $1.checkpoint.parameters.count }
     return tensors * 2048
+  }
+
+  /// Memory that tokenizers take while a plan is made: each model's is parsed, and the output's is written.
+  private static func tokenizerBytes(
+    _ files: [(name: String, bytes: [UInt8])], of models: [MergePlanner.OpenModel]
+  ) -> Int {
+    let written = files.first { $0.name == "tokenizer.json" }?.bytes.count ?? 0
+    return (4 + 6 * models.count) * written
   }
 }
 

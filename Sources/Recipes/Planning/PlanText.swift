@@ -7,14 +7,13 @@ internal import EspalierNumerics
 /// What a plan looks like to a person and to a program.
 enum PlanText {
   static func text(_ plan: MergePlan, later: [Recipe]) -> String {
-    var lines = plan.verb == .merge ? ["method    \(plan.recipe.method)"] : ["verb      \(plan.verb.rawValue)"]
+    var lines = ["method    \(plan.recipe.method)"]
     for (index, model) in plan.models.enumerated() {
       let base = model.reference.key == plan.recipe.base?.key ? " (base)" : ""
-      let bytes = model.checkpoint.parameters.reduce(0) { $0 + $1.elementCount * $1.elementType.byteWidth }
       lines.append(
         (index == 0 ? "models    " : "          ")
           + "\(model.reference.key)\(base): \(model.family ?? "unknown family"), "
-          + "\(model.checkpoint.parameters.count) tensors, \(ByteCount.text(bytes))")
+          + "\(model.checkpoint.parameters.count) tensors, \(ByteCount.text(storedBytes(of: model)))")
     }
     for (index, file) in plan.layout.files.enumerated() {
       lines.append(
@@ -38,6 +37,11 @@ enum PlanText {
     }
     for recipe in later { lines.append("then      \(recipe.method)\(recipe.name.map { " into \($0)" } ?? "")") }
     return lines.joined(separator: "\n")
+  }
+
+  /// Bytes of a model's weights as they lie in its files.
+  static func storedBytes(of model: MergePlan.Model) -> Int {
+    Set(model.checkpoint.parameters.flatMap(\.recipe.storedTensors)).reduce(0) { $0 + $1.byteCount }
   }
 
   /// Kinds of work with their numbers of tensors, the most frequent first.
@@ -66,6 +70,10 @@ enum PlanText {
         "files",
         .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] })
       ),
+      (
+        "small_files",
+        .array(plan.smallFiles.map { ["name": .string($0.name), "bytes": .number($0.bytes.count)] })
+      ),
       ("moved_bytes", .number(plan.movedBytes)), ("threads", .number(plan.memory.threads)),
       ("predicted_peak_bytes", .number(plan.memory.predictedPeak)), ("memory_bytes", .number(plan.options.memory)),
       ("seed", .string(String(plan.options.seed))),
@@ -75,7 +83,7 @@ enum PlanText {
           plan.jobs.map { job in
             [
               "name": .string(job.name), "operation": .string(job.operationText),
-              "shape": .array(job.shape.map { .number($0) }),
+              "shape": .array(job.shape.map { .number($0) }), "stored": .string(job.storedFormats),
               "dtype": .string(plan.layout.tensors[job.outputIndex].elementType.safetensorsName),
             ]
           })

@@ -25,6 +25,16 @@ struct ModelCodec: TextCodec {
   func decode(_ ids: [Int32]) throws(Problem) -> String { try tokenizer.decode(ids) }
 }
 
+/// The tokenizer of a model that reads a text whole: with the special tokens that stand around it.
+struct RewritingCodec: TextCodec {
+  let tokenizer: Tokenizer
+  var beginToken: Int32? { nil }
+  var prefixToken: Int32? { nil }
+
+  func encode(_ text: String) throws(Problem) -> [Int32] { try tokenizer.ids(text) }
+  func decode(_ ids: [Int32]) throws(Problem) -> String { try tokenizer.decode(ids) }
+}
+
 extension TextModel {
   /// The model as evaluation wants it.
   func evaluated(name: String) throws(Problem) -> EvaluatedModel {

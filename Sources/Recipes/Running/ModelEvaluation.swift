@@ -32,14 +32,16 @@ public struct ModelEvaluation: Sendable {
   public func evaluate(_ checkpoint: any Checkpoint, name: String) throws(Problem) -> EvaluationReport {
     var report = EvaluationReport()
     if data.needsLanguageModel {
-      let model = try TextModel(checkpoint, options: run)
-      let evaluated = try model.evaluated(name: name)
-      let options = options(for: [model])
-      for text in data.texts {
-        report.add(try Perplexity.measure(evaluated, on: text, cut: cut, options: options))
+      let speaker = try SpeakingModel(checkpoint, options: run)
+      if let model = try continuing([speaker])?.first {
+        let evaluated = try model.evaluated(name: name)
+        let options = options(for: [model])
+        for text in data.texts {
+          report.add(try Perplexity.measure(evaluated, on: text, cut: cut, options: options))
+        }
+        for metric in try choices(evaluated, .model, options) { report.add(metric) }
       }
-      for metric in try choices(evaluated, .model, options) { report.add(metric) }
-      for metric in try answers(model, evaluated, .model, options) { report.add(metric) }
+      for metric in try answers(speaker, named: name, .model) { report.add(metric) }
     }
     if data.needsEncoder {
       let encoder = try run.encoder(of: checkpoint, name: name)
@@ -59,22 +61,26 @@ public struct ModelEvaluation: Sendable {
     var report = EvaluationReport()
     if data.needsLanguageModel {
       // The candidate's share of the memory is what the reference leaves.
-      let second = try TextModel(reference, options: run)
-      let first = try TextModel(candidate, options: run, beside: try second.model.network.residentBytes)
-      let pair = (try first.evaluated(name: name), try second.evaluated(name: referenceName))
-      let options = options(for: [first, second])
-      for text in data.texts {
-        let found = try Divergence.measure(pair.0, against: pair.1, on: text, cut: cut, options: options)
-        report.add(found.divergence)
-        report.add(found.perplexity)
+      let second = try SpeakingModel(reference, options: run)
+      let first = try SpeakingModel(candidate, options: run, beside: try second.network.residentBytes)
+      if let models = try continuing([first, second]) {
+        let pair = (try models[0].evaluated(name: name), try models[1].evaluated(name: referenceName))
+        let options = options(for: models)
+        for text in data.texts {
+          let found = try Divergence.measure(pair.0, against: pair.1, on: text, cut: cut, options: options)
+          report.add(found.divergence)
+          report.add(found.perplexity)
+        }
+        let choices = (try choices(pair.0, .model, options), try choices(pair.1, .reference, options))
+        for (candidate, reference) in zip(choices.0, choices.1) {
+          report.add(candidate)
+          report.add(reference)
+          for metric in try PairedItems.pairs(candidate, reference) { report.add(metric) }
+        }
       }
-      let choices = (try choices(pair.0, .model, options), try choices(pair.1, .reference, options))
-      for (candidate, reference) in zip(choices.0, choices.1) {
-        report.add(candidate)
-        report.add(reference)
-        for metric in try PairedItems.pairs(candidate, reference) { report.add(metric) }
-      }
-      let answers = (try answers(first, pair.0, .model, options), try answers(second, pair.1, .reference, options))
+      let answers = (
+        try answers(first, named: name, .model), try answers(second, named: referenceName, .reference)
+      )
       for (candidate, reference) in zip(answers.0, answers.1) {
         report.add(candidate)
         report.add(reference)
@@ -111,20 +117,43 @@ public struct ModelEvaluation: Sendable {
     return metrics
   }
 
+  /// The models, if all of them continue texts; nil if some do not and nothing asks for it.
+  ///
+  /// - Throws: `network.input` if there are texts or choices to measure, and a model gives texts no probability.
+  private func continuing(_ models: [SpeakingModel]) throws(Problem) -> [TextModel]? {
+    var found: [TextModel] = []
+    for model in models {
+      if case .continuing(let text) = model { found.append(text) }
+    }
+    guard found.count < models.count else { return found }
+    guard data.texts.isEmpty, data.choices.isEmpty else {
+      throw Problem(
+        .networkInput, "a model with an encoder and a decoder does not continue texts",
+        remedy: "Of texts, --answers measures such a model.")
+    }
+    return nil
+  }
+
   private func answers(
-    _ model: TextModel, _ evaluated: EvaluatedModel, _ subject: MetricHeader.Subject, _ options: EvaluationOptions
+    _ speaker: SpeakingModel, named name: String, _ subject: MetricHeader.Subject
   ) throws(Problem) -> [ExactMatch] {
+    let vocabulary = speaker.vocabulary
+    let codec: any TextCodec
+    let ending: ExactMatch.Ending
+    switch speaker {
+    case .continuing:
+      (codec, ending) = (try ModelCodec(vocabulary.tokenizer, names: vocabulary.specialTokens), .newline)
+    case .rewriting: (codec, ending) = (RewritingCodec(tokenizer: vocabulary.tokenizer), .text)
+    }
     var metrics: [ExactMatch] = []
     for set in data.answers {
       metrics.append(
         try ExactMatch.measure(
-          evaluated, on: set.items, data: set.name, maximumTokens: answerTokens, subject: subject, options: options
+          named: name, mode: run.mode, codec: codec, ending: ending, on: set.items, data: set.name,
+          maximumTokens: answerTokens, subject: subject, options: options()
         ) { (prompt, limit, stop) throws(Problem) in
-          let generator = Generator(maxTokens: limit, endTokens: model.endTokens, stopStrings: stop)
-          return try generator.continuation(
-            of: prompt, in: Session(model.model),
-            decode: { (ids) throws(Problem) in try model.tokenizer.decode(ids) }
-          ).tokens
+          let generator = Generator(maxTokens: limit, endTokens: vocabulary.endTokens, stopStrings: stop)
+          return try speaker.continuation(of: prompt, generator: generator)
         })
     }
     return metrics

@@ -36,6 +36,39 @@ extension TextModel {
     _ prompt: [Int32], in session: Session, generator: Generator,
     receive: @escaping (String) -> Bool = { _ in true }
   ) throws(Problem) -> TextGeneration {
+    let began = Machine.monotonicSeconds
+    return try vocabulary.generate(
+      after: prompt, in: session, promptTokens: prompt.count, began: began, generator: generator, receive: receive)
+  }
+}
+
+extension TextRewritingModel {
+  /// Reads `source` and writes a text of its own, from the model's start token on.
+  ///
+  /// - Parameters:
+  ///   - source: with the special tokens that the tokenizer puts around it.
+  ///   - generator, receive: as in ``TextModel/generate(_:in:generator:receive:)``.
+  public func generate(
+    _ source: [Int32], generator: Generator, receive: @escaping (String) -> Bool = { _ in true }
+  ) throws(Problem) -> TextGeneration {
+    let began = Machine.monotonicSeconds
+    let session = try EncoderDecoderSession(model, source: source)
+    return try vocabulary.generate(
+      after: [model.startToken], in: session, promptTokens: source.count, began: began, generator: generator,
+      receive: receive)
+  }
+}
+
+extension ModelTokenizer {
+  /// Continues what `session` reads after `tokens`, and shows it as text.
+  ///
+  /// - Parameters:
+  ///   - promptTokens: what reports count as read.
+  ///   - began: when the work on the prompt began.
+  fileprivate func generate(
+    after tokens: [Int32], in session: some TokenSession, promptTokens: Int, began: Double, generator: Generator,
+    receive: @escaping (String) -> Bool
+  ) throws(Problem) -> TextGeneration {
     var plain = generator
     plain.stopStrings = []
     var decoder = tokenizer.streamingDecoder()
@@ -47,10 +80,9 @@ extension TextModel {
       text += piece
       if !receive(piece) { continues = false }
     }
-    let began = Machine.monotonicSeconds
     var firstToken: Double?
-    let (tokens, ending) = try plain.continuation(
-      of: prompt, in: session,
+    let (new, ending) = try plain.continuation(
+      of: tokens, in: session,
       receive: { (token) throws(Problem) in
         if firstToken == nil { firstToken = Machine.monotonicSeconds }
         show(stops.append(try decoder.append(token)))
@@ -60,7 +92,7 @@ extension TextModel {
     show(stops.append(try decoder.finish()))
     show(stops.finish())
     return TextGeneration(
-      promptTokens: prompt.count, tokens: tokens, text: text,
+      promptTokens: promptTokens, tokens: new, text: text,
       ending: stops.found ? .stopString : !continues ? .stopped : ending == .endToken ? .endToken : .length,
       promptSeconds: (firstToken ?? ended) - began, decodingSeconds: ended - (firstToken ?? ended))
   }

@@ -6,8 +6,7 @@ public import EspalierTokenizers
 /// A language model with its tokenizer: text in, text out.
 public struct TextModel: Sendable {
   public let model: CausalLanguageModel
-  let vocabulary: ModelTokenizer
-  private let location: String
+  public let vocabulary: ModelTokenizer
 
   public var tokenizer: Tokenizer { vocabulary.tokenizer }
   /// Tokens that end what the model says.
@@ -16,40 +15,95 @@ public struct TextModel: Sendable {
   /// - Parameter bytesBeside: memory that the caller needs for itself under the ceiling of `options`.
   /// - Throws: what is missing or not understood: the network, the tokenizer.
   public init(_ checkpoint: any Checkpoint, options: RunOptions, beside bytesBeside: Int = 0) throws(Problem) {
-    location = checkpoint.location
-    model = try CausalLanguageModel(try options.network(of: checkpoint, beside: bytesBeside))
-    vocabulary = try ModelTokenizer(of: checkpoint)
+    try self.init(
+      try options.network(of: checkpoint, beside: bytesBeside), vocabulary: try ModelTokenizer(of: checkpoint))
   }
 
-  /// The prompt of a conversation by the model's chat template.
+  /// - Throws: `network.input` if the network does not continue texts.
+  init(_ network: Network, vocabulary: ModelTokenizer) throws(Problem) {
+    model = try CausalLanguageModel(network)
+    self.vocabulary = vocabulary
+  }
+}
+
+/// A model that reads one text and writes another, such as T5, with its tokenizer.
+public struct TextRewritingModel: Sendable {
+  public let model: EncoderDecoderModel
+  public let vocabulary: ModelTokenizer
+
+  /// - Throws: `network.input` if the network has no decoder over an encoder.
+  init(_ network: Network, vocabulary: ModelTokenizer) throws(Problem) {
+    model = try EncoderDecoderModel(network)
+    self.vocabulary = vocabulary
+  }
+}
+
+/// A model that says something to a prompt: it continues the prompt, or reads it whole and writes another text.
+public enum SpeakingModel: Sendable {
+  case continuing(TextModel)
+  case rewriting(TextRewritingModel)
+
+  /// - Throws: what is missing or not understood: the network, the tokenizer.
+  public init(_ checkpoint: any Checkpoint, options: RunOptions, beside bytesBeside: Int = 0) throws(Problem) {
+    let network = try options.network(of: checkpoint, beside: bytesBeside)
+    let vocabulary = try ModelTokenizer(of: checkpoint)
+    if network.readsDecoderText {
+      self = .rewriting(try TextRewritingModel(network, vocabulary: vocabulary))
+    } else {
+      self = .continuing(try TextModel(network, vocabulary: vocabulary))
+    }
+  }
+
+  public var vocabulary: ModelTokenizer {
+    switch self {
+    case .continuing(let model): model.vocabulary
+    case .rewriting(let model): model.vocabulary
+    }
+  }
+
+  public var network: Network {
+    switch self {
+    case .continuing(let model): model.model.network
+    case .rewriting(let model): model.model.network
+    }
+  }
+
+  /// What the model says to a prompt.
   ///
-  /// - Parameters:
-  ///   - messages: roles and what they say.
-  ///   - addGenerationPrompt: whether the text ends where the model is to speak.
-  /// - Throws: `chat-template.missing` if the model has none; what the template refuses.
-  public func prompt(
-    _ messages: [(role: String, content: String)], addGenerationPrompt: Bool = true
-  ) throws(Problem) -> String {
-    let conversation = messages.map { JSON.object([("role", .string($0.role)), ("content", .string($0.content))]) }
-    do throws(Problem) {
-      return try vocabulary.chatTemplate().render(
-        messages: .array(conversation), addGenerationPrompt: addGenerationPrompt,
-        specialTokens: vocabulary.specialTokens)
-    } catch { throw error.at(file: location) }
+  /// - Parameters: as those of ``TextModel/generate(_:in:generator:receive:)``.
+  public func generate(
+    _ prompt: [Int32], generator: Generator, receive: @escaping (String) -> Bool = { _ in true }
+  ) throws(Problem) -> TextGeneration {
+    switch self {
+    case .continuing(let model):
+      try model.generate(prompt, in: Session(model.model), generator: generator, receive: receive)
+    case .rewriting(let model): try model.generate(prompt, generator: generator, receive: receive)
+    }
   }
 
-  /// The ids of a prompt that spells out its special tokens, as chat templates do: nothing is put around it.
-  public func ids(ofRenderedPrompt text: String) throws(Problem) -> [Int32] {
-    try tokenizer.ids(text, addSpecialTokens: false)
+  /// The tokens that the model says to a prompt.
+  func continuation(of prompt: [Int32], generator: Generator) throws(Problem) -> [Int32] {
+    let decode = { (ids: [Int32]) throws(Problem) in try vocabulary.tokenizer.decode(ids) }
+    switch self {
+    case .continuing(let model):
+      return try generator.continuation(of: prompt, in: Session(model.model), decode: decode).tokens
+    case .rewriting(let model):
+      let session = try EncoderDecoderSession(model.model, source: prompt)
+      return try generator.continuation(of: [model.model.startToken], in: session, decode: decode).tokens
+    }
   }
 
   /// Brings the weights into memory, if they stay there, by running one token: what follows is timed without that.
   ///
   /// - Returns: the seconds it took.
   public func warmUp() throws(Problem) -> Double {
-    guard model.network.residency == .resident else { return 0 }
+    guard network.residency == .resident else { return 0 }
     let began = Machine.monotonicSeconds
-    _ = try Session(model).read([0])
+    switch self {
+    case .continuing(let model): _ = try Session(model.model).read([0])
+    case .rewriting(let model):
+      _ = try EncoderDecoderSession(model.model, source: [0]).read([model.model.startToken])
+    }
     return Machine.monotonicSeconds - began
   }
 }

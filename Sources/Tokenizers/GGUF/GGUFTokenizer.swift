@@ -17,11 +17,13 @@ extension Tokenizer {
 }
 
 /// Puts a ``Tokenizer`` together from a GGUF vocabulary.
-private struct GGUFAssembly {
-  private let vocabulary: GGUFVocabulary
-  private let kinds: [GGUFVocabulary.Kind]
-  private let tokens: TokenTable
-  private let scores: [Float]
+struct GGUFAssembly {
+  let vocabulary: GGUFVocabulary
+  /// What each token is for, as llama.cpp sees it; one a token.
+  let kinds: [GGUFVocabulary.Kind]
+  let tokens: TokenTable
+  /// One a token at least.
+  let scores: [Float]
 
   init(_ vocabulary: GGUFVocabulary) throws(Problem) {
     var vocabulary = vocabulary
@@ -54,15 +56,18 @@ private struct GGUFAssembly {
     case "gpt2", "gemma4": parts = try bytePair()
     case "bert": parts = try wordPiece()
     case "t5": parts = try unigram()
-    default:
-      throw Problem(
-        .tokenizerUnsupported,
-        "the vocabulary of the GGUF file is of the kind \"\(vocabulary.model)\" (tokenizer.ggml.model)",
-        remedy: "Known are llama, gpt2, gemma4, bert and t5.")
+    default: throw unknownKind
     }
     parts.addedTokens = addedTokens(parsesSpecialTokens: parsesSpecialTokens)
     parts.matchesLongestFirst = true
     return parts
+  }
+
+  var unknownKind: Problem {
+    Problem(
+      .tokenizerUnsupported,
+      "the vocabulary of the GGUF file is of the kind \"\(vocabulary.model)\" (tokenizer.ggml.model)",
+      remedy: "Known are llama, gpt2, gemma4, bert and t5.")
   }
 
   // MARK: Kinds of vocabularies
@@ -78,9 +83,12 @@ private struct GGUFAssembly {
     return parts
   }
 
+  func preTokenizer() throws(Problem) -> GGUFPreTokenizer {
+    try .named(vocabulary.model == "gemma4" ? "gemma4" : vocabulary.preTokenizer)
+  }
+
   private func bytePair() throws(Problem) -> Tokenizer.Parts {
-    let name = vocabulary.model == "gemma4" ? "gemma4" : vocabulary.preTokenizer
-    let preTokenizer = try GGUFPreTokenizer.named(name)
+    let preTokenizer = try preTokenizer()
     var options = BytePairModel.Options()
     options.ignoresMerges = preTokenizer.ignoresMerges
     switch preTokenizer.spelling {
@@ -108,7 +116,7 @@ private struct GGUFAssembly {
     return parts
   }
 
-  private func merges() throws(Problem) -> [(String, String)] {
+  func merges() throws(Problem) -> [(String, String)] {
     var merges: [(String, String)] = []
     merges.reserveCapacity(vocabulary.merges.count)
     for (rank, merge) in vocabulary.merges.enumerated() {
@@ -149,7 +157,7 @@ private struct GGUFAssembly {
 
   // MARK: Special tokens
 
-  private func id(of role: GGUFVocabulary.Role) throws(Problem) -> Int32 {
+  func id(of role: GGUFVocabulary.Role) throws(Problem) -> Int32 {
     guard let id = vocabulary.id(of: role) else {
       throw Problem(
         .tokenizerMalformed,
@@ -178,7 +186,7 @@ private struct GGUFAssembly {
     return .template(single: try around(0), pair: try around(0) + around(1))
   }
 
-  private func addedTokens(parsesSpecialTokens: Bool) -> [AddedToken] {
+  func addedTokens(parsesSpecialTokens: Bool) -> [AddedToken] {
     let name = vocabulary.modelName.lowercased()
     let stripsRight = name.contains("phi-3") || name.contains("phi3")
     let maskStripsLeft =

@@ -234,7 +234,8 @@ def main():
                     write(name, {"vocabulary": dump(path), "cases": cases(path, TEXTS + random_texts(300, 1))}, target)
             return
         for name, file in [("llama_spm", "llama_spm-Q4_0"), ("gemma2_spm", "gemma2_spm-Q4_0"),
-                           ("gpt2_bpe", "gpt2_bpe-Q4_0"), ("qwen2_bpe", "qwen2_bpe-Q4_1")]:
+                           ("llama3_rope_spm", "llama3_rope_spm-Q8_0"), ("gpt2_bpe", "gpt2_bpe-Q4_0"),
+                           ("qwen2_bpe", "qwen2_bpe-Q4_1")]:
             path = f"{goldens}/gguf/models/{name}/{file}.gguf"
             golden = json.load(open(f"{goldens}/gguf/models/{name}/tokenize.json"))["cases"]
             made = cases(path, [c["text"] for c in golden] + TEXTS + random_texts(40, 2))
