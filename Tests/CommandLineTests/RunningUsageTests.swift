@@ -13,7 +13,7 @@ import Testing
     ("evaluate m --text t --max-kl much", "--max-kl much is not a number"),
     ("compare m --against n --text t --min-same-top 98", "a percentage has its sign: 98%"),
     ("generate m", "Give --prompt or --prompt-file."), ("generate m --prompt a --system b", "--system needs --chat."),
-    ("generate m --prompt a --temperature -1", "--temperature must be 0 or more."),
+    ("generate m --prompt a --temperature=-1", "--temperature must be 0 or more."),
     ("generate m --prompt a --top-k 0", "--top-k must be at least 1."),
     ("generate m --prompt a --top-p 1.5", "--top-p must be above 0 and at most 1."),
     ("generate m --prompt a --min-p 2", "--min-p must be from 0 to 1."),

@@ -63,7 +63,7 @@ import Testing
   @Test func searchesThatCannotBeginSayWhy() throws {
     try Workplace.with(["a": TinyLlama(value: 1)]) { place in
       let nothing = problems { try search(closed, place) }
-      #expect(nothing.map(\.message) == ["the recipe leaves nothing open"])
+      #expect(nothing.map(\.message) == ["the recipe has nothing to search"])
       let untold = problems { try search(open, place, text: nil) }
       #expect(untold.map(\.message) == ["there is no text to measure candidates on"])
       #expect((nothing + untold).allSatisfy { $0.code.rawValue == "recipe.search" })

@@ -46,13 +46,6 @@ public struct MergeSearch: Sendable {
     } catch { throw Problems([error]) }
     self.file = file
     search = try RecipeSearch(parsing: text, file: file, warnings: &warnings)
-    guard !search.variables.isEmpty else {
-      throw Problems([
-        Problem(
-          .recipeSearch, "the recipe leaves nothing open",
-          remedy: "Name values to try, `search: {w: [0.2, 0.4]}`, and write $w where they belong.", file: file)
-      ])
-    }
     guard !evaluation.data.texts.isEmpty else {
       throw Problems([Problem(.recipeSearch, "there is no text to measure candidates on")])
     }
