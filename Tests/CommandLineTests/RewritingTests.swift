@@ -1,4 +1,5 @@
 import EspalierBasics
+import TestSupport
 import Testing
 
 /// Verbs on models that read a text and write another.

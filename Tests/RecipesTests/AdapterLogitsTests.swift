@@ -4,6 +4,7 @@ import EspalierCheckpoints
 import EspalierNetworks
 import EspalierNumerics
 import EspalierRecipes
+import TestSupport
 import Testing
 
 /// Models with PEFT adapters merged into them, run, against the logits of PEFT 0.21.2 in float32.

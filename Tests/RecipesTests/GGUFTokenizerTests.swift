@@ -5,6 +5,7 @@ import EspalierExecution
 import EspalierNumerics
 import EspalierRecipes
 import EspalierTokenizers
+import TestSupport
 import Testing
 
 /// The vocabulary inside a GGUF file reaches the folder that is written from it.
