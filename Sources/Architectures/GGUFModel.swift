@@ -30,7 +30,7 @@ extension GGUFCheckpoint {
       self.init(
         files, at: path, config: named.config, parameters: named.parameters,
         warnings: named.warnings.map { $0.at(file: files.paths.first) })
-    } catch { throw Problems([error.at(file: files.paths.first)]) }
+    } catch { throw Problems([error.inGGUFMetadata.at(file: files.paths.first)]) }
   }
 
   /// The tensors and metadata of a file as those of a family.

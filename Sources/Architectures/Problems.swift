@@ -13,4 +13,12 @@ extension Problem {
   static func missingKey(_ name: String) -> Problem {
     Problem(.architectureConfig, "the config lacks `\(name)`", remedy: "add the key to config.json")
   }
+
+  /// The same problem of a config that was read from a GGUF file's metadata: there is no config.json to mend.
+  public var inGGUFMetadata: Problem {
+    guard code == .architectureConfig, remedy != nil else { return self }
+    var problem = self
+    problem.remedy = "The config is read from the GGUF file's metadata, which do not say it: convert the model again."
+    return problem
+  }
 }

@@ -112,6 +112,16 @@ extension Network {
     return (width, size)
   }
 
+  /// Rows of the table that tokens are looked up in; nil if there is none.
+  public var entryCount: Int? { plan.entries(of: "tokens") }
+
+  /// Bytes of keys and values that a token leaves behind in the layers that look back.
+  public var stateBytesPerToken: Int {
+    plan.sections.reduce(0) { sum, section in
+      section.steps.reduce(sum) { $0 + (($1.operation as? AttentionOperation)?.bytesPerToken ?? 0) }
+    }
+  }
+
   /// Whether every operation that looks at other tokens looks back only.
   var readsForward: Bool {
     plan.sections.allSatisfy { $0.steps.allSatisfy { ($0.operation as? any SequenceOperation)?.isCausal ?? true } }

@@ -58,6 +58,7 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
     }
     do throws(Problem) {
       let logits = try extend(by: new)
+      try checkLogits(logits)
       tokens += new
       return logits
     } catch {

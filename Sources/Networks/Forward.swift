@@ -8,6 +8,10 @@ extension Network {
   /// - Throws: `network.input` for what does not fit the network.
   public func forward(_ inputs: NetworkInputs, hiddenStates: Bool = false) throws(Problem) -> [NetworkOutput] {
     let slots = try inputs.activations(skipping: program.positionsSkip)
+    if let slot = plan.slots.first(where: { SlotLayout.batch[$0] != nil && slots[$0] == nil }) {
+      throw Problem(
+        .networkInput, "the network needs `\(NetworkInputs.tensorName(ofSlot: slot))`, which was not given")
+    }
     let length = inputs.tokens.map(\.count).max() ?? 0
     let decoderLength = inputs.decoderTokens?.map(\.count).max() ?? 0
     let decoderSegments = slots["decoderTokens"]?.segments

@@ -29,6 +29,11 @@ public final class Network: Sendable {
   /// Sections before the heads, and the heads.
   let trunk: [Plan.Section]
   let heads: [Plan.Section]
+  /// Names of stored parameters that running the network does not read, in their order: layers beyond those that the
+  /// config asks for, a head of another task. Buffers that follow from the config, and copies of what is read, are not
+  /// among them.
+  public let unreadParameters: [String]
+  private let location: String
   /// What all sections ask for, one entry a use.
   private let requests: [ParameterRequest]
   /// The parameters of sections that have run, if they stay: a token should not look for them by name.
@@ -47,9 +52,7 @@ public final class Network: Sendable {
     residency: Residency = .resident, workers: WorkerPool
   ) throws(Problem) {
     guard let config = checkpoint.config else {
-      throw Problem(
-        .architectureConfig, "there is no config.json, so the weights are of no known network",
-        file: checkpoint.location)
+      throw Network.withoutConfig(checkpoint)
     }
     guard let architecture = Architecture.recognise(config: config, among: architectures) else {
       throw Problem(
@@ -62,7 +65,10 @@ public final class Network: Sendable {
         checkpoint, description: program.description, isResident: residency == .resident)
       self.store = store
       plan = try Plan(program) { (name) throws(Problem) in try store.find(name) != nil }
-    } catch { throw error.at(file: checkpoint.location) }
+    } catch {
+      let isGGUF = checkpoint.weightFiles.first.map { GGUFFiles.isModel($0) } ?? false
+      throw (isGGUF ? error.inGGUFMetadata : error).at(file: checkpoint.location)
+    }
     self.config = config
     self.mode = mode
     self.residency = residency
@@ -71,9 +77,42 @@ public final class Network: Sendable {
     trunk = plan.sections.filter { $0.part != .head }
     heads = plan.sections.filter { $0.part == .head }
     requests = plan.sections.flatMap(\.requests)
+    let store = self.store
+    var read: Set<ExactString> = []
     for request in requests {
-      do throws(Problem) { _ = try store.source(of: request) } catch { throw error.at(file: checkpoint.location) }
+      do throws(Problem) {
+        let source = try store.source(of: request)
+        for name in [request.name, source.description.name, source.parameter.name] { read.insert(ExactString(name)) }
+      } catch { throw error.at(file: checkpoint.location) }
     }
+    location = checkpoint.location
+    unreadParameters = checkpoint.parameters.map(\.name).filter { store.isUnread($0, besides: read) }
+  }
+
+  /// Why weights without a config cannot run: opening a GGUF file found that no family fits it.
+  private static func withoutConfig(_ checkpoint: any Checkpoint) -> Problem {
+    if let found = checkpoint.warnings.first(where: { $0.code == .ggufMetadata }) {
+      return Problem(
+        .architectureUnsupported, found.message, remedy: "What no family describes cannot be run.",
+        file: checkpoint.location)
+    }
+    return Problem(
+      .architectureConfig, "there is no config.json, so the weights are of no known network",
+      file: checkpoint.location)
+  }
+
+  /// What whoever runs the network should be told: ``unreadParameters``, if there are any.
+  public var warnings: [Problem] {
+    guard !unreadParameters.isEmpty else { return [] }
+    let (count, more) = (unreadParameters.count, unreadParameters.count > 4 ? ", ..." : "")
+    return [
+      Problem(
+        .networkParameter,
+        "\(count) stored \(count == 1 ? "tensor is" : "tensors are") read by nothing: "
+          + unreadParameters.prefix(4).joined(separator: ", ") + more,
+        remedy: "The config asks for fewer layers or another head than there are.", file: location,
+        severity: .warning)
+    ]
   }
 
   /// Bytes of all weights as they are kept in memory, tied ones once.

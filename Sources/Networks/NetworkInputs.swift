@@ -7,13 +7,18 @@ public struct NetworkInputs: Sendable {
     public let count, channels, height, width: Int
     public let values: [Float]
 
-    /// - Throws: `network.input` if the number of values does not fit.
+    /// - Throws: `network.input` if the number of values does not fit, or one is NaN or infinite.
     public init(count: Int, channels: Int, height: Int, width: Int, values: [Float]) throws(Problem) {
       let shape = [count, channels, height, width]
       guard shape.allSatisfy({ (1..<1 << 20).contains($0) }),
         (count * channels).multipliedReportingOverflow(by: height * width) == (values.count, false)
       else {
         throw Problem(.networkInput, "\(values.count) values do not make pictures of the shape \(shape)")
+      }
+      if let place = values.firstIndex(where: { !$0.isFinite }) {
+        let (row, x) = place.quotientAndRemainder(dividingBy: width)
+        let index = [row / height / channels, row / height % channels, row % height, x]
+        throw Problem(.networkInput, "pixel_values is \(values[place]) at \(index): every pixel must be finite")
       }
       (self.count, self.channels, self.height, self.width) = (count, channels, height, width)
       self.values = values
@@ -47,14 +52,18 @@ public struct NetworkInputs: Sendable {
 
 extension NetworkInputs {
   /// Which tokens count, checked: every sequence has one at least.
-  static func kept(_ tokens: [[Int32]], _ mask: [[Bool]]?) throws(Problem) -> [[Int]] {
+  ///
+  /// - Parameter prefix: what stands before the names of both: `decoder_`.
+  static func kept(_ tokens: [[Int32]], _ mask: [[Bool]]?, prefix: String = "") throws(Problem) -> [[Int]] {
     if let mask, mask.count != tokens.count || zip(mask, tokens).contains(where: { $0.count != $1.count }) {
-      throw Problem(.networkInput, "the mask has another shape than the tokens")
+      throw Problem(.networkInput, "\(prefix)attention_mask has another shape than \(prefix)input_ids")
     }
     var kept: [[Int]] = []
     for (index, sequence) in tokens.enumerated() {
       let rows = sequence.indices.filter { mask?[index][$0] ?? true }
-      guard !rows.isEmpty else { throw Problem(.networkInput, "sequence \(index) has no token") }
+      guard !rows.isEmpty else {
+        throw Problem(.networkInput, "sequence \(index) of \(prefix)input_ids has no token that counts")
+      }
       kept.append(rows)
     }
     return kept
@@ -83,7 +92,7 @@ extension NetworkInputs {
       let segments = Self.segments(kept)
       add("tokens", Self.taken(tokens, kept), segments)
       if let types, types.count != tokens.count || zip(types, tokens).contains(where: { $0.count != $1.count }) {
-        throw Problem(.networkInput, "the token types have another shape than the tokens")
+        throw Problem(.networkInput, "token_type_ids has another shape than input_ids")
       }
       add("types", types.map { Self.taken($0, kept) } ?? Array(repeating: 0, count: segments.rows), segments)
       add("positions", skipping.map { positions(skipping: $0, kept) } ?? segments.positions, segments)
@@ -91,14 +100,25 @@ extension NetworkInputs {
     if let decoderTokens {
       guard decoderTokens.count == tokens.count else {
         throw Problem(
-          .networkInput, "there are \(decoderTokens.count) decoder sequences for \(tokens.count) sequences")
+          .networkInput,
+          "decoder_input_ids has \(decoderTokens.count) sequences, and input_ids has \(tokens.count)")
       }
-      let kept = try Self.kept(decoderTokens, decoderMask)
+      let kept = try Self.kept(decoderTokens, decoderMask, prefix: "decoder_")
       add("decoderTokens", Self.taken(decoderTokens, kept), Self.segments(kept))
     }
     if let pictures { slots["pixels"] = try pictures.activation() }
     guard !slots.isEmpty else { throw Problem(.networkInput, "there is nothing to run the network on") }
     return slots
+  }
+
+  /// The tensor that fills a slot, by the name people know it by.
+  static func tensorName(ofSlot slot: String) -> String {
+    switch slot {
+    case "types": "token_type_ids"
+    case "decoderTokens": "decoder_input_ids"
+    case "pixels": "pixel_values"
+    default: "input_ids"
+    }
   }
 
   /// Tokens that are not `padding` count from `padding` + 1, masked ones included.

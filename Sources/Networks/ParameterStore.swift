@@ -104,6 +104,25 @@ final class ParameterStore: Sendable {
     return nil
   }
 
+  /// Whether a stored tensor is neither read, nor a copy of what is, nor a buffer that follows from the config.
+  ///
+  /// - Parameter read: what is read, by its name here, in the description and in the checkpoint.
+  func isUnread(_ name: String, besides read: Set<ExactString>) -> Bool {
+    func isRead(_ name: String) -> Bool { read.contains(ExactString(name)) }
+    if isRead(name) { return false }
+    guard let parameter = description.parameter(named: name) else {
+      return !Self.buffers.contains { name.hasSuffix($0) }
+    }
+    let isCopy =
+      isRead(parameter.name) || parameter.tiedTo.map(isRead) ?? false
+      || !parameter.replaces.isEmpty && parameter.replaces.allSatisfy(isRead)
+      || description.parameters.contains { $0.tiedTo == parameter.name && isRead($0.name) }
+    return parameter.role.part != .buffer && !isCopy
+  }
+
+  /// How the names of buffers end that older writers stored in any family.
+  private static let buffers = [".rotary_emb.inv_freq", ".position_ids", ".masked_bias", ".num_batches_tracked"]
+
   /// Rows of a tensor that stores several parameters: all experts, or gate and up.
   private func part(
     _ wanted: ParameterDescription, of stack: ParameterDescription, in parameter: Parameter

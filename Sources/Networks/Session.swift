@@ -50,7 +50,11 @@ public final class Session: @unchecked Sendable {
       regime = needed
       unread = tokens
     }
-    do throws(Problem) { return try extend(by: unread) } catch {
+    do throws(Problem) {
+      let logits = try extend(by: unread)
+      try checkLogits(logits)
+      return logits
+    } catch {
       reset()
       throw error
     }

@@ -73,6 +73,8 @@ struct Conversation {
   private let session: Session
   private let system: String?
   private var messages: [(role: String, content: String)] = []
+  /// Whether it was said that the conversation outgrows the model.
+  private var hasWarned = false
 
   init(_ text: TextModel, system: String?) {
     self.text = text
@@ -94,6 +96,11 @@ struct Conversation {
     let ids = try text.vocabulary.ids(ofRenderedPrompt: try text.vocabulary.prompt(extended))
     // The session has read the beginning, unless the template writes earlier answers in another way.
     if session.tokens.count >= ids.count || !ids.starts(with: session.tokens) { session.reset() }
+    let warning = generator.warning(promptTokens: ids.count, contextLength: text.model.contextLength)
+    if let warning, !hasWarned {
+      hasWarned = true
+      Machine.writeToStandardError(warning.description + "\n")
+    }
     let answer = try text.generate(
       Array(ids[session.tokens.count...]), in: session, generator: generator, receive: receive)
     extended.append(("assistant", answer.text))

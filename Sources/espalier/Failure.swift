@@ -8,6 +8,8 @@ struct Failure: Error {
 
   static let failed: Int32 = 1
   static let badUsage: Int32 = 2
+  /// Problems that are shown to people; programs get all.
+  private static let most = 20
 
   /// Problems of a recipe (they have its line), a parameter or an argument are bad usage; all else is a failure.
   init(_ problems: [Problem], json: Bool) {
@@ -25,9 +27,13 @@ struct Failure: Error {
     if json {
       for problem in problems { Swift.print(JSONEvents.text(problem)) }
     } else {
-      for problem in problems { Machine.writeToStandardError(problem.description + "\n") }
-      let errors = problems.filter { $0.severity == .error }.count
-      if errors > 1 { Machine.writeToStandardError("\(errors) errors\n") }
+      let errors = problems.filter { $0.severity == .error }
+      let rest = problems.count - Self.most
+      // What is left out of a long list should not be what ended the command.
+      let shown = rest > 0 ? errors + problems.filter { $0.severity != .error } : problems
+      for problem in shown.prefix(Self.most) { Machine.writeToStandardError(problem.description + "\n") }
+      if rest > 0 { Machine.writeToStandardError("and \(rest) more\n") }
+      if errors.count > 1 { Machine.writeToStandardError("\(errors.count) errors\n") }
     }
   }
 }

@@ -53,7 +53,10 @@ struct Forward: ParsableCommand {
       let checkpoint = try lookup.open(model)
       let options = try running.options(work, lookup, default: .exact)
       do throws(Problem) {
+        try ForwardOutputs.check(
+          output, against: [inputs] + checkpoint.weightFiles + (checkpoint.folder.map { ["\($0)/config.json"] } ?? []))
         let network = try options.network(of: checkpoint)
+        for problem in network.warnings { style.listener().receive(.problem(problem)) }
         let outputs = try network.forward(try ForwardInputs.read(inputs), hiddenStates: hiddenStates)
         try ForwardOutputs.write(outputs, to: output, mode: options.mode)
         guard !style.quiet else { return }
@@ -86,10 +89,10 @@ enum ForwardInputs {
       do throws(Problem) {
         switch tensor.name {
         case "input_ids": inputs.tokens = try integers(tensor, file)
-        case "attention_mask": inputs.mask = try integers(tensor, file).map { $0.map { $0 != 0 } }
+        case "attention_mask": inputs.mask = try mask(tensor, file)
         case "token_type_ids": inputs.types = try integers(tensor, file)
         case "decoder_input_ids": inputs.decoderTokens = try integers(tensor, file)
-        case "decoder_attention_mask": inputs.decoderMask = try integers(tensor, file).map { $0.map { $0 != 0 } }
+        case "decoder_attention_mask": inputs.decoderMask = try mask(tensor, file)
         case "pixel_values": inputs.pictures = try pictures(tensor, file)
         default: continue
         }
@@ -101,6 +104,15 @@ enum ForwardInputs {
         remedy: "Inputs are found by name: \(names.joined(separator: ", ")).", file: path)
     }
     return inputs
+  }
+
+  private static func mask(_ tensor: StoredTensor, _ file: File) throws(Problem) -> [[Bool]] {
+    let values = try integers(tensor, file)
+    if let other = values.joined().first(where: { $0 != 0 && $0 != 1 }) {
+      throw Problem(
+        .networkInput, "\(tensor.name) is \(other) somewhere: it is 1 where a token counts, and 0 where it does not")
+    }
+    return values.map { $0.map { $0 == 1 } }
   }
 
   private static func integers(_ tensor: StoredTensor, _ file: File) throws(Problem) -> [[Int32]] {
@@ -145,14 +157,26 @@ enum ForwardInputs {
 
 /// The outputs of a forward pass as a safetensors file.
 enum ForwardOutputs {
+  /// What is written before it gets its name.
+  private static func partial(_ path: String) -> String { path + ".partial" }
+
+  /// - Throws: `output.input` if writing to `path` would replace one of the files that are read.
+  static func check(_ path: String, against inputs: [String]) throws(Problem) {
+    let written = [path, partial(path)].compactMap { FileSystem.resolved($0) }
+    let found = inputs.first { input in FileSystem.resolved(input).map { written.contains($0) } ?? false }
+    guard let input = found else { return }
+    throw Problem(
+      Problem.Code("output.input"), "the output \(path) and the input \(input) are one file",
+      remedy: "Choose another name for the output: inputs are never written to.", file: path)
+  }
+
   /// Writes beside the final name and renames, so that the file appears whole.
   static func write(_ outputs: [NetworkOutput], to path: String, mode: NumericMode) throws(Problem) {
     let outputs = outputs.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
     var bytes = SafetensorsHeader.bytes(
       for: outputs.map { ($0.name, ElementType.f32, $0.shape) }, metadata: [("format", "pt"), ("mode", mode.rawValue)])
     for output in outputs { output.values.withUnsafeBytes { bytes.append(contentsOf: $0) } }
-    let partial = path + ".partial"
-    try FileSystem.write(bytes, to: partial)
-    try FileSystem.rename(partial, to: path)
+    try FileSystem.write(bytes, to: partial(path))
+    try FileSystem.rename(partial(path), to: path)
   }
 }

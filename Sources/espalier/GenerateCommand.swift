@@ -59,6 +59,9 @@ struct Generate: ParsableCommand {
         let ids = try promptIDs(model.vocabulary)
         let ends = ignoreEnd ? [] : model.vocabulary.endTokens
         let generator = sampling.generator(defaultTemperature: 0, endTokens: ends)
+        if let warning = generator.warning(promptTokens: ids.count, contextLength: model.contextLength) {
+          Machine.writeToStandardError(warning.description + "\n")
+        }
         let loading = timings || style.json ? try model.warmUp() : 0
         let quiet = style.json
         let result = try model.generate(ids, generator: generator) { piece in
@@ -72,7 +75,12 @@ struct Generate: ParsableCommand {
 
   private func promptIDs(_ text: ModelTokenizer) throws(Problem) -> [Int32] {
     var prompt = prompt ?? ""
-    if let promptFile { prompt = String(decoding: try FileSystem.read(promptFile), as: UTF8.self) }
+    if let promptFile {
+      guard let text = String(validating: try FileSystem.read(promptFile), as: UTF8.self) else {
+        throw Problem(.networkInput, "the prompt is not valid UTF-8", file: promptFile)
+      }
+      prompt = text
+    }
     var ids: [Int32]
     if chat {
       let messages = (system.map { [("system", $0)] } ?? []) + [("user", prompt)]

@@ -1,6 +1,9 @@
 public import ArgumentParser
+import EspalierArchitectures
 import EspalierBasics
+import EspalierCheckpoints
 public import EspalierEvaluation
+import EspalierRecipes
 
 extension Inspection.Detail: ExpressibleByArgument {}
 
@@ -34,12 +37,38 @@ struct Inspect: ParsableCommand {
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
-      var inspection = Inspection(of: try lookup.open(model), families: try lookup.families())
+      let families = try lookup.families()
+      let checkpoint = try opened()
+      var inspection = Inspection(of: checkpoint, families: families)
       if norms || spectra {
         let options = work.measurement(spectra: spectra, listener: style.listener())
         do throws(Problem) { inspection = try inspection.measured(options) } catch { throw Problems([error]) }
       }
-      print(style.json ? inspection.json.text() : inspection.text(detail: detail))
+      let gguf = checkpoint as? GGUFCheckpoint
+      if style.json {
+        var json = inspection.json
+        if let gguf { json["gguf_version"] = .number(gguf.version) }
+        print(json.text())
+      } else {
+        if let gguf { print("GGUF version \(gguf.version), \(gguf.metadata.count) metadata entries") }
+        print(inspection.text(detail: detail))
+      }
+    }
+  }
+
+  /// The model; of a GGUF file whose metadata do not say enough for its family, what is stored under its own names.
+  private func opened() throws(Problems) -> any Checkpoint {
+    do throws(Problems) { return try lookup.open(model) } catch {
+      let locator = ModelLocator(recipeFolder: ".", models: lookup.models)
+      guard error.all.allSatisfy({ $0.code == .architectureConfig }),
+        let path = try? locator.locate(model, revision: nil, line: 0), GGUFFiles.isModel(path)
+      else { throw error }
+      let warnings = error.all.map { problem in
+        var warning = problem
+        warning.severity = .warning
+        return warning
+      }
+      return try GGUFCheckpoint(unmappedAt: path, warnings: warnings)
     }
   }
 }

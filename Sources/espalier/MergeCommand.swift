@@ -52,7 +52,7 @@ struct Merge: ParsableCommand {
 
   func run() throws {
     let listener = style.listener()
-    if search.search { return try runSearch(listener) }
+    if search.search { return try plan ? planSearch(listener) : runSearch(listener) }
     try reportingProblems(json: style.json) { () throws(Problems) in
       let pipeline = try MergePipeline(recipeAt: recipe, options: options, listener: listener)
       for problem in pipeline.warnings { listener.receive(.problem(problem)) }
@@ -70,18 +70,37 @@ struct Merge: ParsableCommand {
     }
   }
 
+  /// What a search would try, and the plan of its first candidate.
+  private func planSearch(_ listener: any ProgressListener) throws {
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let merging = try recipeSearch(listener)
+      let pipeline = try merging.firstCandidate(listener: listener)
+      if style.json {
+        print(JSON.object([("candidates", .number(Double(merging.candidateCount))), ("first", pipeline.json)]).text())
+      } else {
+        print("\(merging.candidateCount) combinations, at most \(merging.budget) of them tried; the first:\n")
+        print(pipeline.text)
+      }
+    }
+  }
+
+  private func recipeSearch(_ listener: any ProgressListener) throws(Problems) -> MergeSearch {
+    let run = RunOptions(
+      mode: .exact, pool: WorkerPool(threads: work.threadCount), memory: work.memoryBytes,
+      families: try lookup.families())
+    let evaluation = ModelEvaluation(
+      data: try EvaluationData(texts: search.searchText),
+      cut: TextProtocol(.windows(length: search.searchWindow), limit: search.searchLimit), run: run,
+      listener: SilentListener())
+    var merging = try MergeSearch(recipeAt: recipe, options: options, evaluation: evaluation)
+    (merging.score, merging.strategy, merging.budget) = (search.searchScore, search.searchBy, search.searchBudget)
+    for problem in merging.warnings { listener.receive(.problem(problem)) }
+    return merging
+  }
+
   private func runSearch(_ listener: any ProgressListener) throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
-      let run = RunOptions(
-        mode: .exact, pool: WorkerPool(threads: work.threadCount), memory: work.memoryBytes,
-        families: try lookup.families())
-      let evaluation = ModelEvaluation(
-        data: try EvaluationData(texts: search.searchText),
-        cut: TextProtocol(.windows(length: search.searchWindow), limit: search.searchLimit), run: run,
-        listener: SilentListener())
-      var merging = try MergeSearch(recipeAt: recipe, options: options, evaluation: evaluation)
-      (merging.score, merging.strategy, merging.budget) = (search.searchScore, search.searchBy, search.searchBudget)
-      for problem in merging.warnings { listener.receive(.problem(problem)) }
+      let merging = try recipeSearch(listener)
       let format = { (value: Double) in Decimals.text(value, 4) }
       let result = try merging.run(listener: listener) { trial in
         guard !style.quiet, !style.json else { return }

@@ -29,7 +29,7 @@ struct SamplingOptions: ParsableArguments {
 
   func validate() throws {
     if let temperature, !(temperature >= 0 && temperature.isFinite) {
-      throw ValidationError("--temperature must be 0 or more.")
+      throw ValidationError("--temperature must be 0 or more, and finite.")
     }
     if let topK, topK < 1 { throw ValidationError("--top-k must be at least 1.") }
     if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p must be above 0 and at most 1.") }
@@ -37,6 +37,7 @@ struct SamplingOptions: ParsableArguments {
     if !(repetitionPenalty > 0 && repetitionPenalty.isFinite) {
       throw ValidationError("--repetition-penalty must be above 0.")
     }
+    if stop.contains(where: \.isEmpty) { throw ValidationError("--stop needs a text.") }
     if maxTokens < 1 { throw ValidationError("--max-tokens must be at least 1.") }
   }
 

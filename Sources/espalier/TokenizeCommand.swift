@@ -11,7 +11,8 @@ struct Tokenize: ParsableCommand {
     discussion: """
       With --jsonl every line of standard input is a JSON string, and every line of output an object with ids, tokens
       and offsets (in code points, end exclusive). With --decode every line is an array of ids, and what comes out a
-      JSON string.
+      JSON string. Lines are answered as they come. A text and --jsonl cut and pad as the tokenizer's file says; --count
+      does not, as models that are run do not.
 
       EXAMPLES
         espalier tokenize model "Hello, world"
@@ -56,7 +57,7 @@ struct Tokenize: ParsableCommand {
         if let text { try show(try tokenizer.encode(text, addSpecialTokens: !noSpecialTokens)) }
         if jsonl { try encodeLines(tokenizer) }
         if decode { try decodeLines(tokenizer) }
-        if let count { try countTokens(of: count, tokenizer) }
+        if let count { try countTokens(of: count, try tokenizer.withoutCutsAndPadding()) }
       } catch { throw Problems([error]) }
     }
   }
@@ -68,7 +69,13 @@ struct Tokenize: ParsableCommand {
       if isTokenizer || isFolderWithout { return try Tokenizer(at: model) }
     } catch { throw Problems([error]) }
     let checkpoint = try lookup.open(model)
-    do throws(Problem) { return try ModelTokenizer(of: checkpoint).tokenizer } catch { throw Problems([error]) }
+    do throws(Problem) {
+      // What the file says of cutting and padding is part of what is shown here.
+      if let folder = checkpoint.folder, FileSystem.isFile("\(folder)/tokenizer.json") {
+        return try Tokenizer(at: folder)
+      }
+      return try ModelTokenizer(of: checkpoint).tokenizer
+    } catch { throw Problems([error]) }
   }
 
   private func show(_ encoding: Encoding) throws(Problem) {
@@ -97,24 +104,28 @@ struct Tokenize: ParsableCommand {
       guard let ids = values?.map({ $0.integer.flatMap { Int32(exactly: $0) } }), !ids.contains(nil) else {
         throw Problem(.networkInput, "expected an array of ids")
       }
-      return .string(try tokenizer.decode(ids.compactMap { $0 }, skipSpecialTokens: !noSpecialTokens))
+      let known = ids.compactMap { $0 }
+      if let id = known.first(where: { tokenizer.token($0) == nil }) {
+        throw Problem(.networkInput, "the id \(id) is no token of the tokenizer")
+      }
+      return .string(try tokenizer.decode(known, skipSpecialTokens: !noSpecialTokens))
     }
   }
 
-  /// Lines go through `body` some thousand at a time, side by side, and come out in order.
+  /// Lines go through `body` side by side, as many as there are, and come out in order before more are waited for.
+  ///
+  /// - Throws: the first problem, when the lines before it have come out.
   private func forEachLine(_ body: (JSON) throws(Problem) -> JSON) throws(Problem) {
     let pool = WorkerPool(threads: work.threadCount)
+    var input = StandardInput()
     var number = 0
-    while true {
-      var lines: [String] = []
-      while lines.count < 4096, let line = readLine() { lines.append(line) }
-      if lines.isEmpty { return }
-      let results = try pool.map(lines.count) { (index) throws(Problem) in
-        do throws(Problem) { return Self.oneLine(try body(JSON(parsing: Array(lines[index].utf8))).text()) } catch {
-          throw error.of("line \(number + index + 1)")
-        }
+    while let lines = try input.lines() {
+      let results = try pool.map(lines.count) { (index) throws(Problem) -> Result<String, Problem> in
+        do throws(Problem) {
+          return .success(Self.oneLine(try body(JSON(parsing: lines[index])).text()))
+        } catch { return .failure(error.of("line \(number + index + 1)")) }
       }
-      for result in results { print(result) }
+      for result in results { print(try result.get()) }
       number += lines.count
     }
   }

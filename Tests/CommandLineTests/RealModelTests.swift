@@ -31,19 +31,21 @@ import Testing
     }
   }
 
-  /// The figure of docs is transformers' on llama.cpp's ids: transformers' own reading of the file leaves out that the
-  /// model's tokenizer splits digits off, which changes ids in this text (and then gives 10.34318).
-  @Test(.enabled(if: present, missing), arguments: [("prose", 38.51104), ("docs", 10.41664), ("code", 8.09048)])
+  /// Transformers in float32, to the last digit or the one beside it. The figure of docs is that of the weights as
+  /// `convert` writes them on llama.cpp's ids: transformers' own reading of the file leaves out that the model's tokenizer
+  /// splits digits off, which changes ids in this text (and then gives 10.34318).
+  @Test(.enabled(if: present, missing), arguments: [("prose", 38.51104), ("docs", 10.41672), ("code", 8.09048)])
   func perplexityOfSmollm(text: String, expected: Double) throws {
     let outcome = try Program.run(
       "evaluate", Self.smollm, "--text", "\(packageFolder)/Models/text/test/\(text).txt", "--window", "512", "--limit",
       "8", "--json")
     let perplexity = try #require(try outcome.figure("perplexity"), "\(outcome)")
-    #expect(abs(perplexity - expected) < 1e-5 * expected, "\(perplexity), expected \(expected)")
+    #expect(abs(perplexity - expected) < 1.5e-5, "\(perplexity), expected \(expected)")
   }
 
-  /// The weights are 94 MiB. Resident they take themselves, a block's work (36 MB here: two thousand rows of the widest
-  /// activations) and 64 MB; under a lower ceiling they are streamed, with the same figure.
+  /// The weights are 94 MiB. Resident they take themselves, a block's work and 64 MB; under a lower ceiling they are
+  /// streamed, with the same figure. A block's work: 341 rows in a group, of 576 + 3 x 1536 floats at their widest, the
+  /// scratch of two threads, and 85 rows of 49,152 logits: 25 MB.
   @Test(.enabled(if: present, missing)) func evaluationKeepsItsMemory() throws {
     func run(_ options: String...) throws -> (perplexity: Double?, peak: Int) {
       let program = try Program(
@@ -58,7 +60,7 @@ import Testing
     }
     let (resident, streamed) = (try run(), try run("--memory", "128M"))
     print("evaluation: \(resident.peak) bytes with weights in memory, \(streamed.peak) with --memory 128M")
-    #expect(resident.peak < (94 + 64 + 40) << 20)
+    #expect(resident.peak < (94 + 64 + 24) << 20)
     #expect(streamed.peak < 128 << 20)
     #expect(resident.perplexity != nil && resident.perplexity == streamed.perplexity)
   }

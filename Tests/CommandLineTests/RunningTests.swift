@@ -50,6 +50,17 @@ import Testing
     #expect(outcome.code == 3 && outcome.output.contains("max-kl"), "\(outcome)")
   }
 
+  /// Below a table it is said which gate it was.
+  @Test func aTableSaysWhatBecameOfItsGates() throws {
+    let outcome = try Program.run(
+      "evaluate", "\(Self.models)/base", "\(Self.models)/expert-prose", "--table", "--text", "\(Self.texts)/prose.txt",
+      "--limit", "2", "--max-perplexity", "1")
+    #expect(outcome.code == 3, "\(outcome)")
+    for model in ["base", "expert-prose"] {
+      #expect(outcome.output.contains("\(model): max-perplexity 1.0 fails on prose.txt: "), "\(outcome)")
+    }
+  }
+
   @Test func tokensComeBackAsText() throws {
     let text = "\"def add(a, b):\\n    return a + b  # naïve 😀\""
     let outcome = try Program.shell(

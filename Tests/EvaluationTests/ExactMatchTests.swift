@@ -65,6 +65,26 @@ import Testing
     }
   }
 
+  /// Nothing is generated where one prompt leaves no room for its answer.
+  @Test func aPromptAndItsAnswerFitTheContext() throws {
+    var table = TableModel.random(vocabulary: 256, seed: 1)
+    table.contextLength = 8
+    let short = EvaluatedModel(name: "model", model: table, codec: ByteCodec(beginToken: 7))
+    func measure(_ prompt: String) throws -> ExactMatch {
+      try withOptions { options in
+        let items = [AnswerItem(prompt: "x", answer: "y"), AnswerItem(prompt: prompt, answer: "y")]
+        return try ExactMatch.measure(short, on: items, data: "sums", maximumTokens: 5, options: options) {
+          (_, _, _) throws(Problem) in
+          if prompt.utf8.count > 3 { throw Problem(Problem.Code("network.input"), "it was run") }
+          return [10]
+        }
+      }
+    }
+    #expect(try measure("xyz").items.count == 2)
+    let problem = problem { _ = try measure("wxyz") }
+    #expect(problem?.code == .evaluationData && problem?.message.hasPrefix("item 2: the prompt has 4 tokens") == true)
+  }
+
   @Test func itemsAreReadAsDataSetsSpellThem() throws {
     let lines = """
       {"prompt": "982+343=", "answer": "1325"}

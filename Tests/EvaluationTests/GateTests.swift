@@ -10,7 +10,7 @@ import Testing
     (Gate.Kind.maximumKL, "0.05", 0.05), (.maximumPerplexityRise, "2%", 0.02), (.maximumPerplexityRise, "2 %", 0.02),
     (.maximumPerplexityRise, "0.02", 0.02), (.minimumAccuracy, "75%", 0.75), (.minimumAccuracy, "1", 1),
     (.maximumAccuracyDrop, "-1%", -0.01), (.maximumPerplexity, "1e3", 1000), (.minimumCosine, "0.98", 0.98),
-    (.maximumKL, "0", 0),
+    (.maximumKL, "0", 0), (.maximumPerplexityRise, "200%", 2),
   ])
   func limitsAreRead(_ kind: Gate.Kind, _ text: String, _ limit: Double) throws {
     #expect(try Gate(kind, parsing: text) == Gate(kind, limit))
@@ -26,6 +26,11 @@ import Testing
       "--min-accuracy 75 is outside of what the figure can be; a percentage has its sign: 75%"
     ), (.minimumAccuracy, "%", "--min-accuracy % is not a number"),
     (.minimumCosine, "2", "--min-cosine 2 is outside of what the figure can be"),
+    (
+      .maximumPerplexityRise, "2",
+      "--max-perplexity-rise 2 is a share of 1 or more; a percentage has its sign: 2%"
+    ),
+    (.maximumAccuracyDrop, "1", "--max-accuracy-drop 1 is a share of 1 or more; a percentage has its sign: 1%"),
   ])
   func limitsThatMeanNothingAreRefused(_ kind: Gate.Kind, _ text: String, _ message: String) {
     let problem = problem { _ = try Gate(kind, parsing: text) }

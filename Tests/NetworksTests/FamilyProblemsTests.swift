@@ -61,7 +61,7 @@ import Testing
       (vit, try pictures(3, 32, 40), "the pictures are 32 by 40, and the network takes 32 by 32"),
       (vit, try pictures(1, 32, 32), "the pictures have 1 channels, and the network takes 3"),
       (resnet, try pictures(4, 32, 32), "the pictures have 4 channels, and the network takes 3"),
-      (resnet, NetworkInputs(tokens: [[1]]), "the network needs `pixels`, which was not given"),
+      (resnet, NetworkInputs(tokens: [[1]]), "the network needs `pixel_values`, which was not given"),
     ] {
       let problem = #expect(throws: Problem.self) { try network.forward(inputs) }
       #expect(problem?.code == .networkInput)
@@ -84,7 +84,7 @@ import Testing
       #expect(problem?.message.contains(words) ?? false, "\(problem?.message ?? "")")
     }
     let problem = #expect(throws: Problem.self) { try network("t5_relu_tied").forward(NetworkInputs(tokens: [[1]])) }
-    #expect(problem?.message == "the network needs `decoderTokens`, which was not given")
+    #expect(problem?.message == "the network needs `decoder_input_ids`, which was not given")
   }
 
   /// Rows that are masked out have no influence, wherever they stand, and neither have other sequences and threads.

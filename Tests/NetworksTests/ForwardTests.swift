@@ -30,6 +30,26 @@ import Testing
     try? .init(count: 1, channels: 3, height: 2, width: 2, values: Array(repeating: 0, count: 12))
   }
 
+  @Test func inputsAreNamedAsTransformersNamesThem() {
+    #expect(problem("vit_cls", NetworkInputs(tokens: [[1]]))?.message.contains("`pixel_values`") == true)
+    #expect(problem("llama_gqa_untied", NetworkInputs(pictures: picture()))?.message.contains("`input_ids`") == true)
+    let missing = problem("t5_relu_tied", NetworkInputs(tokens: [[1]]))
+    #expect(missing?.message.contains("`decoder_input_ids`") == true)
+    let mask = problem(
+      "t5_relu_tied", NetworkInputs(tokens: [[1]], decoderTokens: [[1]], decoderMask: [[true, true]]))
+    #expect(mask?.message == "decoder_attention_mask has another shape than decoder_input_ids")
+  }
+
+  @Test(arguments: [Float.nan, .infinity, -.infinity]) func pixelsAreFinite(value: Float) {
+    var values = [Float](repeating: 0, count: 2 * 3 * 2 * 4)
+    values[((1 * 3 + 2) * 2 + 1) * 4 + 3] = value
+    let problem = #expect(throws: Problem.self) {
+      try NetworkInputs.Pictures(count: 2, channels: 3, height: 2, width: 4, values: values)
+    }
+    #expect(problem?.code == .networkInput)
+    #expect(problem?.message.hasPrefix("pixel_values is \(value) at [1, 2, 1, 3]") == true)
+  }
+
   /// Padding on either side changes nothing but where results stand.
   @Test func paddingNeverEnters() throws {
     let network = try Golden(name: "llama_gqa_untied").network()

@@ -29,6 +29,37 @@ import Testing
     #expect(Set(uses.keys).subtracting(description.parameters.map(\.name)) == [])
   }
 
+  /// Buffers and copies of tied parameters are not missed.
+  @Test(arguments: Golden.names.map(Golden.init))
+  func whatGoldensStoreIsRead(golden: Golden) throws {
+    let network = try golden.network()
+    #expect(network.unreadParameters == [] && network.warnings == [])
+  }
+
+  @Test func layersThatTheConfigDoesNotAskForAreNamed() throws {
+    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+    let network = try Network(
+      Lacking(checkpoint, nil, config: ["num_hidden_layers": 1]), workers: Golden.workers)
+    let last = checkpoint.parameters.map(\.name).filter { $0.hasPrefix("model.layers.1.") }
+    #expect(last.count == 9 && network.unreadParameters == last)
+    let warning = try #require(network.warnings.first)
+    #expect(network.warnings.count == 1 && warning.severity == .warning && warning.code == .networkParameter)
+    #expect(warning.message.hasPrefix("9 stored tensors are read by nothing: \(last[0]), "))
+  }
+
+  /// A tied head that is stored is read, a buffer of another writer follows from the config; the rest is named.
+  @Test func copiesAndBuffersAreNotUnread() throws {
+    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "qwen2_tied_bf16").path)
+    var model = Lacking(checkpoint)
+    var head = try #require(checkpoint.parameters.first { $0.name == "model.embed_tokens.weight" })
+    var (buffer, extra) = (head, head)
+    head.name = "lm_head.weight"
+    buffer.name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    extra.name = "model.extra.weight"
+    model.parameters += [head, buffer, extra]
+    #expect(try Network(model, workers: Golden.workers).unreadParameters == ["model.extra.weight"])
+  }
+
   @Test func aMissingParameterIsNamed() throws {
     let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
     let lacking = Lacking(checkpoint, "model.layers.1.mlp.up_proj.weight")
@@ -50,7 +81,7 @@ import Testing
 struct Lacking: Checkpoint {
   let location = "changed"
   let config: JSON?
-  let parameters: [Parameter]
+  var parameters: [Parameter]
   let folder: String? = nil
   let weightFiles: [String]
   let warnings: [Problem] = []

@@ -12,18 +12,22 @@ public struct GGUFCheckpoint: Checkpoint {
   public let folder: String?
   public let weightFiles: [String]
   public let warnings: [Problem]
+  /// The version of the format.
+  public let version: Int
   /// What the file says about the model, its tokenizer included.
   public let metadata: GGUFMetadata
   public let embeddedFiles: [String: [UInt8]]
 
   /// The model under the file's own names.
   ///
-  /// - Parameter path: a GGUF file, any part of a split model, or a folder with one model.
+  /// - Parameters:
+  ///   - path: a GGUF file, any part of a split model, or a folder with one model.
+  ///   - warnings: why it is not opened as a model of its family.
   /// - Throws: every problem found; reads headers, no weights.
-  public init(unmappedAt path: String) throws(Problems) {
+  public init(unmappedAt path: String, warnings: [Problem] = []) throws(Problems) {
     let files = try GGUFFiles(at: path)
     self.init(
-      files, at: path, config: nil, parameters: try files.storedTensors().map(Parameter.init), warnings: [])
+      files, at: path, config: nil, parameters: try files.storedTensors().map(Parameter.init), warnings: warnings)
   }
 
   /// - Parameters:
@@ -39,6 +43,7 @@ public struct GGUFCheckpoint: Checkpoint {
     folder = FileSystem.isFolder(path) ? path : nil
     weightFiles = files.paths
     self.warnings = warnings
+    version = files.headers.first?.version ?? 0
     metadata = files.metadata
     var embedded: [String: [UInt8]] = [:]
     embedded["tokenizer.json"] = metadata.string("tokenizer.huggingface.json")

@@ -58,38 +58,47 @@ public struct ExactMatch: Metric {
     case text
   }
 
-  /// Measures a model that continues texts, see ``measure(named:mode:codec:ending:on:data:maximumTokens:addsBegin:subject:options:generate:)``.
+  /// Measures a model that continues texts, see ``measure(named:mode:codec:ending:on:data:maximumTokens:contextLength:addsBegin:subject:options:generate:)``.
   public static func measure(
     _ model: EvaluatedModel, on items: [AnswerItem], data: String, maximumTokens: Int = 32, addsBegin: Bool = false,
     subject: MetricHeader.Subject = .model, options: EvaluationOptions, generate: Generate
   ) throws(Problem) -> ExactMatch {
     try measure(
       named: model.name, mode: model.model.mode, codec: model.codec, on: items, data: data,
-      maximumTokens: maximumTokens, addsBegin: addsBegin, subject: subject, options: options, generate: generate)
+      maximumTokens: maximumTokens, contextLength: model.model.contextLength, addsBegin: addsBegin, subject: subject,
+      options: options, generate: generate)
   }
 
   /// Lets a model answer prompts greedily.
   ///
   /// - Parameters:
   ///   - maximumTokens: how many tokens a model may write, a newline included.
+  ///   - contextLength: the longest that a prompt and its answer may be together; nil for any length.
   ///   - addsBegin: whether the tokenizer's begin token is put before the prompt.
-  /// - Throws: `evaluation.data` for a prompt without tokens; what encoding and `generate` throw.
+  /// - Throws: `evaluation.data` for a prompt without tokens, or one that leaves no room for an answer, before any is
+  ///   given; what encoding and `generate` throw.
   public static func measure(
     named name: String, mode: NumericMode, codec: any TextCodec, ending: Ending = .newline, on items: [AnswerItem],
-    data: String, maximumTokens: Int = 32, addsBegin: Bool = false, subject: MetricHeader.Subject = .model,
-    options: EvaluationOptions, generate: Generate
+    data: String, maximumTokens: Int = 32, contextLength: Int? = nil, addsBegin: Bool = false,
+    subject: MetricHeader.Subject = .model, options: EvaluationOptions, generate: Generate
   ) throws(Problem) -> ExactMatch {
+    let begin = addsBegin ? codec.beginToken.map { [$0] } ?? [] : []
+    var prompts: [[Int32]] = []
+    for (index, item) in items.enumerated() {
+      do throws(Problem) {
+        let prompt = begin + (try codec.encode(item.prompt))
+        try check(prompt, maximumTokens: maximumTokens, contextLength: contextLength)
+        prompts.append(prompt)
+      } catch { throw error.of("item \(index + 1)", file: data) }
+    }
     var results: [Item] = []
     let began = Machine.monotonicSeconds
     let tokenBytes = MemoryLayout<Int32>.stride
     options.listener.receive(.began(stage: "answers", totalBytes: items.count * maximumTokens * tokenBytes))
-    let begin = addsBegin ? codec.beginToken.map { [$0] } ?? [] : []
+    let stops = ending == .newline ? ["\n"] : []
     for (index, item) in items.enumerated() {
       do throws(Problem) {
-        let prompt = begin + (try codec.encode(item.prompt))
-        guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt gives no tokens") }
-        let stops = ending == .newline ? ["\n"] : []
-        let written = try codec.decode(try generate(prompt, maximumTokens, stops))
+        let written = try codec.decode(try generate(prompts[index], maximumTokens, stops))
         results.append(Item(answer: item.answer, written: written, isRight: isRight(written, item.answer, ending)))
       } catch { throw error.of("item \(index + 1)", file: data) }
       options.listener.receive(.advanced(bytes: maximumTokens * tokenBytes))
@@ -105,6 +114,15 @@ public struct ExactMatch: Metric {
               + "right if a newline was written and the text before it is the answer"
             : "by the decoder, with the prompt in the encoder; right if all that was written is the answer"),
         counts: [Count("items", items.count)], sampling: Sampling(units: .items, bootstrap: options.bootstrap)))
+  }
+
+  private static func check(_ prompt: [Int32], maximumTokens: Int, contextLength: Int?) throws(Problem) {
+    guard !prompt.isEmpty else { throw Problem(.evaluationData, "the prompt gives no tokens") }
+    guard let contextLength, maximumTokens > contextLength - prompt.count else { return }
+    throw Problem(
+      .evaluationData,
+      "the prompt has \(prompt.count) tokens and the answer may take \(maximumTokens), and the model was made for at "
+        + "most \(contextLength)", remedy: "Shorten the prompt, or allow fewer tokens with --answer-tokens.")
   }
 
   static func isRight(_ written: String, _ answer: String, _ ending: Ending = .newline) -> Bool {

@@ -84,8 +84,8 @@ public struct PairedItems: Metric {
       Figure("difference", "difference", difference, .points),
       Figure("candidate", "candidate right", Double(bothRight + onlyCandidate) / count, .share),
       Figure("reference", "reference right", Double(bothRight + onlyReference) / count, .share),
-      Figure("only_candidate", "right by the candidate alone", Double(onlyCandidate)),
-      Figure("only_reference", "right by the reference alone", Double(onlyReference)),
+      Figure("only_candidate", "right by the candidate alone", Double(onlyCandidate), .count),
+      Figure("only_reference", "right by the reference alone", Double(onlyReference), .count),
       Figure("mcnemar_p", "McNemar's exact p", pValue),
     ]
   }

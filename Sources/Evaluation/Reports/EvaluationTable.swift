@@ -1,6 +1,7 @@
 internal import EspalierBasics
 
-/// Several models beside each other: a line a model, a column a data set, its main figure with its interval.
+/// Several models beside each other: a line a model, a column a data set, its main figure with its interval; below
+/// them what became of the gates.
 public struct EvaluationTable: Sendable {
   public private(set) var models: [String] = []
   private var reports: [EvaluationReport] = []
@@ -20,7 +21,11 @@ public struct EvaluationTable: Sendable {
       let cells = reports.map { $0.metrics.indices.contains(index) ? $0.metrics[index].cell : "" }
       table.add(metric.columnTitle, cells)
     }
-    return table.lines.joined(separator: "\n") + "\n"
+    let verdicts = zip(models, reports).flatMap { model, report in
+      report.outcomes.map { models.count > 1 ? "\(model): \($0.sentence)" : $0.sentence }
+    }
+    let sections = [table.lines, verdicts].filter { !$0.isEmpty }
+    return sections.map { $0.joined(separator: "\n") + "\n" }.joined(separator: "\n")
   }
 }
 

@@ -40,7 +40,8 @@ public struct Gate: Sendable, Hashable {
     self.strict = strict
   }
 
-  /// Reads a limit: a number, or a percentage (`2%`) where the figure is a share or a change.
+  /// Reads a limit: a number, or a percentage (`2%`) where the figure is a share or a change. The most that a share may
+  /// change by is a number below 1 or a percentage.
   ///
   /// - Throws: `usage.gate` for what is neither, or is out of the figure's range.
   public init(_ kind: Kind, parsing text: String, strict: Bool = false) throws(Problem) {
@@ -57,9 +58,15 @@ public struct Gate: Sendable, Hashable {
         .usageGate, "--\(kind.rawValue) is not a share: \(text) means nothing", remedy: "Write it like \(kind.example)."
       )
     }
+    // A 2 is more likely to mean 2 % than 200 %, and as 200 % the gate would always hold.
+    guard isPercent || number < 1 || !(kind.allowsPercent && kind.isMaximum) else {
+      throw Problem(
+        .usageGate, "--\(kind.rawValue) \(text) is a share of 1 or more; a percentage has its sign: \(text)%",
+        remedy: "Write it like \(kind.example).")
+    }
     let limit = isPercent ? number / 100 : number
     guard kind.range.contains(limit) else {
-      let hint = kind.allowsPercent && limit > 1 ? "; a percentage has its sign: \(text)%" : ""
+      let hint = kind.allowsPercent && !isPercent && limit > 1 ? "; a percentage has its sign: \(text)%" : ""
       throw Problem(
         .usageGate, "--\(kind.rawValue) \(text) is outside of what the figure can be\(hint)",
         remedy: "Write it like \(kind.example).")

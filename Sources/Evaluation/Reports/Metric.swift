@@ -6,6 +6,8 @@ public import EspalierNumerics
 public enum FigureStyle: Sendable, Hashable {
   /// Five significant digits.
   case number
+  /// A whole number.
+  case count
   /// A share of 0 ... 1 in percent.
   case share
   /// A difference of shares in percentage points, with its sign.

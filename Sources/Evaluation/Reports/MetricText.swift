@@ -67,6 +67,7 @@ extension FigureStyle {
     guard value.isFinite else { return value.isNaN ? "-" : "\(value)" }
     switch self {
     case .number: return Figures.text(value, significant: 5)
+    case .count: return Decimals.text(value, 0)
     case .share: return Figures.percent(value)
     case .points: return Self.signed(100 * value, 2) + " points"
     case .change: return Self.signed(100 * value, 2) + " %"

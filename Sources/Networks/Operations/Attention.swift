@@ -27,6 +27,9 @@ struct AttentionOperation: SequenceOperation {
   private let kernel: es_attention
   private let state: Int
 
+  /// Keys and values that one token leaves in a sequence's state.
+  var bytesPerToken: Int { isCausal ? groups * (keyWidth + valueWidth) * MemoryLayout<Float>.stride : 0 }
+
   /// Queries that walk over the pages together.
   private static let tile = 32
 
@@ -87,8 +90,8 @@ struct AttentionOperation: SequenceOperation {
         tiles.append(Tile(sequence: sequence, rows: start..<min(rows.upperBound, start + Self.tile)))
       }
     }
-    // Few rows: one loop stores what is new and attends at once.
-    if tiles.count == sequences.count, tiles.count * groups <= 64 {
+    // Few rows, one tile of each sequence: one loop stores what is new and attends at once.
+    if tiles.lazy.map(\.sequence).elementsEqual(sequences.indices), tiles.count * groups <= 64 {
       try run.pool.forEach(tiles.count * groups) { index in
         let tile = tiles[index / groups]
         let pages = sequences[tile.sequence]

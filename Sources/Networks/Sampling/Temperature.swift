@@ -5,6 +5,11 @@ public struct Temperature: LogitWarper {
   public init(_ value: Float) { self.value = value }
 
   public func warp(_ candidates: inout TokenCandidates, context: [Int32]) {
-    for index in candidates.all.indices { candidates.all[index].logit /= value }
+    // Distances to the greatest are what counts; divided in float64, the smallest temperature leaves them numbers.
+    guard let peak = candidates.all.map(\.logit).max(), peak.isFinite else { return }
+    for index in candidates.all.indices {
+      let distance = (Double(candidates.all[index].logit) - Double(peak)) / Double(value)
+      candidates.all[index].logit = Float(max(distance, -Double(Float.greatestFiniteMagnitude)))
+    }
   }
 }

@@ -43,13 +43,11 @@ extension TextModel {
 }
 
 extension RunOptions {
-  /// An encoder with its tokenizer. Special tokens are put around texts; the padding and truncation that the
-  /// tokenizer's file may ask for are not used, but texts are cut to what the model reads.
+  /// An encoder with its tokenizer. Special tokens are put around texts, and texts are cut to what the model reads.
   func encoder(of checkpoint: any Checkpoint, name: String, beside others: Int = 0) throws(Problem) -> EvaluatedEncoder
   {
     let encoder = try SequenceEncoder(try network(of: checkpoint, beside: others))
     var parts = try ModelTokenizer(of: checkpoint).tokenizer.parts
-    parts.padding = nil
     parts.truncation = encoder.contextLength.map { Truncation(maximumLength: $0) }
     let tokenizer = try Tokenizer(parts)
     return EvaluatedEncoder(name: name, model: encoder) { (text, pair) throws(Problem) in

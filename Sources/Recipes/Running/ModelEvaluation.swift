@@ -16,9 +16,6 @@ public struct ModelEvaluation: Sendable {
   public var bootstrap = Bootstrap()
   public var listener: any ProgressListener
 
-  /// Memory for states and logits of models that stay in memory.
-  private static let scoringBytes = 40 << 20
-
   public init(data: EvaluationData, cut: TextProtocol, run: RunOptions, listener: any ProgressListener) {
     self.data = data
     self.cut = cut
@@ -89,7 +86,7 @@ public struct ModelEvaluation: Sendable {
     }
     if data.needsEncoder {
       let second = try run.encoder(of: reference, name: referenceName)
-      let first = try run.encoder(of: candidate, name: name)
+      let first = try run.encoder(of: candidate, name: name, beside: try second.residentBytes)
       for (candidate, reference) in zip(try classes(first, .model), try classes(second, .reference)) {
         report.add(candidate)
         report.add(reference)
@@ -150,13 +147,25 @@ public struct ModelEvaluation: Sendable {
       metrics.append(
         try ExactMatch.measure(
           named: name, mode: run.mode, codec: codec, ending: ending, on: set.items, data: set.name,
-          maximumTokens: answerTokens, subject: subject, options: options()
+          maximumTokens: answerTokens, contextLength: speaker.contextLength, subject: subject, options: options()
         ) { (prompt, limit, stop) throws(Problem) in
+          try checkMemory(of: speaker.network, tokens: prompt.count + limit)
           let generator = Generator(maxTokens: limit, endTokens: vocabulary.endTokens, stopStrings: stop)
           return try speaker.continuation(of: prompt, generator: generator)
         })
     }
     return metrics
+  }
+
+  /// - Throws: `memory.ceiling` if the keys and values of so many tokens do not fit beside the weights.
+  private func checkMemory(of network: Network, tokens: Int) throws(Problem) {
+    let bytes = tokens * network.stateBytesPerToken + (try network.residentBytes) + RunOptions.workingMemory
+    guard bytes <= run.memory else {
+      throw Problem(
+        .memoryCeiling,
+        "a prompt and its answer of \(tokens) tokens take \(ByteCount.text(bytes)), and the ceiling is "
+          + ByteCount.text(run.memory), remedy: "Raise --memory.")
+    }
   }
 
   private func classes(
@@ -174,8 +183,14 @@ public struct ModelEvaluation: Sendable {
   private func options(for models: [TextModel] = []) -> EvaluationOptions {
     let plain = EvaluationOptions(pool: run.pool, bootstrap: bootstrap, listener: listener)
     let streams = models.contains { $0.model.network.residency == .streamed }
-    let bytes = streams ? run.memory / 4 : Self.scoringBytes
+    let bytes = streams ? run.memory / 4 : RunOptions.scoringMemory
     return plain.fitting(bytes: bytes, stateWidths: models.map(\.model.width))
+  }
+}
+
+extension EvaluatedEncoder {
+  fileprivate var residentBytes: Int {
+    get throws(Problem) { try (model as? SequenceEncoder)?.network.residentBytes ?? 0 }
   }
 }
 

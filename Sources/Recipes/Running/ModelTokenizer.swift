@@ -4,7 +4,21 @@ public import EspalierTokenizers
 
 extension GGUFMetadata: GGUFValues {}
 
+extension Tokenizer {
+  /// The same tokenizer, but every text gives the tokens it has: none are cut off, and none are filled in.
+  public func withoutCutsAndPadding() throws(Problem) -> Tokenizer {
+    var whole = parts
+    guard whole.truncation != nil || whole.padding != nil else { return self }
+    whole.truncation = nil
+    whole.padding = nil
+    return try Tokenizer(whole)
+  }
+}
+
 /// The tokenizer of a model with what goes with it, from the files of its folder or from its GGUF file.
+///
+/// A model reads texts as long as they are: what the tokenizer's file says of cutting and filling up texts is for the
+/// batches of its training, and is not done.
 public struct ModelTokenizer: Sendable {
   public let tokenizer: Tokenizer
   /// Special tokens by their role, as in `bos_token`.
@@ -23,7 +37,7 @@ public struct ModelTokenizer: Sendable {
       let files = try TokenizerPlanner.files(of: checkpoint)
       var vocabulary: GGUFVocabulary?
       if let json = files.tokenizer {
-        tokenizer = try Tokenizer(json: json)
+        tokenizer = try Tokenizer(json: json).withoutCutsAndPadding()
         specialTokens = files.specialTokenVariables
         template = { () throws(Problem) in try files.chatTemplate() }
       } else if let gguf = checkpoint as? GGUFCheckpoint {

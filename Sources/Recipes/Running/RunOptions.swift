@@ -13,8 +13,12 @@ public struct RunOptions: Sendable {
   public var memory: Int
   public var families: [Architecture]
 
-  /// What a run needs beside weights, at the least: a block's activations and the program itself.
-  public static let workingMemory = 64 << 20
+  /// What a run needs beside weights, at the least: the program and a block's activations.
+  static let workingMemory = 44 << 20
+  /// What a vocabulary's entry needs: the tokenizer's tables, and some rows of logits.
+  static let bytesPerEntry = 512
+  /// States and logits of a model that is measured, while its weights stay in memory.
+  static let scoringMemory = 40 << 20
 
   public init(mode: NumericMode, pool: WorkerPool, memory: Int, families: [Architecture]) {
     self.mode = mode
@@ -25,11 +29,20 @@ public struct RunOptions: Sendable {
 
   /// The network of a checkpoint, its weights kept in memory if they fit beside `others` bytes.
   ///
-  /// - Throws: what ``Network`` throws for a model that is not understood.
+  /// - Throws: what ``Network`` throws for a model that is not understood; `memory.ceiling` if not even its largest
+  ///   block fits.
   public func network(of checkpoint: any Checkpoint, beside others: Int = 0) throws(Problem) -> Network {
     let resident = try Network(checkpoint, architectures: families, mode: mode, residency: .resident, workers: pool)
-    let needed = try resident.weightBytes() + others + Self.workingMemory
-    if needed <= memory { return resident }
+    let working = Self.workingMemory + (resident.entryCount ?? 0) * Self.bytesPerEntry
+    if try resident.weightBytes() + others + working + Self.scoringMemory <= memory { return resident }
+    let least = try resident.largestBlockBytes() + others + working
+    guard least <= memory else {
+      throw Problem(
+        .memoryCeiling,
+        "running the model block by block takes \(ByteCount.text(least)), and the ceiling is "
+          + ByteCount.text(memory),
+        remedy: "Raise --memory.", file: checkpoint.location)
+    }
     return try Network(checkpoint, architectures: families, mode: mode, residency: .streamed, workers: pool)
   }
 }

@@ -26,6 +26,22 @@ public struct TextModel: Sendable {
   }
 }
 
+extension Generator {
+  /// A warning if what follows a prompt may take it beyond what a model was made for.
+  ///
+  /// - Parameters:
+  ///   - promptTokens: how many tokens the prompt has, with all that was read before it.
+  ///   - contextLength: what the model was made for; nil if it says nothing.
+  public func warning(promptTokens: Int, contextLength: Int?) -> Problem? {
+    guard let contextLength, maxTokens > contextLength - promptTokens else { return nil }
+    return Problem(
+      .networkInput,
+      "\(promptTokens) tokens of the prompt and at most \(maxTokens) new ones are more than the \(contextLength) the "
+        + "model was made for: what it says beyond them may be worthless",
+      remedy: "Shorten the prompt, or give a smaller --max-tokens.", severity: .warning)
+  }
+}
+
 /// A model that reads one text and writes another, such as T5, with its tokenizer.
 public struct TextRewritingModel: Sendable {
   public let model: EncoderDecoderModel
@@ -65,6 +81,14 @@ public enum SpeakingModel: Sendable {
     switch self {
     case .continuing(let model): model.model.network
     case .rewriting(let model): model.model.network
+    }
+  }
+
+  /// The longest that a prompt and its continuation may be together; nil where the two are apart or nothing is said.
+  public var contextLength: Int? {
+    switch self {
+    case .continuing(let model): model.model.contextLength
+    case .rewriting: nil
     }
   }
 

@@ -54,6 +54,19 @@ public struct MergeSearch: Sendable {
     self.warnings = warnings
   }
 
+  /// How many combinations of values the recipe has.
+  public var candidateCount: Int {
+    search.variables.reduce(1) {
+      $0.multipliedReportingOverflow(by: $1.values.count).overflow ? .max : $0 * $1.values.count
+    }
+  }
+
+  /// The merge of the first combination, planned.
+  public func firstCandidate(listener: any ProgressListener) throws(Problems) -> MergePipeline {
+    let first = search.candidate(search.variables.map { _ in 0 })
+    return try MergePipeline(recipe: first.text, of: file, options: options, listener: listener)
+  }
+
   /// The candidates' folder and the log of trials, by which an interrupted search is continued.
   private var trialFolder: String { options.output + ".trial" }
   private var log: String { options.output + ".search.jsonl" }
