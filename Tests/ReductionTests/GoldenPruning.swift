@@ -15,21 +15,20 @@ struct GoldenProblem: @unchecked Sendable {
   let weight: Matrix<Float>
   let inputs: Matrix<Float>
   private let file: File
-  private let tensors: [String: SafetensorsHeader.Tensor]
+  private let tensors: [String: StoredTensor]
 
   init(_ name: String) throws {
     self.name = name
     let path = "\(FileSystem.parent(of: #filePath))/Fixtures/compression/\(name)"
     cases = try JSON(parsing: String(decoding: FileSystem.read(path + ".json"), as: UTF8.self))["cases"]?.array ?? []
-    file = try File.reading(path + ".safetensors")
-    tensors = Dictionary(
-      uniqueKeysWithValues: try SafetensorsHeader(reading: file).tensors.map { ($0.name, $0) })
+    let file = try File.reading(path + ".safetensors")
+    let tensors = Dictionary(uniqueKeysWithValues: try SafetensorsHeader(reading: file).tensors.map { ($0.name, $0) })
     func matrix(_ name: String) throws -> Matrix<Float> {
       let tensor = try #require(tensors[name])
-      return try Matrix(
-        rows: tensor.shape[0], columns: tensor.shape[1],
-        elements: ElementType.f32.values(of: file.read(tensor.byteCount, at: tensor.offset)))
+      let bytes = try file.read(tensor.byteCount, at: tensor.offset)
+      return try Matrix(rows: tensor.shape[0], columns: tensor.shape[1], elements: ElementType.f32.values(of: bytes))
     }
+    (self.file, self.tensors) = (file, tensors)
     weight = try matrix("W")
     inputs = try matrix("X")
   }

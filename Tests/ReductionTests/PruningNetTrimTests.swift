@@ -75,12 +75,13 @@ import Testing
     #expect(solution.weight.elements[1] == 0)
   }
 
+  /// Fewer samples than inputs, where sparser weights of the same responses exist.
   @Test(arguments: [0.02, 0.1, 0.3]) func responsesKeepTheToleranceWithMoreZerosThanByMagnitude(tolerance: Double)
     throws
   {
-    let weight = try normals(16, 40, seed: 4)
-    let mixed = try correlatedInputs(90, 40, seed: 5)
-    let x = try Matrix(rows: 90, columns: 40, elements: mixed.elements.map(Double.init))
+    let weight = try normals(16, 60, seed: 4)
+    let mixed = try correlatedInputs(40, 60, seed: 5)
+    let x = try Matrix(rows: 40, columns: 60, elements: mixed.elements.map(Double.init))
     let solution = try NetTrimProgram(weight: weight, inputs: x, rectified: true).solve(tolerance: tolerance)
     #expect(solution.converged)
     #expect(solution.primalResidual <= 1e-4 && solution.dualResidual <= 1e-4)

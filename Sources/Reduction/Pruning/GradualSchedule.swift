@@ -34,9 +34,9 @@ public struct GradualSchedule: Sendable, Hashable {
 
   /// The sparsity at a step; between changes that of the last one.
   public func sparsity(at step: Int) -> Double {
-    if step < begin { return initial }
     if step >= end { return final }
-    let changed = (step - begin) / interval * interval
+    let changed = max(0, step - begin) / interval * interval
+    if changed == 0 { return initial }
     let left = 1 - Double(changed) / Double(end - begin)
     return final + (initial - final) * left * left * left
   }

@@ -18,7 +18,11 @@ public struct NetTrim: ReductionMethod {
       ParameterCard(
         "bisections", .integer(1...40), default: .number(8), "programs, each halving the range of tolerances"),
     ],
-    notes: "The source sets the tolerance; here it is searched, so that the sparsity is what was asked for.")
+    notes: """
+      The source sets the tolerance; here it is searched, so that the sparsity is what was asked for. It pays where the \
+      inputs leave freedom, that is where they are fewer or of lower rank than the weights of a row: random weights on \
+      inputs of full rank keep more zeros at equal error when they are cut by magnitude.
+      """)
   public static let needs = StatisticsNeed.moment
 
   private let residual: Double

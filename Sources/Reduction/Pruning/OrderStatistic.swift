@@ -4,17 +4,19 @@ internal import CKernels
 enum OrderStatistic {
   /// The value that `rank` others precede when `values` ascend; NaN is not allowed.
   ///
-  /// A sample of 4,096 brackets it, one pass collects what lies in the bracket, and a search among those ends it. Where
-  /// the sample misled, the search goes through all. The result depends on the values alone.
+  /// A sample brackets it, one pass collects what lies in the bracket, and a search among those ends it. Where the sample
+  /// misled, the search goes through all. The result depends on the values alone.
   ///
   /// - Parameter rank: from 0 to count - 1.
   static func value(ofRank rank: Int, in values: UnsafeBufferPointer<Double>) -> Double {
     let count = values.count
-    guard let base = values.baseAddress, count > 16384 else { return search(Array(values), rank) }
-    let step = count / 4096
+    guard let base = values.baseAddress, count >= 256 else { return search(Array(values), rank) }
+    let wanted = count > 16384 ? 4096 : count > 2048 ? 512 : 64
+    let step = count / wanted
     let sample = stride(from: step / 2, to: count, by: step).map { values[$0] }.sorted()
     let center = rank * sample.count / count
-    let margin = 192  // Six standard deviations of a rank in 4,096, and more.
+    // Six standard deviations of a rank in the largest sample, three in the smallest.
+    let margin = count > 16384 ? 192 : count > 2048 ? 48 : 12
     let low = center < margin ? -Double.infinity : sample[center - margin]
     let high = center + margin >= sample.count ? Double.infinity : sample[center + margin]
     var below: Int64 = 0
