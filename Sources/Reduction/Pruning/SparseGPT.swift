@@ -17,7 +17,7 @@ public import EspalierNumerics
 /// stand when the sweep reaches it. What the columns before it did to a block is one product, so a weight is read and
 /// written once a block. Weights of inputs that were always zero go. Source: algorithm 1.
 ///
-/// Cost: 4/3 n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
+/// Cost: n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
 public struct SparseGPT: ReductionMethod {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
