@@ -89,6 +89,9 @@ public struct NetTrimProgram: Sendable {
     let (m, n, s) = (weight.rows, weight.columns, inputs.rows)
     let epsilon = tolerance * norm(responses.elements)
     var v = weight
+    guard start.map({ $0.weight.elements.count == m * n }) ?? true else {
+      throw Problem(.matrixShape, "a solution of another shape cannot start one of \(m) x \(n)")
+    }
     if let start { for index in v.elements.indices { v.elements[index] = start.weight.elements[index] / weightScale } }
     var vx = try MatrixProduct.product(v, inputs, transposingSecond: true, parallel: parallel)
     var u = v.elements

@@ -29,7 +29,7 @@ public struct PruningMask: Sendable, Equatable {
     // A choice, not a branch: half of them would be guessed wrong.
     result.elements.withUnsafeMutableBufferPointer { weights in
       elements.withUnsafeBufferPointer { marks in
-        for index in marks.indices { weights[index] = marks[index] == 0 ? weights[index] : 0 }
+        for index in 0..<min(marks.count, weights.count) { weights[index] = marks[index] == 0 ? weights[index] : 0 }
       }
     }
     return result

@@ -47,7 +47,6 @@ public struct SparseGPT: ReductionMethod {
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     try check(budget, for: weight)
-    try Pruning.check(weight)
     let (moment, count) = try Pruning.moment(statistics, for: weight, method: Self.card.name)
     let factor = try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
     let pruned = try solve(weight, factor, to: budget, parallel: parallel)
@@ -56,12 +55,13 @@ public struct SparseGPT: ReductionMethod {
 
   /// The pruned weight alone; matrices that share their inputs share the factor.
   ///
-  /// - Throws: `reduction`, `matrix.shape`, as ``reduce(_:_:to:parallel:)``.
+  /// - Throws: `reduction`, `matrix.shape`, `linear-algebra.non-finite`, as ``reduce(_:_:to:parallel:)``.
   public func solve(
     _ weight: Matrix<Float>, _ factor: InverseFactor, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> Matrix<Float> {
     try check(budget, for: weight)
+    try Pruning.check(weight)
     guard factor.upper.rows == weight.columns else {
       throw Problem(.matrixShape, "a factor of \(factor.upper.rows) columns for a weight of \(weight.columns) inputs")
     }
