@@ -32,8 +32,8 @@ let package = Package(
       name: "Espalier",
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierLinearMaps", "EspalierCheckpoints", "EspalierArchitectures",
-        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierMerging",
-        "EspalierRecipes",
+        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierReduction",
+        "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -77,6 +77,7 @@ let package = Package(
       "Evaluation",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"],
       c: ["CKernels"]),
+    room("Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], c: ["CKernels"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
@@ -89,8 +90,8 @@ let package = Package(
       name: "espalier",
       dependencies: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierMerging",
-        "EspalierRecipes",
+        "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierReduction",
+        "EspalierMerging", "EspalierRecipes",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
@@ -115,6 +116,8 @@ let package = Package(
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks", "Evaluation",
       ]),
+    tests(
+      "Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Reduction"], excluding: ["Fixtures"]),
     tests(
       "Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"],
       excluding: ["Fixtures", "make_fixtures.py"]),

@@ -12,6 +12,7 @@
 #include "metrics.h"
 #include "network.h"
 #include "product.h"
+#include "prune.h"
 #include "random.h"
 #include "reduce.h"
 #include "row_ranks.h"

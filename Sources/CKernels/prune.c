@@ -1,0 +1,127 @@
+#include "prune.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "clones.h"
+
+#pragma STDC FP_CONTRACT OFF
+
+// Marks the `drop` least of `count` scores w²/u², equal ones by column.
+static void choose(const double *w, const double *u, int64_t stride, int64_t count, int64_t drop, uint8_t *pruned) {
+  for (int64_t i = 0; i < count; i++) pruned[i] = 0;
+  for (int64_t taken = 0; taken < drop; taken++) {
+    int64_t least = -1;
+    double score = 0;
+    for (int64_t i = 0; i < count; i++) {
+      if (pruned[i]) continue;
+      const double d = u[i * stride + i], s = w[i] * w[i] / (d * d);
+      if (least < 0 || s < score) least = i, score = s;
+    }
+    pruned[least] = 1;
+  }
+}
+
+ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned,
+                              int64_t drop, int64_t of, double *negated_errors) {
+  for (int64_t i = 0; i < width; i++) {
+    if (of > 0 && i % of == 0) choose(w + i, u + i * stride + i, stride, of, drop, pruned + i);
+    if (!pruned[i]) {
+      negated_errors[i] = 0;
+      continue;
+    }
+    const double *row = u + i * stride;
+    const double error = w[i] / row[i];
+    negated_errors[i] = -error;
+    w[i] = 0;
+    ES_ELEMENTWISE
+    for (int64_t j = i + 1; j < width; j++) w[j] -= error * row[j];
+  }
+}
+
+// v -= the part of column p that the eliminated columns account for, four of them at a time.
+ES_CLONES static void project(double *v, int64_t n, const double *factor, int64_t count, int64_t p) {
+  int64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    const double *a = factor + k * n, *b = a + n, *c = b + n, *d = c + n;
+    const double fa = a[p], fb = b[p], fc = c[p], fd = d[p];
+    ES_ELEMENTWISE
+    for (int64_t i = 0; i < n; i++) v[i] -= (fa * a[i] + fb * b[i]) + (fc * c[i] + fd * d[i]);
+  }
+  for (; k < count; k++) {
+    const double *a = factor + k * n;
+    const double fa = a[p];
+    ES_ELEMENTWISE
+    for (int64_t i = 0; i < n; i++) v[i] -= fa * a[i];
+  }
+}
+
+ES_CLONES static void eliminate(double *w, double *v, double *diagonal, int64_t n, double scale, double error) {
+  ES_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) {
+    v[i] *= scale;
+    w[i] -= error * v[i];
+    diagonal[i] -= v[i] * v[i];
+  }
+}
+
+int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, double *factor, double *diagonal,
+                         int32_t *state, int32_t *order, double *losses) {
+  const int64_t n = job.n;
+  int32_t *removed = state, *lost = state + n;
+  const int64_t groups = job.of > 0 ? n / job.of : 0;
+  memset(state, 0, (size_t)(n + groups) * sizeof *state);
+  for (int64_t i = 0; i < n; i++) diagonal[i] = inverse[i * n + i];
+  for (int64_t step = 0; step < job.steps; step++) {
+    int64_t p = -1;
+    double least = 0;
+    for (int64_t i = 0; i < n; i++) {
+      if (removed[i] || (job.of > 0 && i / job.of < groups && lost[i / job.of] >= job.drop)) continue;
+      if (!(diagonal[i] > 0)) return step;
+      const double score = w[i] * w[i] / diagonal[i];
+      if (p < 0 || score < least) p = i, least = score;
+    }
+    if (p < 0) return step;
+    double *v = factor + step * n;
+    memcpy(v, inverse + p * n, (size_t)n * sizeof *v);
+    project(v, n, factor, step, p);
+    const double pivot = v[p];
+    if (!(pivot > 0)) return step;
+    const double root = sqrt(pivot);
+    eliminate(w, v, diagonal, n, 1 / root, w[p] / root);
+    removed[p] = 1;
+    if (job.of > 0 && p / job.of < groups) lost[p / job.of]++;
+    order[step] = (int32_t)p;
+    losses[step] = least / 2;
+    // The projections of weights that have gone are rounding alone.
+    for (int64_t k = 0; k <= step; k++) w[order[k]] = 0;
+  }
+  return job.steps;
+}
+
+ES_CLONES void es_prune_scores(const double *w, const double *d, int64_t n, double *scores) {
+  for (int64_t i = 0; i < n; i++) scores[i] = w[i] * w[i] / (d[i] * d[i]);
+}
+
+ES_CLONES static int64_t count_below(const double *values, int64_t n, double low) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i++) count += values[i] < low;
+  return count;
+}
+
+int64_t es_prune_bracket(const double *values, int64_t n, double low, double high, int64_t *below, double *between) {
+  *below = count_below(values, n, low);
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i++) {
+    between[count] = values[i];
+    count += (values[i] >= low) & (values[i] <= high);
+  }
+  return count;
+}
+
+ES_CLONES void es_prune_shrink(const double *values, int64_t n, double threshold, double *shrunk) {
+  for (int64_t i = 0; i < n; i++) {
+    const double rest = fabs(values[i]) - threshold;
+    shrunk[i] = copysign(rest > 0 ? rest : 0, values[i]);
+  }
+}

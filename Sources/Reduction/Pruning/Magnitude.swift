@@ -1,0 +1,35 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNumerics
+
+/// Removes the weights of least magnitude.
+///
+/// ```
+/// score[i, j] = |W[i, j]|
+/// ```
+///
+/// W `[outputs, inputs]`. The weights that stay are those of W to the bit. Equal magnitudes go by index, lowest first.
+/// Cost: a few passes over the matrix.
+public struct MagnitudePruning: ReductionMethod {
+  public static let card = MethodCard(
+    name: "magnitude", summary: "Removes the weights of least magnitude; needs no data.", source: "han2015learning",
+    parameters: PruningPattern.parameters(scope: "layer"),
+    notes: "The source trains again afterwards; here nothing is trained. Tiles are scored by their sum of squares.")
+  public static let needs = StatisticsNeed.nothing
+
+  private let parameters: ReductionParameters
+
+  public init(_ parameters: ReductionParameters) throws(Problem) { self.parameters = parameters }
+
+  public func reduce(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> ReducedMatrix {
+    let pattern = try PruningPattern(budget, parameters, method: Self.card.name)
+    try Pruning.check(weight)
+    let scores = try Matrix(
+      rows: weight.rows, columns: weight.columns, elements: weight.elements.map { Double($0.magnitude) })
+    let mask = try pattern.mask(of: scores, parallel: parallel)
+    return try Pruning.result(mask.applied(to: weight), of: weight, statistics, parallel)
+  }
+}

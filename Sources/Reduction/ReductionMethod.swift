@@ -1,0 +1,108 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNumerics
+
+extension Problem.Code {
+  /// A budget that a method cannot keep, or statistics that it lacks.
+  public static let reduction = Problem.Code("reduction")
+}
+
+/// A way of making one weight matrix smaller, against a budget, by what calibration data say of its inputs.
+///
+/// A method is a value: its parameters. It knows nothing of files, models or threads. Adding one takes a file, a line in
+/// ``ReductionMethods`` and a test.
+public protocol ReductionMethod: Sendable {
+  static var card: MethodCard { get }
+  /// What it has to know of the inputs.
+  static var needs: StatisticsNeed { get }
+  init(_ parameters: ReductionParameters) throws(Problem)
+
+  /// W `[outputs, inputs]` in a smaller form.
+  ///
+  /// - Parameters:
+  ///   - statistics: of the rows x that W is applied to, at least what ``needs`` names.
+  ///   - parallel: the loop that shares the work; it changes no bit of the result.
+  /// - Throws: `reduction` for a budget that the method or the shape does not allow, `matrix.shape`.
+  func reduce(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> ReducedMatrix
+}
+
+/// What a method has to know of the inputs of a matrix.
+public enum StatisticsNeed: Int, Sendable, Comparable {
+  case nothing
+  /// Sums by column.
+  case columns
+  /// The full second moment.
+  case moment
+
+  public static func < (a: StatisticsNeed, b: StatisticsNeed) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// How small one matrix is to be.
+public enum MatrixBudget: Sendable, Hashable {
+  /// The share of elements that become zero, `Int(count * share)` of them.
+  case sparsity(Double)
+  /// Of every `of` consecutive inputs of an output, `keep` stay.
+  case pattern(keep: Int, of: Int)
+  /// The rank of a product of two factors.
+  case rank(Int)
+  /// The share of numbers that stay, in factors: rank = Int(share * m n / (m + n)).
+  case parameters(Double)
+}
+
+/// Values of a method's parameters, checked against its card.
+public struct ReductionParameters: Sendable, Hashable {
+  private let values: [String: ParameterValue]
+
+  /// - Throws: `reduction` for a name that the card does not have, a value that it does not allow, or a required one that
+  ///   is missing.
+  public init(_ given: [String: ParameterValue], for card: MethodCard) throws(Problem) {
+    var values: [String: ParameterValue] = [:]
+    for parameter in card.parameters { values[parameter.name] = parameter.standard }
+    for (name, value) in given.sorted(by: { $0.key < $1.key }) {
+      guard let parameter = card.parameter(name) else {
+        throw Problem(
+          .reduction, "\(card.name) has no parameter `\(name)`",
+          remedy: "It has: \(card.parameters.map(\.name).joined(separator: ", ")).")
+      }
+      if let complaint = parameter.complaint(about: value) { throw Problem(.reduction, "\(card.name): \(complaint)") }
+      values[name] = value
+    }
+    if let missing = card.parameters.first(where: { $0.isRequired && values[$0.name] == nil }) {
+      throw Problem(.reduction, "\(card.name) needs a value for `\(missing.name)`")
+    }
+    self.values = values
+  }
+
+  public func number(_ name: String) -> Double? { if case .number(let value)? = values[name] { value } else { nil } }
+  public func flag(_ name: String) -> Bool? { if case .flag(let value)? = values[name] { value } else { nil } }
+  public func word(_ name: String) -> String? { if case .word(let value)? = values[name] { value } else { nil } }
+}
+
+/// What came of a reduction.
+public struct ReducedMatrix: Sendable {
+  /// The weight in its new form, as float32 parts that a writer rounds once to the stored type.
+  public enum Form: Sendable {
+    /// Zeros in place.
+    case dense(Matrix<Float>)
+    /// W ≈ left right: `[outputs, rank]`, `[rank, inputs]`.
+    case factors(left: Matrix<Float>, right: Matrix<Float>)
+    /// W ≈ columns link rows: `[outputs, c]`, `[c, r]`, `[r, inputs]`; columns and rows are those of W.
+    case cur(columns: Matrix<Float>, link: Matrix<Float>, rows: Matrix<Float>, columnIndices: [Int], rowIndices: [Int])
+  }
+
+  public var form: Form
+  /// The relative error of the outputs on the calibration data, ‖(W - W') X‖ / ‖W X‖, where there are some; otherwise of
+  /// the weight.
+  public var certificate: Certificate
+  /// Numbers that are stored, zeros not counted.
+  public var storedNumbers: Int
+
+  public init(_ form: Form, certificate: Certificate, storedNumbers: Int) {
+    self.form = form
+    self.certificate = certificate
+    self.storedNumbers = storedNumbers
+  }
+}
