@@ -2,7 +2,15 @@ public import EspalierBasics
 
 /// All methods by name.
 public enum ReductionMethods {
-  public static let all: [any ReductionMethod.Type] = []
+  public static let all: [any ReductionMethod.Type] = [
+    PlainSVD.self,
+    ActivationScaledSVD.self,
+    ActivationWeightedSVD.self,
+    WhitenedSVD.self,
+    FeaturePCA.self,
+    CUR.self,
+    ColumnInterpolation.self,
+  ]
 
   /// - Throws: `reduction` for a name that no method has.
   public static func method(named name: String) throws(Problem) -> any ReductionMethod.Type {
