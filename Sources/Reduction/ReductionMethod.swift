@@ -1,6 +1,5 @@
 public import EspalierBasics
 public import EspalierCheckpoints
-public import EspalierLinearMaps
 public import EspalierNumerics
 
 extension Problem.Code {

@@ -17,6 +17,6 @@ public enum ReductionMethods {
     if let method = all.first(where: { $0.card.name == name }) { return method }
     throw Problem(
       .reduction, "there is no method `\(name)`",
-      remedy: "Methods: \(all.map(\.card.name).sorted().joined(separator: ", ")).")
+      remedy: "Methods: \(all.map { $0.card.name }.sorted().joined(separator: ", ")).")
   }
 }

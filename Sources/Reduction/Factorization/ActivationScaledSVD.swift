@@ -12,7 +12,8 @@ public struct ActivationScaledSVD: ReductionMethod {
     name: "asvd", summary: "Two factors by the singular values of the weight scaled by the size of its inputs.",
     source: "yuan2023asvd",
     parameters: [
-      ParameterCard("alpha", .number(0...2), default: .number(0.5), "Power of the mean magnitude of an input; 0 is plain.")
+      ParameterCard(
+        "alpha", .number(0...2), default: .number(0.5), "Power of the mean magnitude of an input; 0 is plain.")
     ],
     notes: "The scaling of the source; its search for ranks is that of the budget.")
   public static let needs = StatisticsNeed.columns

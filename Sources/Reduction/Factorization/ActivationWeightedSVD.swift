@@ -11,7 +11,8 @@ public import EspalierNumerics
 public struct ActivationWeightedSVD: ReductionMethod {
   public static let card = MethodCard(
     name: "awsvd", summary: "Two factors by the singular values of the weight times the norms of its inputs.",
-    source: "li2024lorap", notes: "What LoRAP does to a matrix of attention; its channel scores are functions of Lorap.")
+    source: "li2024lorap", notes: "What LoRAP does to a matrix of attention; its channel scores are functions of Lorap."
+  )
   public static let needs = StatisticsNeed.columns
 
   public init(_ parameters: ReductionParameters) throws(Problem) {}

@@ -96,7 +96,8 @@ public struct CUR: ReductionMethod {
     let rank = min(Int((half * half + share * m * n).squareRoot() - half), weight.rows, weight.columns)
     guard rank >= 1 else {
       throw Problem(
-        .reduction, "\(card.name): \(share) of a matrix of \(weight.rows) x \(weight.columns) does not pay for one rank")
+        .reduction, "\(card.name): \(share) of a matrix of \(weight.rows) x \(weight.columns) does not pay for one rank"
+      )
     }
     return rank
   }

@@ -1,5 +1,4 @@
 public import EspalierBasics
-public import EspalierCheckpoints
 public import EspalierNumerics
 
 /// One weight, decomposed once, to be cut to any rank: what layer-selective rank reduction does to a matrix (Sharma et al.
@@ -24,7 +23,8 @@ public struct SpectralCut: Sendable {
   public func rank(keeping share: Double) throws(Problem) -> Int {
     guard share > 0, share <= 1, !svd.values.isEmpty else {
       throw Problem(
-        .reduction, "a share of \(share) of the singular values of \(outputs) x \(inputs) must be above 0 and at most 1")
+        .reduction, "a share of \(share) of the singular values of \(outputs) x \(inputs) must be above 0 and at most 1"
+      )
     }
     return max(1, Int(share * Double(svd.values.count)))
   }
