@@ -12,10 +12,14 @@ extension LinearAlgebra {
   /// - Throws: `matrix.shape` unless square; `linear-algebra.non-finite`; `linear-algebra.not-positive-definite` if an
   ///   eigenvalue is below -1e-4 of the largest: rounding makes none so low.
   public static func semidefiniteFactor(_ matrix: Matrix<Double>) throws(Problem) -> Matrix<Double> {
+    try semidefiniteFactor(matrix, usingLapack: isAvailable)
+  }
+
+  static func semidefiniteFactor(_ matrix: Matrix<Double>, usingLapack: Bool) throws(Problem) -> Matrix<Double> {
     do throws(Problem) { return try cholesky(matrix) } catch {
       guard error.code == .notPositiveDefinite else { throw error }
     }
-    let (values, vectors) = try descendingEigen(matrix)
+    let (values, vectors) = try descendingEigen(matrix, usingLapack: usingLapack)
     let largest = values.reduce(0) { max($0, abs($1)) }
     if let lowest = values.last, lowest < -1e-4 * largest {
       throw Problem(
@@ -30,9 +34,9 @@ extension LinearAlgebra {
 
   /// Eigenvalues, descending, and eigenvectors, one a row; by singular vectors where there is no LAPACK.
   private static func descendingEigen(
-    _ matrix: Matrix<Double>
+    _ matrix: Matrix<Double>, usingLapack: Bool
   ) throws(Problem) -> (values: [Double], vectors: Matrix<Double>) {
-    if isAvailable {
+    if usingLapack {
       let (values, vectors) = try symmetricEigen(matrix)
       let order = Array(values.indices.reversed())
       return (order.map { values[$0] }, vectors.selecting(rows: order))

@@ -2,18 +2,20 @@ public import EspalierBasics
 
 /// A vector of few numbers that are not zero.
 public struct SparseVector: Sendable, Hashable {
-  /// Ascending, not negative.
+  /// Ascending, from 0 to less than 2^31.
   public let indices: [Int]
   /// Finite, one for each index.
   public let values: [Double]
 
-  /// - Throws: `matrix.shape` if the counts differ or the indices do not ascend from 0 or more;
+  /// - Throws: `matrix.shape` if the counts differ or the indices do not ascend within 0 ..< 2^31;
   ///   `linear-algebra.non-finite`.
   public init(indices: [Int], values: [Double]) throws(Problem) {
-    guard indices.count == values.count, (indices.first ?? 0) >= 0, zip(indices, indices.dropFirst()).allSatisfy(<)
+    guard indices.count == values.count, (indices.first ?? 0) >= 0, (indices.last ?? 0) < 1 << 31,
+      zip(indices, indices.dropFirst()).allSatisfy(<)
     else {
       throw Problem(
-        .matrixShape, "\(values.count) values at \(indices.count) indices, which must be as many and ascend from 0")
+        .matrixShape,
+        "\(values.count) values at \(indices.count) indices, which must be as many and ascend within 0 ..< 2^31")
     }
     if let index = values.firstIndex(where: { !$0.isFinite }) {
       throw Problem(.nonFiniteMatrix, "\(values[index]) at index \(indices[index]) of a sparse vector")

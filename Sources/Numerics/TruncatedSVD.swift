@@ -15,7 +15,7 @@ public import EspalierBasics
 /// The values are those of the kept part alone: what was cut off before is not found again. Orthonormality is lost
 /// slowly (a part of D below 1e-5 of its length outside of U is dropped, parts near that are known to 1e-6), so U and V
 /// are made orthonormal anew every ``renewalPeriod`` updates, and tall and small are multiplied out when the small one
-/// becomes ill-conditioned; either costs `O((m + n) k²)`.
+/// becomes ill-conditioned; either costs `O((m + n) k²)`. An update that throws leaves a decomposition of no use.
 public struct TruncatedSVD: Sendable {
   public let maximumRank: Int
   /// Updates from one re-orthogonalization to the next.

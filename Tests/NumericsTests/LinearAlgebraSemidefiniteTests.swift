@@ -21,9 +21,11 @@ struct LinearAlgebraSemidefiniteTests {
   func singular() throws {
     let matrix = try Matrix(rows: 3, columns: 3, elements: [4.0, 77, 77, 0, 0, 77, 6, 0, 9])
     let whole = try Matrix(rows: 3, columns: 3, elements: [4.0, 0, 6, 0, 0, 0, 6, 0, 9])
-    let factor = try LinearAlgebra.semidefiniteFactor(matrix)
-    #expect(factor.rows == 3 && factor.columns == 1)
-    #expect(try error(factor, whole) < 1e-14)
+    for usingLapack in [LinearAlgebra.isAvailable, false] {
+      let factor = try LinearAlgebra.semidefiniteFactor(matrix, usingLapack: usingLapack)
+      #expect(factor.rows == 3 && factor.columns == 1)
+      #expect(try error(factor, whole) < 1e-14)
+    }
     #expect(try LinearAlgebra.semidefiniteFactor(Matrix(repeating: 0, rows: 3, columns: 3)).columns == 0)
     #expect(try LinearAlgebra.semidefiniteFactor(Matrix(repeating: 0, rows: 0, columns: 0)).elements.isEmpty)
   }
@@ -42,7 +44,10 @@ struct LinearAlgebraSemidefiniteTests {
   @Test("What is no sum of squares is refused")
   func refused() throws {
     let indefinite = try Matrix(rows: 2, columns: 2, elements: [1.0, 2, 2, 1])
-    #expect(problem { try LinearAlgebra.semidefiniteFactor(indefinite) }?.code == .notPositiveDefinite)
+    for usingLapack in [LinearAlgebra.isAvailable, false] {
+      let found = problem { try LinearAlgebra.semidefiniteFactor(indefinite, usingLapack: usingLapack) }
+      #expect(found?.code == .notPositiveDefinite)
+    }
     let bad = try Matrix(rows: 1, columns: 1, elements: [Double.nan])
     #expect(problem { try LinearAlgebra.semidefiniteFactor(bad) }?.code == .nonFiniteMatrix)
     #expect(

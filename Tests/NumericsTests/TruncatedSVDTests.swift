@@ -127,6 +127,7 @@ struct TruncatedSVDTests {
   func refused() throws {
     #expect(problem { try SparseVector(indices: [1, 1], values: [1, 2]) }?.code == .matrixShape)
     #expect(problem { try SparseVector(indices: [-1], values: [1]) }?.code == .matrixShape)
+    #expect(problem { try SparseVector(indices: [.max], values: [1]) }?.code == .matrixShape)
     #expect(problem { try SparseVector(indices: [1], values: []) }?.code == .matrixShape)
     #expect(problem { try SparseVector(indices: [1], values: [.nan]) }?.code == .nonFiniteMatrix)
     #expect(problem { try TruncatedSVD(Matrix(repeating: 0, rows: 1, columns: 1), rank: 0) }?.code == .matrixShape)

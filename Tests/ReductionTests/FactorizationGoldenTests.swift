@@ -52,6 +52,18 @@ struct FactorizationGoldenTests {
     }
   }
 
+  @Test("Where the moment is regular there is one optimum, and it is this one")
+  func regular() throws {
+    let golden = try FactorizationGolden("p64x96")
+    for rank in [8, 16, 32] {
+      guard case .factors(let left, let right) = try reduce(WhitenedSVD.self, golden, rank: rank).form else { continue }
+      let found = try MatrixProduct.product(Matrix<Double>(left), Matrix<Double>(right)).elements
+      let expected = golden.array("whitened_svd_r\(rank).Wp")
+      #expect(expected.count == found.count)
+      #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-6 })
+    }
+  }
+
   /// ‖X (W - W')ᵀ - 1 shiftᵀ‖ / ‖X Wᵀ + 1 biasᵀ‖.
   func outputError(
     _ golden: FactorizationGolden, reduced: ReducedMatrix, shift: [Float]? = nil, bias: [Double]? = nil

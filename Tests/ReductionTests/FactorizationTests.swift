@@ -299,9 +299,12 @@ struct FactorizationTests {
     #expect(problem { try method(ActivationScaledSVD.self, ["alpha": .number(-1)]) }?.code == .reduction)
   }
 
-  @Test("Every method is registered under its name")
+  @Test("Every method is registered under its name, and its source is in the bibliography")
   func registered() throws {
+    let root = FileSystem.parent(of: FileSystem.parent(of: FileSystem.parent(of: #filePath)))
+    let bibliography = String(decoding: try FileSystem.read("\(root)/Docs/bibliography.md"), as: UTF8.self)
     for type in Self.methods {
+      #expect(bibliography.contains("| `\(type.card.source)` |"))
       #expect(try ReductionMethods.method(named: type.card.name).card.name == type.card.name)
     }
   }

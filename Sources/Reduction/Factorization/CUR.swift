@@ -73,17 +73,10 @@ public struct CUR: ReductionMethod {
     let changed = try Factors.product([form.0, form.1, form.2], parallel: parallel)
     var certificate = try OutputError.certificate(
       of: changed, original: weight, statistics: statistics, parallel: parallel)
-    if statistics == nil, !weighsActivations { certificate.floor = Self.floor(svd.values, rank: rank) }
+    if statistics == nil, !weighsActivations { certificate.floor = Factors.floor(svd.values, rank: rank) }
     return ReducedMatrix(
       .cur(columns: form.0, link: form.1, rows: form.2, columnIndices: columns, rowIndices: rows),
       certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))
-  }
-
-  /// The least relative error of any matrix of this rank.
-  static func floor(_ values: [Double], rank: Int) -> Double {
-    let energies = values.map { $0 * $0 }
-    let whole = energies.reduce(0, +)
-    return whole > 0 ? (energies.dropFirst(rank).reduce(0, +) / whole).squareRoot() : 0
   }
 
   private static func rank(_ budget: MatrixBudget, _ weight: Matrix<Float>) throws(Problem) -> Int {
@@ -113,14 +106,4 @@ public struct CUR: ReductionMethod {
       }
     }
   }
-}
-
-/// Orders of scores.
-enum Ranking {
-  /// Indices in descending order of score, of equal ones the first first.
-  static func descending(_ scores: [Double]) -> [Int] {
-    scores.indices.sorted { scores[$0] != scores[$1] ? scores[$0] > scores[$1] : $0 < $1 }
-  }
-
-  static func largest(_ count: Int, of scores: [Double]) -> [Int] { Array(descending(scores).prefix(count)) }
 }

@@ -38,6 +38,6 @@ public struct ColumnInterpolation: ReductionMethod {
     let terms = try LinearAlgebra.leastSquares(chosen, wide)
     return try Factors.reduced(
       (Matrix<Float>(chosen), Matrix<Float>(terms)), of: weight, statistics,
-      floor: statistics == nil ? CUR.floor(svd.values, rank: rank) : nil, parallel: parallel)
+      floor: statistics == nil ? Factors.floor(svd.values, rank: rank) : nil, parallel: parallel)
   }
 }

@@ -55,7 +55,7 @@ public struct ExtractedAdapter: Sendable {
     b = try Matrix(rows: delta.rows, columns: rank, elements: left)
     a = try Matrix(rows: rank, columns: delta.columns, elements: right)
     singularValues = svd.values
-    let floor = CUR.floor(svd.values, rank: kept)
+    let floor = Factors.floor(svd.values, rank: kept)
     energy = 1 - floor * floor
     certificate = try OutputError.certificate(
       of: Factors.product([b, a], parallel: parallel), original: delta, statistics: nil, parallel: parallel)

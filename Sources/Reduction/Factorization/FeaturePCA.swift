@@ -76,7 +76,7 @@ public struct FeaturePCA: ReductionMethod {
 
     var reduced = try Factors.reduced(factors, of: weight, around, floor: nil, parallel: parallel)
     reduced.certificate.error *= share
-    reduced.certificate.floor = whole > 0 ? subspace.discarded / whole : 0
+    reduced.certificate.floor = share * subspace.floor
     reduced.certificate.assumptions.append("the shift of the outputs is added to the bias")
     let column = try Matrix(rows: mean.count, columns: 1, elements: mean)
     let before = try MatrixProduct.product(wide, column)

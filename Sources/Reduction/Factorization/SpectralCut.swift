@@ -40,7 +40,7 @@ public struct SpectralCut: Sendable {
     let kept = Array(0..<rank)
     let left = svd.u.selecting(columns: kept).scaling(columns: Array(svd.values.prefix(rank)))
     let matrix = try MatrixProduct.product(left, svd.vTransposed.selecting(rows: kept), parallel: parallel)
-    let error = CUR.floor(svd.values, rank: rank)
+    let error = Factors.floor(svd.values, rank: rank)
     return (
       Matrix<Float>(matrix),
       Certificate(error: error, norm: "relative Frobenius norm of the weight", kind: .exact, floor: error)
