@@ -1,4 +1,6 @@
 public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNumerics
 
 /// Ranks for several matrices out of one budget of numbers, by what each rank keeps (LoRAP, Li et al. 2024, gives value
 /// and output projections more than query and key since they are further from low rank; here that is measured).
@@ -15,7 +17,34 @@ public enum RankAllocation {
       self.inputs = inputs
       self.values = values
     }
+
+    /// The spectrum that decides what is left at each rank.
+    ///
+    /// - Throws: `reduction` for statistics that are missing or saw nothing; `matrix.shape`; as
+    ///   ``LinearAlgebra/svd(_:)``.
+    public init(
+      of weight: Matrix<Float>, _ statistics: SiteStatistics?, weighing: Weighing,
+      parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+    ) throws(Problem) {
+      (outputs, inputs) = (weight.rows, weight.columns)
+      var matrix = Matrix<Double>(weight)
+      if weighing != .nothing {
+        guard let statistics else { throw Problem(.reduction, "ranks need statistics to weigh inputs by") }
+        try statistics.check(inputs: inputs, method: "ranks")
+        if weighing == .norms {
+          matrix = matrix.scaling(columns: statistics.rootMeanSquares)
+        } else {
+          matrix = try MatrixProduct.product(matrix, statistics.momentFactor(method: "ranks"), parallel: parallel)
+        }
+      }
+      let found = try LinearAlgebra.singularValues(matrix)
+      values = found.isEmpty && min(outputs, inputs) > 0 ? [0] : found
+    }
   }
+
+  /// What the inputs of a matrix count for in its singular values: nothing (``PlainSVD``), by their norms
+  /// (``ActivationWeightedSVD``), by their second moment (``WhitenedSVD``).
+  public enum Weighing: Sendable { case nothing, norms, moment }
 
   /// Each matrix's rank, at least 1, such that the sum of the squared relative errors is least.
   ///
