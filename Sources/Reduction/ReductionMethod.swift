@@ -99,10 +99,13 @@ public struct ReducedMatrix: Sendable {
   public var certificate: Certificate
   /// Numbers that are stored, zeros not counted.
   public var storedNumbers: Int
+  /// What is to be added to the outputs, and so to the layer's bias; nil for nothing. Certificate and count include it.
+  public var outputShift: [Float]?
 
   public init(_ form: Form, certificate: Certificate, storedNumbers: Int) {
     self.form = form
     self.certificate = certificate
     self.storedNumbers = storedNumbers
+    outputShift = nil
   }
 }

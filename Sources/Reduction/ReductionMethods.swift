@@ -8,6 +8,13 @@ public enum ReductionMethods {
     SparseGPT.self,
     OptimalBrainCompression.self,
     NetTrim.self,
+    PlainSVD.self,
+    ActivationScaledSVD.self,
+    ActivationWeightedSVD.self,
+    WhitenedSVD.self,
+    FeaturePCA.self,
+    CUR.self,
+    ColumnInterpolation.self,
   ]
 
   /// - Throws: `reduction` for a name that no method has.

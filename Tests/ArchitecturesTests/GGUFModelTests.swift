@@ -141,6 +141,22 @@ import Testing
     #expect(model.warnings.count == 1 && model.warnings[0].severity == .warning)
   }
 
+  /// The remedy is not to mend a config.json that there is none of.
+  @Test func metadataWithoutHyperparametersAreAProblem() throws {
+    try withTemporaryFolder { folder in
+      var model = TestGGUF()
+      model.add("general.architecture", "llama")
+      model.add("a.weight", shape: [2], [1, 2])
+      try model.write(to: "\(folder)/model.gguf")
+      let found = problem { try GGUFCheckpoint(at: "\(folder)/model.gguf", families: Architecture.builtIn()) }
+      #expect(found?.code == .architectureConfig && found?.message == "the config lacks `num_hidden_layers`")
+      #expect(found?.remedy?.hasPrefix("The config is read from the GGUF file's metadata") == true)
+      let stored = try GGUFCheckpoint(unmappedAt: "\(folder)/model.gguf", warnings: found.map { [$0] } ?? [])
+      #expect(stored.version == 3 && stored.config == nil && stored.warnings.count == 1)
+      #expect(stored.parameters.map(\.name) == ["a.weight"])
+    }
+  }
+
   @Test func aTensorThatDoesNotFitTheMetadataIsAProblem() throws {
     var bytes = try FileSystem.read("\(Self.folder)/llama_bias.gguf")
     let key = Array("llama.feed_forward_length".utf8)

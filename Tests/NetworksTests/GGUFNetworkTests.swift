@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import TestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -35,6 +36,19 @@ import Testing
     let greedy = try #require(try expected.integers("greedy_tokens")).values.map { Int32($0) }
     let session = Session(try CausalLanguageModel(network))
     #expect(try Generator(maxTokens: greedy.count).continuation(of: prompt, in: session).tokens == greedy)
+  }
+
+  @Test func anArchitectureThatNobodyKnowsIsNamed() throws {
+    try withTemporaryFolder { folder in
+      var file = TestGGUF()
+      file.add("general.architecture", "made-up")
+      file.add("t", shape: [2], [1, 2])
+      try file.write(to: "\(folder)/m.gguf")
+      let checkpoint = try Architecture.openCheckpoint(at: "\(folder)/m.gguf")
+      let found = problem { try Network(checkpoint, workers: Golden.workers) }
+      #expect(found?.code == .architectureUnsupported)
+      #expect(found?.message == "no known family fits the architecture made-up")
+    }
   }
 
   /// Coded matrices stay as they are: what the network keeps is what the file has, but for vectors.

@@ -1,0 +1,109 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNumerics
+
+/// Some columns and rows of the weight, joined by a small matrix (Sorensen, Embree 2016; for language models Park, Moon
+/// 2025).
+///
+///     W ≈ C U R,   C = W[:, columns],   R = W[rows, :],   U = C⁺ W R⁺
+///
+/// U is the best for ‖W - C U R‖_F, or, with `link: outputs`, for ‖(W - C U R) S‖_F with `S Sᵀ` the second moment of the
+/// inputs: `U = C⁺ W S (R S)⁺`. The columns and rows stand out in the leading r singular vectors: by empirical
+/// interpolation, or by leverage (the largest squared lengths, of equal ones the first).
+public struct CUR: ReductionMethod {
+  public static let card = MethodCard(
+    name: "cur", summary: "Columns and rows of the weight itself with a small matrix between them.",
+    source: "sorensen2016deim",
+    parameters: [
+      ParameterCard(
+        "selection", .choice(["deim", "leverage"]), default: .word("deim"),
+        "How columns and rows are chosen from singular vectors: by empirical interpolation or by leverage scores."),
+      ParameterCard(
+        "importance", .choice(["weight", "activation"]), default: .word("weight"),
+        "Whose singular vectors: the weight's, or those of its magnitudes times the norms of the inputs (needs statistics)."
+      ),
+      ParameterCard(
+        "link", .choice(["weight", "outputs"]), default: .word("weight"),
+        "What the matrix between is fitted to: the weight, or its outputs (needs the second moment)."),
+    ],
+    notes:
+      "A share of parameters counts all three parts: the largest r with r (outputs + inputs + r) within it. Importance `activation` is that of CURing."
+  )
+  public static let needs = StatisticsNeed.nothing
+
+  private let selection: Selection
+  private let weighsActivations: Bool
+  private let fitsOutputs: Bool
+
+  public init(_ parameters: ReductionParameters) throws(Problem) {
+    selection = parameters.word("selection") == "leverage" ? .leverage : .interpolation
+    weighsActivations = parameters.word("importance") == "activation"
+    fitsOutputs = parameters.word("link") == "outputs"
+  }
+
+  public func reduce(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> ReducedMatrix {
+    let rank = try Self.rank(budget, weight)
+    let wide = Matrix<Double>(weight)
+    var scores = wide
+    if weighsActivations {
+      let norms = try Self.required(statistics, inputs: weight.columns).rootMeanSquares
+      for i in scores.elements.indices { scores.elements[i] = abs(scores.elements[i]) }
+      scores = scores.scaling(columns: norms)
+    }
+    let svd = try LinearAlgebra.svd(scores)
+    let leading = Array(0..<rank)
+    let columns = try selection.points(
+      of: svd.vTransposed.selecting(rows: leading).transposed, parallel: parallel)
+    let rows = try selection.points(of: svd.u.selecting(columns: leading), parallel: parallel)
+    let (c, r) = (wide.selecting(columns: columns), wide.selecting(rows: rows))
+
+    var (target, inner) = (wide, r)
+    if fitsOutputs {
+      let factor = try Self.required(statistics, inputs: weight.columns).momentFactor(method: Self.card.name)
+      target = try MatrixProduct.product(wide, factor, parallel: parallel)
+      inner = try MatrixProduct.product(r, factor, parallel: parallel)
+    }
+    let fitted = try LinearAlgebra.leastSquares(c, target)
+    let link = Matrix<Float>(try LinearAlgebra.leastSquares(inner.transposed, fitted.transposed).transposed)
+
+    let form = (Matrix<Float>(c), link, Matrix<Float>(r))
+    let changed = try Factors.product([form.0, form.1, form.2], parallel: parallel)
+    var certificate = try OutputError.certificate(
+      of: changed, original: weight, statistics: statistics, parallel: parallel)
+    if statistics == nil, !weighsActivations { certificate.floor = Factors.floor(svd.values, rank: rank) }
+    return ReducedMatrix(
+      .cur(columns: form.0, link: form.1, rows: form.2, columnIndices: columns, rowIndices: rows),
+      certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))
+  }
+
+  private static func rank(_ budget: MatrixBudget, _ weight: Matrix<Float>) throws(Problem) -> Int {
+    let (m, n) = (Double(weight.rows), Double(weight.columns))
+    guard case .parameters(let share) = budget, share > 0, share <= 1, min(m, n) > 0 else {
+      return try budget.rank(outputs: weight.rows, inputs: weight.columns, method: card.name)
+    }
+    // r² + (m + n) r = share m n
+    let half = (m + n) / 2
+    let rank = min(Int((half * half + share * m * n).squareRoot() - half), weight.rows, weight.columns)
+    guard rank >= 1 else {
+      throw Problem(
+        .reduction, "\(card.name): \(share) of a matrix of \(weight.rows) x \(weight.columns) does not pay for one rank"
+      )
+    }
+    return rank
+  }
+
+  /// How rows of a basis are chosen, as many as it has columns.
+  enum Selection: Sendable {
+    case interpolation, leverage
+
+    func points(of basis: Matrix<Double>, parallel: MatrixProduct.ParallelLoop) throws(Problem) -> [Int] {
+      switch self {
+      case .interpolation: return try LinearAlgebra.empiricalInterpolation(basis, parallel: parallel)
+      case .leverage: return Ranking.largest(basis.columns, of: LinearAlgebra.leverageScores(basis))
+      }
+    }
+  }
+}
