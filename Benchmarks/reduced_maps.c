@@ -1,13 +1,14 @@
-// Products of one row of activations with a matrix in reduced forms, beside the dense bfloat16 one, in one run. From the
-// root:
+// Products of one row of activations with a matrix in reduced forms, beside the dense bfloat16 one, in one run. From
+// the root:
 //
 //   clang -O2 -I Sources/CKernels/include Benchmarks/reduced_maps.c \
 //     Sources/CKernels/{linear_stream,linear_widen,sparse,blocks,convert,product}.c -lm -lpthread -o reduced_maps
 //   ./reduced_maps [THREADS] [ROWS] [COLUMNS]
 //
-// Half of the numbers are zero, at random places; low rank has half of the parameters. Every thread has rows of its own;
-// a round takes as long as its slowest thread, in the threads' own processor time. Each round measures all forms, and
-// the ratios are of one round; printed are their medians and extremes.
+// Half of the numbers are zero, at random places; low rank has half of the parameters. Every thread has rows of its
+// own; a round takes as long as its slowest thread, in the threads' own processor time. Each round measures all forms,
+// and the ratios are of one round; printed are their medians and extremes. At last 512 rows of activations against some
+// rows of the matrix, in float32.
 
 #include <pthread.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 #include "linear.h"
 #include "sparse.h"
 
-enum { rounds = 15, most_threads = 64, most_forms = 8 };
+enum { rounds = 15, most_threads = 64, many = 512, rows_for_many = 768 };
 
 static int thread_count = 2;
 static ptrdiff_t rows = 4096, columns = 11008, rank;
@@ -46,7 +47,7 @@ static double seconds(void) {
 static uint16_t *dense_bf16, *left, *right;
 static es_sparse_rows sparse[3];
 static size_t value_bytes;
-static float *x, *y, *expected, *middle;
+static float *x, *y, *expected, *middle, *many_x, *many_y;
 
 static uint64_t state = 1;
 static uint64_t draw(void) {
@@ -83,6 +84,9 @@ static void make(void) {
   y = memory((size_t)rows * 4);
   expected = memory((size_t)rows * 4);
   middle = memory((size_t)rank * 4);
+  many_x = memory((size_t)(many * columns) * 4);
+  many_y = memory(sizeof(float) * many * rows_for_many);
+  for (ptrdiff_t i = 0; i < many * columns; i++) many_x[i] = (float)(i % 199 - 99) / 99;
   for (ptrdiff_t i = 0; i < columns; i++) x[i] = (float)(i % 199 - 99) / 99;
 }
 
@@ -96,7 +100,8 @@ static void share(ptrdiff_t all, int thread, ptrdiff_t *first, ptrdiff_t *count)
   *count = all - *first < part ? all - *first : part;
 }
 
-static void run_stream(const uint16_t *weights, ptrdiff_t height, ptrdiff_t width, const float *in, float *out, int thread) {
+static void run_stream(
+    const uint16_t *weights, ptrdiff_t height, ptrdiff_t width, const float *in, float *out, int thread) {
   ptrdiff_t first, count;
   share(height, thread, &first, &count);
   es_linear_stream(
@@ -113,6 +118,23 @@ static void run_sparse(int thread) {
 
 static void run_right(int thread) { run_stream(right, rank, columns, x, middle, thread); }
 static void run_left(int thread) { run_stream(left, rows, rank, middle, y, thread); }
+
+// MARK: Many rows of activations
+
+static void run_many(const void *elements, ptrdiff_t stride, es_linear_widening widening, int thread) {
+  static _Thread_local char *scratch;
+  if (!scratch) scratch = aligned_alloc(64, ES_PRODUCT_SCRATCH_BYTES);
+  ptrdiff_t first, count;
+  share(rows < rows_for_many ? rows : rows_for_many, thread, &first, &count);
+  for (ptrdiff_t token = 0; token < many; token += ES_PRODUCT_TILE_ROWS)
+    es_product_run_f32(
+        es_product_fastest_kernel(), (es_product_tile){token, ES_PRODUCT_TILE_ROWS, first, count}, columns,
+        (es_product_operand_f32){many_x, columns, es_product_pack_rows_f32},
+        (es_product_operand_f32){elements, stride, widening}, many_y, rows_for_many, false, scratch);
+}
+
+static void run_many_dense(int thread) { run_many(dense_bf16, columns * 2, es_linear_widen_bf16, thread); }
+static void run_many_sparse(int thread) { run_many(&sparse[es_linear_bf16], 0, es_sparse_widen, thread); }
 
 // MARK: Rounds
 
@@ -165,7 +187,8 @@ int main(int count, char **arguments) {
   kernel = es_product_fastest_kernel();
   while (kernel != es_product_kernel_portable && !(es_sparse_streams(kernel) && es_linear_streams(kernel)))
     kernel = (es_product_kernel)(kernel - 1);
-  if (thread_count < 1 || thread_count > most_threads || rows < 2 || columns < 64 || kernel == es_product_kernel_portable)
+  if (thread_count < 1 || thread_count > most_threads || rows < 2 || columns < 64 ||
+      kernel == es_product_kernel_portable)
     return fprintf(stderr, "usage: %s [THREADS] [ROWS] [COLUMNS]; a processor with AVX2\n", arguments[0]), 1;
   make();
   pthread_t threads[most_threads];
@@ -194,6 +217,13 @@ int main(int count, char **arguments) {
   print("dense bf16", dense_bytes, dense_bytes, times[0], ratios[0]);
   print("bitmap, 50 %", sparse_bytes, dense_bytes, times[1], ratios[1]);
   print("low rank, half", 2.0 * (double)(rank * (rows + columns)), dense_bytes, times[2], ratios[2]);
+  for (int round = -1; round < rounds; round++) {
+    const double dense = timed(run_many_dense), packed = timed(run_many_sparse);
+    if (round >= 0) ratios[0][round] = dense / packed;
+  }
+  qsort(ratios[0], rounds, sizeof **ratios, ascending);
+  printf("\n%d rows of activations: bitmap %.2f times dense (%.2f to %.2f)\n", many, ratios[0][rounds / 2],
+         ratios[0][0], ratios[0][rounds - 1]);
   work = NULL;
   pthread_barrier_wait(&barrier);
   for (int i = 1; i < thread_count; i++) pthread_join(threads[i], NULL);

@@ -57,9 +57,22 @@ public struct SparseMatrix: LinearMap, WidenedRows {
       guard (0..<outputWidth).contains(index) else {
         throw Problem(.matrixShape, "row \(index) of a matrix of \(outputWidth) rows")
       }
-      es_sparse_widen(parts.native, 0, index, 1, 0, inputWidth, target, inputWidth)
+      widen(index, 0..<inputWidth, kernel: Self.fastestKernel, into: target)
       target += inputWidth
     }
+  }
+
+  static let fastestKernel =
+    MatrixProduct.Kernel.allCases.last { kernel in
+      es_product_kernel(rawValue: kernel.rawValue).map(es_sparse_runs) ?? false
+    } ?? .portable
+
+  /// Some columns of a row, from a multiple of 64 on.
+  func widen(_ row: Int, _ columns: Range<Int>, kernel: MatrixProduct.Kernel, into target: UnsafeMutablePointer<Float>)
+  {
+    es_sparse_widen_with(
+      es_product_kernel(rawValue: kernel.rawValue) ?? .portable, parts.native, row, 1, columns.lowerBound,
+      columns.count, target, columns.count)
   }
 
   var storedRows: StoredRows {

@@ -11,8 +11,8 @@
 /// Bytes after the last value that must be readable, whatever they hold: values are fetched a vector at a time.
 #define ES_SPARSE_PADDING 64
 
-/// Rows of a sparse matrix. Column p of a row is bit p % 64 of its word p / 64; bits beyond the last column are zero. The
-/// values of row r begin at number offsets[r].
+/// Rows of a sparse matrix. Column p of a row is bit p % 64 of its word p / 64; bits beyond the last column are zero.
+/// The values of row r begin at number offsets[r].
 typedef struct {
   const uint64_t *bitmap;
   /// From row to row, in words.

@@ -1,4 +1,4 @@
-public import EspalierBasics
+internal import EspalierBasics
 internal import EspalierNumerics
 
 /// The entry `espalier.reduced` of a safetensors file's `__metadata__`, which says what reduced forms the file has:

@@ -55,7 +55,8 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
     self.form = form
     self.shape = shape
     self.parts = parts
-    guard shape.count >= 2, shape.checkedProduct != nil else {
+    // Nothing empty: it would take memory for rows that the file does not have to hold.
+    guard shape.count >= 2, shape.allSatisfy({ $0 > 0 }), shape.checkedProduct != nil else {
       throw Problem(.checkpointReduced, "\(shape) is not the shape of a matrix", tensor: name)
     }
     switch form {
