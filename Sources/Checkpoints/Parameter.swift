@@ -50,6 +50,8 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
   case updated(StorageRecipe, shape: [Int], by: Update)
   /// Rows taken from parameters along the first dimension, e.g. an embedding in another vocabulary's order.
   case gathered([RowRun], sources: [StorageRecipe], shape: [Int])
+  /// A matrix stored in a reduced form: sparse, or as factors.
+  case reduced(ReducedStorage)
 
   /// Every stored tensor the parameter depends on, each once, in a fixed order.
   public var storedTensors: [StoredTensor] {
@@ -63,6 +65,7 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
     case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _): base.allStored
     case .updated(let base, _, let update): base.allStored + update.storedTensors
     case .gathered(_, let sources, _): sources.flatMap(\.allStored)
+    case .reduced(let storage): storage.parts
     }
   }
 }

@@ -81,6 +81,7 @@ extension StorageRecipe {
     case .updated(let base, _, let update): base.residentBytes + UpdatedReader.residentBytes(of: update)
     case .gathered(let runs, let sources, _):
       sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
+    case .reduced(let storage): storage.memoryBytes
     }
   }
 
@@ -97,6 +98,7 @@ extension StorageRecipe {
       GatheredReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { count in
         sources.map { $0.scratchBytes(for: count) }.max() ?? 0
       }
+    case .reduced(let storage): ReducedReader.scratchBytes(for: count, columns: storage.columns)
     }
   }
 
@@ -112,6 +114,7 @@ extension StorageRecipe {
       try UpdatedReader(base: base.reader(files: files), shape: shape, update: update, files: files)
     case .gathered(let runs, let sources, let shape):
       try GatheredReader(runs: runs, sources: sources, shape: shape, files: files)
+    case .reduced(let storage): try ReducedReader(storage, files: files)
     }
   }
 }

@@ -2,7 +2,8 @@ public import EspalierBasics
 
 /// A Hugging Face folder with safetensors (one file, or shards with an index), or a bare safetensors file.
 ///
-/// Opening reads headers and `config.json`, no weights.
+/// Opening reads headers and `config.json`, no weights. Matrices may be stored in reduced forms (``ReducedSection``); a
+/// parameter is one of them then, not the tensors of its form.
 public struct SafetensorsCheckpoint: Checkpoint {
   public let location: String
   public let config: JSON?
@@ -47,7 +48,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
       ])
     }
 
-    var stored: [StoredTensor] = []
+    var parameters: [Parameter] = []
     var metadata: [(key: String, value: String)]?
     var seen: [ExactString: String] = [:]
     for name in names {
@@ -65,12 +66,15 @@ public struct SafetensorsCheckpoint: Checkpoint {
               file: name, tensor: tensor.name))
         }
       }
-      stored += header.tensors
+      parameters +=
+        problems.collect { () throws(Problem) in
+          do throws(Problem) { return try ReducedSection.parameters(of: header) } catch { throw error.at(file: name) }
+        } ?? []
     }
     if let listed { Self.compare(listed, with: seen, in: path, problems: &problems, warnings: &warnings) }
     guard problems.all.isEmpty else { throw problems }
 
-    parameters = stored.map(Parameter.init).sorted { Self.precedes($0.name, $1.name) }
+    self.parameters = parameters.sorted { Self.precedes($0.name, $1.name) }
     weightFiles = names
     self.metadata = metadata ?? []
     self.warnings = warnings

@@ -36,7 +36,7 @@ struct RoundedActivations: ~Copyable {
 struct BFloat16Product: TiledProduct {
   private let panels: UnsafePointer<UInt16>
   private let panelSize: Int
-  private let matrix: StoredMatrix
+  private let matrix: StoredRows
   private let target: UnsafeMutablePointer<Float>
   private let targetStride: Int
   private let tokens: Int
@@ -46,11 +46,11 @@ struct BFloat16Product: TiledProduct {
 
   /// Nil if y has no elements.
   init?(
-    _ activations: borrowing RoundedActivations, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>
+    _ activations: borrowing RoundedActivations, _ matrix: StoredRows, into y: MutableMatrixView<Float>
   ) {
     guard let target = y.elements else { return nil }
     panels = UnsafePointer(activations.panels)
-    panelSize = es_linear_panel_size(matrix.inputWidth)
+    panelSize = es_linear_panel_size(matrix.columns)
     self.matrix = matrix
     self.target = target
     targetStride = y.stride
@@ -61,7 +61,7 @@ struct BFloat16Product: TiledProduct {
     while tileCount < enough, tileRows > 132 { tileRows /= 2 }
   }
 
-  private var tilesAcross: Int { (matrix.outputWidth + tileColumns - 1) / tileColumns }
+  private var tilesAcross: Int { (matrix.rows + tileColumns - 1) / tileColumns }
   var tileCount: Int { (tokens + tileRows - 1) / tileRows * tilesAcross }
 
   func run(tile index: Int) {
@@ -69,7 +69,7 @@ struct BFloat16Product: TiledProduct {
     let row = index % tilesAcross * tileColumns
     es_linear_multiply_bf16(
       panels + token / RoundedActivations.rowsOfPanel * panelSize, min(tileRows, tokens - token), matrix.address,
-      matrix.rowStride, matrix.widening, row, min(tileColumns, matrix.outputWidth - row), matrix.inputWidth,
+      matrix.stride, matrix.widening, row, min(tileColumns, matrix.rows - row), matrix.columns,
       target + token * targetStride + row, targetStride)
   }
 }

@@ -26,3 +26,14 @@ public protocol LinearMap: Sendable {
   /// - Throws: `matrix.shape` if an index is not a row.
   func gather(rows indices: some Sequence<Int>, into destination: UnsafeMutablePointer<Float>) throws(Problem)
 }
+
+extension LinearMap {
+  /// W, widened: a dense copy of `outputWidth * inputWidth` floats.
+  public func materialized() throws(Problem) -> Matrix<Float> {
+    var elements = [Float](repeating: 0, count: outputWidth * inputWidth)
+    try elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+      if let start = buffer.baseAddress { try gather(rows: 0..<outputWidth, into: start) }
+    }
+    return try Matrix(rows: outputWidth, columns: inputWidth, elements: elements)
+  }
+}

@@ -32,7 +32,7 @@ extension Problem.Code {
 ///
 /// Rows may lie at any byte alignment. Memory: the coded bytes; while it is applied, x once more in
 /// the coded form and 740 KiB a thread.
-public struct StoredMatrix: LinearMap {
+public struct StoredMatrix: LinearMap, WidenedRows {
   public let format: WeightFormat
   public let outputWidth: Int
   public let inputWidth: Int
@@ -108,7 +108,7 @@ public struct StoredMatrix: LinearMap {
   public func apply(
     _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
-    try Self.apply([self], to: x, into: [y], mode: mode, parallel: parallel)
+    try LinearMaps.apply(rowsOf: [self], to: x, into: [y], mode: mode, parallel: parallel)
   }
 
   public func gather(
@@ -131,14 +131,18 @@ public struct StoredMatrix: LinearMap {
       return StoredRows(
         address, rows: outputWidth, columns: inputWidth, stride: rowStride / width, widening: es_product_pack_rows_f32)
     }
-    return StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
+    return codedRows
   }
 
-  /// Rows that one tile streams. A run of memory takes a microsecond to reach its speed, so tiles are large, but even,
-  /// so that threads end together. Kernels take four rows at once.
-  var rowsOfStreamingTile: Int {
-    let tileBytes = max(1 << 16, min(1 << 20, byteCount / 16))
-    let tiles = max(1, (byteCount + tileBytes / 2) / tileBytes)
-    return max(1, (outputWidth + tiles * 4 - 1) / (tiles * 4)) * 4
+  var codedRows: StoredRows {
+    StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
+  }
+
+  func streamed(_ x: MatrixView<Float>, into y: MutableMatrixView<Float>) -> (any TiledProduct)? {
+    StreamedProduct(x, self, into: y)
+  }
+
+  var hasIntegerProduct: Bool {
+    if case .blocks(let type) = format { type.dot != nil } else { false }
   }
 }

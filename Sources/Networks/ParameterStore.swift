@@ -7,7 +7,8 @@ internal import Synchronization
 
 /// Fetches parameters by name from a checkpoint, in the form operations work on.
 ///
-/// A matrix is read as it is stored, never widened as a whole; what is stored transposed is turned while it is read.
+/// A matrix is read as it is stored, never widened as a whole; what is stored transposed is turned while it is read. One
+/// that is stored in a reduced form is applied in it.
 /// Weights are read rather than mapped: memory then holds exactly what was read whatever the page cache does, huge pages
 /// can back it, and a file that is cut under a running network is an error, not a crash.
 final class ParameterStore: Sendable {
@@ -234,11 +235,20 @@ extension ParameterStore.Source {
     return nil
   }
 
+  /// The reduced form that it is stored in, if a map can be that form as it is: whole, and not turned or changed.
+  var reduced: ReducedStorage? {
+    guard rows == nil, description.recipe.value == .identity, !description.recipe.isTransposed,
+      let storage = parameter.reducedForm, (storage.rows, storage.columns) == matrixShape
+    else { return nil }
+    return storage
+  }
+
   /// Rows and columns as a map has them.
   var matrixShape: (rows: Int, columns: Int) { description.recipe.matrixShape(of: shape) }
 
   /// Bytes of the matrix in memory.
   var matrixBytes: Int {
+    if let reduced { return reduced.memoryBytes }
     let (rows, columns) = matrixShape
     return rows * (coded?.format.byteCount(of: columns) ?? 4 * columns)
   }
@@ -248,6 +258,9 @@ extension ParameterStore {
   private func matrix(_ source: Source, _ arena: WeightArena) throws(Problem) -> any LinearMap {
     let (rows, columns) = source.matrixShape
     let place = try arena.take(source.matrixBytes)
+    if let reduced = source.reduced {
+      return try reduced.load(into: place.buffer, offset: place.offset, files: files)
+    }
     guard let coded = source.coded else {
       let values = try floats(source)
       place.address.copyMemory(from: values.address, byteCount: source.matrixBytes)

@@ -106,7 +106,7 @@ import Testing
             let (value, magnitude) = expected[t * outputs + o]
             #expect(abs(Double(exact[t * outputs + o]) - value) <= rounding * magnitude)
             var bound = (0x1p-7 + rounding + Double(columns) * 0x1p-24) * magnitude
-            if rows <= StoredMatrix.fewRows {
+            if rows <= LinearMaps.fewRows {
               bound = rounding * magnitude
               if case .blocks(let type) = format, type.dot != nil {
                 bound += codingBound(x[(t * columns)...].prefix(columns), w[(o * columns)...].prefix(columns))

@@ -18,3 +18,4 @@
 #include "row_ranks.h"
 #include "scan.h"
 #include "select.h"
+#include "sparse.h"
