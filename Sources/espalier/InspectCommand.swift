@@ -50,7 +50,10 @@ struct Inspect: ParsableCommand {
         if let gguf { json["gguf_version"] = .number(gguf.version) }
         print(json.text())
       } else {
-        if let gguf { print("GGUF version \(gguf.version), \(gguf.metadata.count) metadata entries") }
+        if let gguf {
+          let count = gguf.metadata.count
+          print("GGUF version \(gguf.version), \(count) metadata \(count == 1 ? "entry" : "entries")")
+        }
         print(inspection.text(detail: detail))
       }
     }

@@ -56,7 +56,8 @@ import Testing
       try FileSystem.write(Array(config.text().utf8), to: "\(copy)/config.json")
       try Self.write([("input_ids", [5, 6])], to: "\(folder)/in")
       let outcome = try Program.run("forward", copy, "--inputs", "\(folder)/in", "-o", "\(folder)/out")
-      #expect(outcome.code == 0 && outcome.errors.contains("warning: 9 stored tensors are read by nothing"), "\(outcome)")
+      #expect(
+        outcome.code == 0 && outcome.errors.contains("warning: 9 stored tensors are read by nothing"), "\(outcome)")
       #expect(outcome.errors.contains("model.layers.\(layers - 1)."), "\(outcome)")
       let whole = try Program.run("forward", Self.model, "--inputs", "\(folder)/in", "-o", "\(folder)/whole")
       #expect(whole.code == 0 && whole.errors.isEmpty, "\(whole)")

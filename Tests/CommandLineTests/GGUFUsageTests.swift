@@ -19,7 +19,7 @@ import Testing
     try withTemporaryFolder { folder in
       let file = try Self.file(architecture, version: version, in: folder)
       let text = try Program.run("inspect", file, "--detail", "tensors")
-      let words = ["GGUF version \(version), 1 metadata entries", "not recognised", "a.weight", "4x8", "f32", "128 B"]
+      let words = ["GGUF version \(version), 1 metadata entry", "not recognised", "a.weight", "4x8", "f32", "128 B"]
       #expect(text.code == 0 && words.allSatisfy { text.output.contains($0) }, "\(text)")
       let reason = architecture == "llama" ? "the config lacks `num_hidden_layers`" : "the architecture made-up"
       #expect(text.output.contains("warning: ") && text.output.contains(reason), "\(text)")
