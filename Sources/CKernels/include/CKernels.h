@@ -17,3 +17,4 @@
 #include "row_ranks.h"
 #include "scan.h"
 #include "select.h"
+#include "statistics.h"

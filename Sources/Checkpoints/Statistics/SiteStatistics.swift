@@ -1,4 +1,3 @@
-public import EspalierBasics
 public import EspalierNumerics
 
 /// What calibration text says about the rows x of `width` numbers that reach one site of a network (query, key and value
