@@ -67,14 +67,6 @@ public struct ParameterDescription: Sendable, Hashable {
   /// The number of its layer, nil outside layers.
   public var layer: Int? { if case .inLayer(let layer) = position { layer } else { nil } }
 
-  /// The name of its input site among all of the model: `text.3.attention`; with the expert's number, where rows are
-  /// chosen for it (`text.3.experts.5`). Nil as ``inputSite``.
-  public var site: String? {
-    inputSite.map { site in
-      [tower, layer.map { "\($0)" }, site, expert.map { "\($0)" }].compactMap(\.self).joined(separator: ".")
-    }
-  }
-
   /// The dimension that is indexed by tokens, nil if there is none.
   public var vocabularyDimension: Int? {
     dimensions.firstIndex { dimension in

@@ -17,17 +17,17 @@ struct InputObserver {
 
 /// Where rows enter one matrix or several: what statistics are kept of.
 public struct InputSite: Sendable, Hashable {
-  /// As in ``EspalierArchitectures/ParameterDescription/site``.
+  /// As in ``EspalierArchitectures/ParameterDescription/inputSite``.
   public let name: String
   /// Numbers in a row.
   public let width: Int
-  /// Whether every token gives it a row; an expert sees those that are chosen for it.
-  public let seesAllRows: Bool
+  /// Whether it is an expert's, which sees the rows that are chosen for it.
+  public let isExpert: Bool
 }
 
 /// Part of a network that runs as one.
 public struct NetworkBlock: Sendable {
-  /// The tower with the layer's number, `text.3`, or with the part, `text.head`.
+  /// The tower with the layer's number, `text/3`, or with the part, `text/head`.
   public let name: String
   public let isLayer: Bool
   /// In the order in which rows reach them.
@@ -48,7 +48,7 @@ extension Network {
       for (request, site) in zip(matrices, section.sites) {
         guard let site, let parameter = program.description.parameter(named: request.name) else { continue }
         sites.append(
-          InputSite(name: site, width: parameter.matrixShape.columns, seesAllRows: parameter.expert == nil))
+          InputSite(name: site, width: parameter.matrixShape.columns, isExpert: parameter.expert != nil))
       }
       let part =
         switch section.part {
@@ -59,7 +59,7 @@ extension Network {
         }
       blocks.append(
         NetworkBlock(
-          name: "\(section.tower).\(part)", isLayer: section.isLayer, sites: sites,
+          name: "\(section.tower)/\(part)", isLayer: section.isLayer, sites: sites,
           weightBytes: try store.byteCount(of: section.requests)))
     }
     return blocks

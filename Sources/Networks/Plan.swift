@@ -112,7 +112,7 @@ struct Plan: Sendable {
   /// The input sites that matrices show, each by the first matrix it has.
   private mutating func sites(of requests: [ParameterRequest], in description: ModelDescription) -> [String?] {
     requests.filter { $0.form == .matrix }.map { request in
-      guard let site = description.parameter(named: request.name)?.site else { return nil }
+      guard let site = description.parameter(named: request.name)?.inputSite else { return nil }
       return sites.insert(ExactString(site)).inserted ? site : nil
     }
   }

@@ -24,7 +24,7 @@ public struct ImportanceMapping: Sendable {
     }
     let model = try family.describe(config: config)
     weights = family.ggufNames(of: model, families: families).compactMap { tensor in
-      let sites = tensor.parameters.compactMap(\.site)
+      let sites = tensor.parameters.compactMap(\.inputSite)
       guard sites.count == tensor.parameters.count, let first = tensor.parameters.first else { return nil }
       let width = first.recipe.isTransposed ? first.shape.first : first.shape.last
       // Several weights below each other share a site; experts have their own.
