@@ -32,8 +32,8 @@ let package = Package(
       name: "Espalier",
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierLinearMaps", "EspalierCheckpoints", "EspalierArchitectures",
-        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierReduction",
-        "EspalierMerging", "EspalierRecipes",
+        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierCalibration",
+        "EspalierReduction", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -77,6 +77,9 @@ let package = Package(
       "Evaluation",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"],
       c: ["CKernels"]),
+    room(
+      "Calibration",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"]),
     room("Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], c: ["CKernels"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
@@ -90,8 +93,8 @@ let package = Package(
       name: "espalier",
       dependencies: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
-        "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierReduction",
-        "EspalierMerging", "EspalierRecipes",
+        "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierCalibration",
+        "EspalierReduction", "EspalierMerging", "EspalierRecipes",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
@@ -115,6 +118,11 @@ let package = Package(
       "Evaluation",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks", "Evaluation",
+      ]),
+    tests(
+      "Calibration",
+      imports: [
+        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks", "Calibration",
       ]),
     tests(
       "Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Reduction"], excluding: ["Fixtures"]),

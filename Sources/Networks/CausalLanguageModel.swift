@@ -33,10 +33,6 @@ public struct CausalLanguageModel: LanguageModel {
     contextLength = network.config.contextLength
   }
 
-  /// Tokens that go through a block together: as many as keep its widest activation within 2 MB, so that what one
-  /// operation wrote the next still finds in a cache, but enough that packing a weight pays.
-  private var rowsTogether: Int { max(128, min(1024, (1 << 19) / network.plan.widest)) }
-
   /// Rows of logits that are computed together: as many as keep them within 16 MB.
   private var logitsTogether: Int { max(32, min(512, (4 << 20) / vocabularySize)) }
 
@@ -67,7 +63,7 @@ public struct CausalLanguageModel: LanguageModel {
     var groups: [Range<Int>] = []
     var (first, rows) = (0, 0)
     for (index, sequence) in sequences.enumerated() {
-      if rows > 0, rows + sequence.count > rowsTogether {
+      if rows > 0, rows + sequence.count > network.rowsTogether {
         groups.append(first..<index)
         (first, rows) = (index, 0)
       }

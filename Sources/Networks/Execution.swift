@@ -54,6 +54,24 @@ final class Execution {
     }
   }
 
+  /// The same batch at the same place, with memory of its own.
+  func copy() throws(Problem) -> Execution {
+    let copy = Execution(plan, run: run, inputs: [:])
+    for (slot, value) in slots.enumerated() {
+      guard let value, case .floats(let buffer) = value.storage else {
+        copy.slots[slot] = value
+        continue
+      }
+      let own = try run.workspace.take(value.count)
+      own.address.copyMemory(from: buffer.address, byteCount: value.count * MemoryLayout<Float>.stride)
+      copy.slots[slot] = Activation(storage: .floats(own), width: value.width, segments: value.segments)
+    }
+    return copy
+  }
+
+  /// Puts a value into a slot that has none, or takes one out without giving its memory back.
+  func set(_ slot: Int, _ value: Activation?) { slots[slot] = value }
+
   func value(_ name: String) -> Activation? { plan.slot(name).flatMap { slots[$0] } }
 
   /// Gives all memory back.

@@ -54,6 +54,8 @@ final class OperationRun {
   let rotary: RotaryTables
   /// Whether input `i` of the running operation is used by nobody after it, so that its memory may take the output.
   var isLastUse: [Bool] = []
+  /// Who looks at the inputs of matrices while a section runs.
+  var inputs: InputObserver?
 
   init(pool: WorkerPool, workspace: Workspace, mode: NumericMode, states: [SequenceState]?, rotary: RotaryTables) {
     self.pool = pool
@@ -100,8 +102,10 @@ final class OperationRun {
     }
   }
 
-  /// `y = x Wᵀ` for each map, into new activations.
-  func apply(_ maps: [any LinearMap], to x: Activation) throws(Problem) -> [Activation] {
+  /// `y = x Wᵀ` for each matrix, into new activations. Whoever looks at the inputs of matrices sees x.
+  func apply(_ matrices: [MatrixHandle], to x: Activation) throws(Problem) -> [Activation] {
+    try inputs?.see(x, before: matrices)
+    let maps = matrices.map(matrix)
     var outputs: [Activation] = []
     var views: [MutableMatrixView<Float>] = []
     for map in maps {
@@ -112,10 +116,6 @@ final class OperationRun {
     let input = try MatrixView(x.view, rows: x.rows, columns: x.width)
     try LinearMaps.apply(maps, to: input, into: views, mode: mode, parallel: parallel)
     return outputs
-  }
-
-  func apply(_ map: any LinearMap, to x: Activation) throws(Problem) -> Activation {
-    try apply([map], to: x)[0]
   }
 
   /// The pool as a loop.

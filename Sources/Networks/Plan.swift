@@ -25,6 +25,8 @@ struct Plan: Sendable {
     let requests: [ParameterRequest]
     /// What the slots hold when it has run; those it does not know yet come later.
     let layouts: [SlotLayout]
+    /// The input site of each matrix, by its handle; nil for a matrix whose site an earlier one shows, or that has none.
+    let sites: [String?]
   }
 
   private(set) var sections: [Section] = []
@@ -37,6 +39,8 @@ struct Plan: Sendable {
   private(set) var widest = 1
   /// Slots whose statement was left out, each with the optional parameter that it lacked.
   private var missing: [String: String] = [:]
+  /// Input sites that some matrix shows.
+  private var sites: Set<ExactString> = []
 
   /// - Parameter isStored: whether the checkpoint has a parameter. What needs an optional one that is missing is left
   ///   out, and what needs its result.
@@ -102,7 +106,15 @@ struct Plan: Sendable {
     sections.append(
       Section(
         index: sections.count, tower: section.tower, part: section.part, steps: steps, outputs: named,
-        requests: requests, layouts: layouts))
+        requests: requests, layouts: layouts, sites: sites(of: requests, in: program.description)))
+  }
+
+  /// The input sites that matrices show, each by the first matrix it has.
+  private mutating func sites(of requests: [ParameterRequest], in description: ModelDescription) -> [String?] {
+    requests.filter { $0.form == .matrix }.map { request in
+      guard let site = description.parameter(named: request.name)?.inputSite else { return nil }
+      return sites.insert(ExactString(site)).inserted ? site : nil
+    }
   }
 
   /// What every operation may rely on: its inputs are of the kind it reads, as wide as is known, and of the same rows

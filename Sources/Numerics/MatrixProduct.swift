@@ -111,7 +111,7 @@ public enum MatrixProduct {
     func tilesAcross(_ columns: Int) -> Int { columns / self.columns + (columns % self.columns == 0 ? 0 : 1) }
   }
 
-  static func multiply(
+  package static func multiply(
     _ a: MatrixView<Float>, _ b: MatrixView<Float>, into c: MutableMatrixView<Float>, accumulate: Bool,
     kernel: Kernel, tile: Tile? = nil, parallel: ParallelLoop = serially
   ) throws(Problem) {

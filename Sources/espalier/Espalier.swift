@@ -16,6 +16,7 @@ struct Espalier: ParsableCommand {
         espalier diff base fine-tune             what a fine-tune touched
         espalier generate model --prompt "Once"  continue a text
         espalier evaluate model --text book.txt  perplexity and more, with intervals
+        espalier calibrate model --text t -o s   what a text says of a model's inputs
         espalier compare small --against model   how far one model is from another
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
@@ -23,7 +24,7 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
-      Chat.self, Tokenize.self, Forward.self, Methods.self,
+      Chat.self, Calibrate.self, Tokenize.self, Forward.self, Methods.self,
     ])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.

@@ -19,3 +19,4 @@
 #include "scan.h"
 #include "select.h"
 #include "sparse.h"
+#include "statistics.h"

@@ -49,13 +49,13 @@ struct ExpertsOperation: Operation {
       for (index, row) in rows.enumerated() {
         (part.floats + index * x.width).update(from: x.floats + row.row * x.width, count: x.width)
       }
-      let inner = try run.apply([run.matrix(gate[expert]), run.matrix(up[expert])], to: part)
+      let inner = try run.apply([gate[expert], up[expert]], to: part)
       let (g, u) = (inner[0], inner[1])
       try run.forEachSpan(rows: g.rows, width: g.width) { rows in
         let start = rows.lowerBound * g.width
         es_activate_gate(function, g.floats + start, u.floats + start, g.floats + start, Int64(rows.count * g.width))
       }
-      let out = try run.apply(run.matrix(down[expert]), to: g)
+      let out = try run.apply([down[expert]], to: g)[0]
       try run.forEachSpan(rows: rows.count, width: x.width) { span in
         for index in span {
           es_add_scaled(

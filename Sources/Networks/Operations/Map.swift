@@ -37,7 +37,7 @@ struct MapOperation: Operation {
   func joined(with other: MapOperation) -> MapOperation { MapOperation(parts: parts + other.parts) }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
-    let outputs = try run.apply(parts.map { run.matrix($0.weight) }, to: inputs[0])
+    let outputs = try run.apply(parts.map(\.weight), to: inputs[0])
     for (part, y) in zip(parts, outputs) {
       guard let bias = run.vector(part.bias) else { continue }
       try run.forEachSpan(rows: y.rows, width: y.width) { rows in
