@@ -56,6 +56,7 @@ struct Generate: ParsableCommand {
       let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
         let model = try SpeakingModel(checkpoint, options: options)
+        for warning in model.network.warnings { Machine.writeToStandardError(warning.description + "\n") }
         let ids = try promptIDs(model.vocabulary)
         let ends = ignoreEnd ? [] : model.vocabulary.endTokens
         let generator = sampling.generator(defaultTemperature: 0, endTokens: ends)

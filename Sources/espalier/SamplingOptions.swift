@@ -29,7 +29,7 @@ struct SamplingOptions: ParsableArguments {
 
   func validate() throws {
     if let temperature, !(temperature >= 0 && temperature.isFinite) {
-      throw ValidationError("--temperature must be 0 or more, and finite.")
+      throw ValidationError("--temperature must be 0 or more. It must be finite, too.")
     }
     if let topK, topK < 1 { throw ValidationError("--top-k must be at least 1.") }
     if let topP, !(topP > 0 && topP <= 1) { throw ValidationError("--top-p must be above 0 and at most 1.") }

@@ -45,7 +45,7 @@ import Testing
 
   /// The weights are 94 MiB. Resident they take themselves, a block's work and 64 MB; under a lower ceiling they are
   /// streamed, with the same figure. A block's work: 341 rows in a group, of 576 + 3 x 1536 floats at their widest, the
-  /// scratch of two threads, and 85 rows of 49,152 logits: 25 MB.
+  /// scratch of two threads, and 85 rows of 49,152 logits: some 25 MB, for which 40 are allowed.
   @Test(.enabled(if: present, missing)) func evaluationKeepsItsMemory() throws {
     func run(_ options: String...) throws -> (perplexity: Double?, peak: Int) {
       let program = try Program(
@@ -60,7 +60,7 @@ import Testing
     }
     let (resident, streamed) = (try run(), try run("--memory", "128M"))
     print("evaluation: \(resident.peak) bytes with weights in memory, \(streamed.peak) with --memory 128M")
-    #expect(resident.peak < (94 + 64 + 24) << 20)
+    #expect(resident.peak < (94 + 64 + 40) << 20)
     #expect(streamed.peak < 128 << 20)
     #expect(resident.perplexity != nil && resident.perplexity == streamed.perplexity)
   }

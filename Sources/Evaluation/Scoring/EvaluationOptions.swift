@@ -24,7 +24,7 @@ public struct EvaluationOptions: Sendable {
     self.listener = listener
   }
 
-  /// The same with groups and tiles that keep states and logits within `bytes`: half for logits (at most 64 MiB),
+  /// The same with groups and tiles that keep states and logits within `bytes`: a quarter for logits (at most 64 MiB),
   /// the rest for states. What the networks need while they run comes on top.
   ///
   /// - Parameters:
@@ -32,7 +32,7 @@ public struct EvaluationOptions: Sendable {
   ///   - stateWidths: the width of the final states of each model that is run side by side.
   public func fitting(bytes: Int, stateWidths: [Int]) -> EvaluationOptions {
     var options = self
-    options.logitBytes = max(1, min(64 << 20, bytes / 2))
+    options.logitBytes = max(1, min(64 << 20, bytes / 4))
     let bytesPerToken = stateWidths.reduce(0) { $0 + $1 * MemoryLayout<Float>.stride }
     options.groupTokens = max(1, (bytes - options.logitBytes) / max(1, bytesPerToken))
     return options

@@ -5,11 +5,14 @@ public struct Temperature: LogitWarper {
   public init(_ value: Float) { self.value = value }
 
   public func warp(_ candidates: inout TokenCandidates, context: [Int32]) {
-    // Distances to the greatest are what counts; divided in float64, the smallest temperature leaves them numbers.
-    guard let peak = candidates.all.map(\.logit).max(), peak.isFinite else { return }
+    // A very small temperature would carry logits beyond all numbers; their distances to the greatest, which are what
+    // counts, it does not.
+    let peak = candidates.all.map(\.logit).max() ?? 0
+    let largest = candidates.all.reduce(0) { $1.logit.isFinite ? max($0, abs($1.logit)) : $0 }
+    let origin = (largest / value).isFinite || !peak.isFinite ? 0 : peak
     for index in candidates.all.indices {
-      let distance = (Double(candidates.all[index].logit) - Double(peak)) / Double(value)
-      candidates.all[index].logit = Float(max(distance, -Double(Float.greatestFiniteMagnitude)))
+      let quotient = (candidates.all[index].logit - origin) / value
+      candidates.all[index].logit = quotient
     }
   }
 }
