@@ -48,6 +48,20 @@ import Testing
     #expect(candidates.all.map(\.logit) == [1, -2, 1])
   }
 
+  @Test func theSmallestTemperatureLeavesTheMostProbable() {
+    var candidates = TokenCandidates(logits: [15, 14.5, -3])
+    Temperature(1e-38).warp(&candidates, context: [])
+    #expect(candidates.probabilities == [1, 0, 0])
+  }
+
+  @Test func logitsThatAreNoNumbersAreRefused() throws {
+    try checkLogits([1, -.infinity])
+    for damaged in [[1, .nan], [.infinity, 0], [-.infinity, -.infinity]] as [[Float]] {
+      let problem = #expect(throws: Problem.self) { try checkLogits(damaged) }
+      #expect(problem?.code == .networkNotFinite)
+    }
+  }
+
   @Test func theMostProbableIsTheFirstOfEqualOnes() {
     let sampler = Sampler.greedy()
     #expect(sampler.next([1, 3, 3, 2], context: []) == 1)
