@@ -45,32 +45,40 @@ public final class Segments: Sendable {
   public func rows(of sequence: Int) -> Range<Int> { starts[sequence]..<starts[sequence + 1] }
 }
 
-/// What flows between operations: rows of floats, or of whole numbers (tokens). Opaque outside the operations.
+/// What flows between operations: rows of floats. Opaque outside the operations.
 struct Activation: Sendable {
-  enum Storage: Sendable {
-    case floats(AlignedBuffer)
-    case indices([Int32])
-  }
-
-  let storage: Storage
+  let buffer: AlignedBuffer
   let width: Int
   let segments: Segments
 
   var rows: Int { segments.rows }
   var count: Int { rows * width }
 
-  /// The floats, row by row. A plan lets an operation read what it declares, and refuses other programs
-  /// (`readsIndices(input:)`), so that neither this nor ``indices`` can meet the other form.
-  var floats: UnsafeMutablePointer<Float> {
-    guard case .floats(let buffer) = storage else { preconditionFailure("a plan gave whole numbers for floats") }
-    return buffer.floats.baseAddress!
-  }
-
-  var indices: [Int32] {
-    guard case .indices(let indices) = storage else { preconditionFailure("a plan gave floats for whole numbers") }
-    return indices
-  }
-
+  /// The floats, row by row.
+  var floats: UnsafeMutablePointer<Float> { buffer.floats.baseAddress! }
   var view: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: floats, count: count) }
   var mutableView: UnsafeMutableBufferPointer<Float> { UnsafeMutableBufferPointer(start: floats, count: count) }
+
+  func sharesMemory(with other: Activation) -> Bool { buffer === other.buffer }
+}
+
+/// Whole numbers, one a row: tokens, their types and positions. A batch gives them; no operation writes any.
+struct IndexRows: Sendable {
+  let values: [Int32]
+  let segments: Segments
+}
+
+/// What a slot holds.
+enum SlotValue: Sendable {
+  case floats(Activation)
+  case indices(IndexRows)
+
+  var floats: Activation? { if case .floats(let value) = self { value } else { nil } }
+
+  var segments: Segments {
+    switch self {
+    case .floats(let value): value.segments
+    case .indices(let value): value.segments
+    }
+  }
 }

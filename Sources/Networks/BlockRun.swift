@@ -112,23 +112,25 @@ public final class BlockRun {
     similarity: inout Similarity
   ) throws(Problem) {
     guard let parameters else {
-      guard let observe, let slot = section.steps.first?.inputs.first, let x = execution.slots[slot] else { return }
+      guard let observe, let slot = section.steps.first?.inputs.first, let x = execution.slots[slot]?.floats else {
+        return
+      }
       for case let site? in section.sites {
         try observe(site, try MatrixView(x.view, rows: x.rows, columns: x.width))
       }
       return
     }
     let slot = section.isLayer && observe != nil ? section.outputs.first?.slot : nil
-    let before = try slot.flatMap { execution.slots[$0] }.map { (x) throws(Problem) in
+    let before = try slot.flatMap { execution.slots[$0]?.floats }.map { (x) throws(Problem) in
       let copy = try workspace.take(x.count)
       copy.address.copyMemory(from: x.floats, byteCount: x.count * MemoryLayout<Float>.stride)
-      return Activation(storage: .floats(copy), width: x.width, segments: x.segments)
+      return Activation(buffer: copy, width: x.width, segments: x.segments)
     }
     execution.run.inputs = observe.map { InputObserver(sites: section.sites, body: $0) }
     try execution.run(section, parameters: parameters)
     execution.run.inputs = nil
     guard let slot, let before else { return }
-    if let after = execution.slots[slot], after.width == before.width, after.rows == before.rows {
+    if let after = execution.slots[slot]?.floats, after.width == before.width, after.rows == before.rows {
       let cosines = try RowMoments.cosines(
         before.floats, after.floats, rows: after.rows, width: after.width, parallel: execution.run.parallel)
       similarity.count += cosines.count
@@ -147,7 +149,7 @@ public final class BlockRun {
       try file.read(
         into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<(count * MemoryLayout<Float>.stride)]), at: offset
       )
-      group.execution.set(slot, Activation(storage: .floats(buffer), width: width, segments: segments))
+      group.execution.set(slot, Activation(buffer: buffer, width: width, segments: segments))
     }
   }
 
@@ -156,7 +158,7 @@ public final class BlockRun {
     if isChanged { group.stored = [] }
     var offset = group.firstRow * network.carriedBytesPerToken
     for (slot, value) in group.execution.slots.enumerated() {
-      guard let value, case .floats(let buffer) = value.storage else { continue }
+      guard let value = value?.floats else { continue }
       let bytes = value.count * MemoryLayout<Float>.stride
       guard offset + bytes <= (group.firstRow + group.rows) * network.carriedBytesPerToken else {
         throw Problem(
@@ -164,7 +166,7 @@ public final class BlockRun {
           remedy: "Raise --memory.")
       }
       if isChanged {
-        try file.write(UnsafeRawBufferPointer(rebasing: buffer.bytes[..<bytes]), at: offset)
+        try file.write(UnsafeRawBufferPointer(rebasing: value.buffer.bytes[..<bytes]), at: offset)
         group.stored.append((slot, value.width, value.segments, offset))
       }
       offset += bytes

@@ -80,7 +80,7 @@ public struct CausalLanguageModel: LanguageModel {
       for first in stride(from: rows.lowerBound, to: rows.upperBound, by: logitsTogether) {
         let count = min(logitsTogether, rows.upperBound - first)
         let final = Activation(
-          storage: .floats(try workspace.take(count * width)), width: width, segments: Segments(lengths: [count]))
+          buffer: try workspace.take(count * width), width: width, segments: Segments(lengths: [count]))
         final.floats.update(from: states.values.floats.baseAddress! + first * width, count: count * width)
         try head(final, workspace, into: logits + (first - rows.lowerBound) * vocabularySize)
       }
@@ -89,7 +89,7 @@ public struct CausalLanguageModel: LanguageModel {
 
   /// Runs the head on rows of final states, which are given back.
   func head(_ final: Activation, _ workspace: Workspace, into logits: UnsafeMutablePointer<Float>) throws(Problem) {
-    let execution = Execution(network.plan, run: network.operationRun(workspace), inputs: ["final": final])
+    let execution = Execution(network.plan, run: network.operationRun(workspace), inputs: ["final": .floats(final)])
     try network.run(network.heads, [execution]) { (_, execution) throws(Problem) in
       if let value = execution.value("logits") { logits.update(from: value.floats, count: value.count) }
       execution.finish()

@@ -11,7 +11,7 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
   public private(set) var tokens: [Int32] = []
   private var state: SequenceState
   /// Slots that hold what does not depend on the decoder's text.
-  private var slots: [Activation?]
+  private var slots: [SlotValue?]
   /// Outputs of decoder steps that do not depend on it either, kept from the first run on, by section and step: keys and
   /// values of the encoder's states, biases by distance.
   private var kept: [[[Activation]?]]
@@ -75,13 +75,12 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
     var logits = [Float](repeating: 0, count: model.vocabularySize)
     try network.withWorkspace { (workspace) throws(Problem) in
       let run = network.operationRun(workspace, states: [state])
-      let text = Activation(storage: .indices(new), width: 1, segments: segments)
-      let final = try decode(text, run)
+      let final = try decode(IndexRows(values: new, segments: segments), run)
       let row = Activation(
-        storage: .floats(try workspace.take(final.width)), width: final.width, segments: Segments(lengths: [1]))
+        buffer: try workspace.take(final.width), width: final.width, segments: Segments(lengths: [1]))
       row.floats.update(from: final.floats + (final.rows - 1) * final.width, count: final.width)
       workspace.giveBack(final)
-      let head = Execution(network.plan, run: network.operationRun(workspace), inputs: ["final": row])
+      let head = Execution(network.plan, run: network.operationRun(workspace), inputs: ["final": .floats(row)])
       try network.run(network.heads, [head]) { (_, head) throws(Problem) in
         if let value = head.value("logits") { logits = Array(value.view) }
         head.finish()
@@ -91,11 +90,11 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
   }
 
   /// Runs the decoder on further tokens; what does not depend on them is computed once and left where it is.
-  private func decode(_ text: Activation, _ run: OperationRun) throws(Problem) -> Activation {
+  private func decode(_ text: IndexRows, _ run: OperationRun) throws(Problem) -> Activation {
     let plan = model.network.plan
     var slots = self.slots
     var isKept = slots.map { $0 != nil }
-    if let slot = plan.slot("decoderTokens") { (slots[slot], isKept[slot]) = (text, true) }
+    if let slot = plan.slot("decoderTokens") { (slots[slot], isKept[slot]) = (.indices(text), true) }
     for (number, section) in model.decoder.enumerated() {
       run.parameters = try model.network.parameters(of: section)
       for (index, step) in section.steps.enumerated() {
@@ -103,28 +102,25 @@ public final class EncoderDecoderSession: TokenSession, @unchecked Sendable {
         guard inputs.count == step.inputs.count else {
           throw Problem(.networkProgram, "`\(step.source)` reads what the encoder does not give")
         }
-        try step.checkRows(inputs)
         let outputs: [Activation]
         if depends[number][index] {
-          run.isLastUse = zip(step.inputs, step.isLastUse).map { $1 && !isKept[$0] }
-          outputs = try step.operation.run(inputs, run)
-          for (input, isLast) in zip(inputs, run.isLastUse)
-          where isLast && !outputs.contains(where: { $0.sharesMemory(with: input) }) {
-            run.workspace.giveBack(input)
+          let isLastUse = zip(step.inputs, step.isLastUse).map { $1 && !isKept[$0] }
+          outputs = try step.run(inputs, isLastUse: isLastUse, run)
+          for (input, isLast) in zip(inputs.map(\.floats), isLastUse) where isLast {
+            if let input, !outputs.contains(where: { $0.sharesMemory(with: input) }) { run.workspace.giveBack(input) }
           }
         } else if let known = kept[number][index] {
           outputs = known
         } else {
-          run.isLastUse = step.inputs.map { _ in false }
-          outputs = try step.operation.run(inputs, run)
+          outputs = try step.run(inputs, isLastUse: step.inputs.map { _ in false }, run)
           kept[number][index] = outputs
         }
         for (slot, value) in zip(step.outputs, outputs) {
-          (slots[slot], isKept[slot]) = (value, !depends[number][index])
+          (slots[slot], isKept[slot]) = (.floats(value), !depends[number][index])
         }
       }
     }
-    guard let final = plan.slot("final").flatMap({ slots[$0] }) else {
+    guard let final = plan.slot("final").flatMap({ slots[$0]?.floats }) else {
       throw Problem(.networkProgram, "the decoder writes no `final`")
     }
     return final

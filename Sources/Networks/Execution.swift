@@ -6,13 +6,13 @@ internal import EspalierNumerics
 final class Execution {
   let plan: Plan
   let run: OperationRun
-  private(set) var slots: [Activation?]
+  private(set) var slots: [SlotValue?]
 
-  init(_ plan: Plan, run: OperationRun, inputs: [String: Activation]) {
+  init(_ plan: Plan, run: OperationRun, inputs: [String: SlotValue]) {
     self.plan = plan
     self.run = run
     slots = Array(repeating: nil, count: plan.slots.count)
-    for (name, activation) in inputs { if let slot = plan.slot(name) { slots[slot] = activation } }
+    for (name, value) in inputs { if let slot = plan.slot(name) { slots[slot] = value } }
   }
 
   /// Runs one section.
@@ -25,31 +25,32 @@ final class Execution {
   ) throws(Problem) {
     run.parameters = parameters
     for step in section.steps {
-      var inputs: [Activation] = []
+      var inputs: [SlotValue] = []
       for slot in step.inputs {
         guard let value = slots[slot] else {
           throw Problem(.networkInput, "the network needs `\(plan.slots[slot])`, which was not given")
         }
         inputs.append(value)
       }
-      try step.checkRows(inputs)
-      run.isLastUse = step.isLastUse
-      let outputs = try step.operation.run(inputs, run)
+      let outputs = try step.run(inputs, isLastUse: step.isLastUse, run)
       release(step, inputs, keeping: outputs)
-      for (slot, value) in zip(step.outputs, outputs) { slots[slot] = value }
+      for (slot, value) in zip(step.outputs, outputs) { slots[slot] = .floats(value) }
     }
     guard let observe else { return }
-    for output in section.outputs { if let value = slots[output.slot] { try observe(output.name, value) } }
+    for output in section.outputs { if let value = slots[output.slot]?.floats { try observe(output.name, value) } }
   }
 
-  private func release(_ step: Plan.Step, _ inputs: [Activation], keeping outputs: [Activation]) {
+  private func release(_ step: Plan.Step, _ inputs: [SlotValue], keeping outputs: [Activation]) {
     for (index, slot) in step.inputs.enumerated() where step.isLastUse[index] {
       slots[slot] = nil
-      if !outputs.contains(where: { $0.sharesMemory(with: inputs[index]) }) { run.workspace.giveBack(inputs[index]) }
+      guard let value = inputs[index].floats else { continue }
+      if !outputs.contains(where: { $0.sharesMemory(with: value) }) { run.workspace.giveBack(value) }
     }
     // A value that is overwritten without having been read here is not needed either.
     for slot in step.outputs {
-      if let old = slots[slot], !outputs.contains(where: { $0.sharesMemory(with: old) }) { run.workspace.giveBack(old) }
+      if let old = slots[slot]?.floats, !outputs.contains(where: { $0.sharesMemory(with: old) }) {
+        run.workspace.giveBack(old)
+      }
       slots[slot] = nil
     }
   }
@@ -58,45 +59,55 @@ final class Execution {
   func copy() throws(Problem) -> Execution {
     let copy = Execution(plan, run: run, inputs: [:])
     for (slot, value) in slots.enumerated() {
-      guard let value, case .floats(let buffer) = value.storage else {
+      guard let activation = value?.floats else {
         copy.slots[slot] = value
         continue
       }
-      let own = try run.workspace.take(value.count)
-      own.address.copyMemory(from: buffer.address, byteCount: value.count * MemoryLayout<Float>.stride)
-      copy.slots[slot] = Activation(storage: .floats(own), width: value.width, segments: value.segments)
+      let own = try run.workspace.take(activation.count)
+      own.address.copyMemory(from: activation.buffer.address, byteCount: activation.count * MemoryLayout<Float>.stride)
+      copy.slots[slot] = .floats(Activation(buffer: own, width: activation.width, segments: activation.segments))
     }
     return copy
   }
 
   /// Puts a value into a slot that has none, or takes one out without giving its memory back.
-  func set(_ slot: Int, _ value: Activation?) { slots[slot] = value }
+  func set(_ slot: Int, _ value: Activation?) { slots[slot] = value.map { .floats($0) } }
 
-  func value(_ name: String) -> Activation? { plan.slot(name).flatMap { slots[$0] } }
+  func value(_ name: String) -> Activation? { plan.slot(name).flatMap { slots[$0]?.floats } }
 
   /// Gives all memory back.
   func finish() {
     for slot in slots.indices {
-      if let value = slots[slot] { run.workspace.giveBack(value) }
+      if let value = slots[slot]?.floats { run.workspace.giveBack(value) }
       slots[slot] = nil
     }
   }
 }
 
 extension Plan.Step {
-  /// What the plan leaves to a run: whether pictures that are brought together are of one size.
+  /// Runs the operation on what its slots hold.
   ///
-  /// - Throws: `network.input` if they are not.
-  func checkRows(_ inputs: [Activation]) throws(Problem) {
-    for input in inputs.dropFirst() where !type(of: operation).mixesRows && input.rows != inputs[0].rows {
-      throw Problem(.networkInput, "pictures of this size give \(inputs[0].rows) and \(input.rows) rows in `\(source)`")
+  /// - Parameter isLastUse: whether the memory of each input may take an output.
+  /// - Throws: `network.program` for floats where the operation reads whole numbers or the other way round, which a plan
+  ///   refuses; `network.input` for what the plan leaves to a run: pictures of several sizes that are brought together.
+  func run(_ values: [SlotValue], isLastUse: [Bool], _ run: OperationRun) throws(Problem) -> [Activation] {
+    let type = type(of: operation)
+    var inputs: [Activation] = []
+    (run.indices, run.isLastUse) = ([], [])
+    for (place, value) in values.enumerated() {
+      switch (value, type.readsIndices(input: place)) {
+      case (.floats(let floats), false):
+        inputs.append(floats)
+        run.isLastUse.append(isLastUse[place])
+      case (.indices(let indices), true): run.indices.append(indices)
+      default: throw Problem(.networkProgram, "`\(source)` mixes up floats and whole numbers")
+      }
+      guard type.mixesRows || value.segments.rows == values[0].segments.rows else {
+        throw Problem(
+          .networkInput,
+          "pictures of this size give \(values[0].segments.rows) and \(value.segments.rows) rows in `\(source)`")
+      }
     }
-  }
-}
-
-extension Activation {
-  func sharesMemory(with other: Activation) -> Bool {
-    guard case .floats(let a) = storage, case .floats(let b) = other.storage else { return false }
-    return a === b
+    return try operation.run(inputs, run)
   }
 }

@@ -82,10 +82,10 @@ extension NetworkInputs {
   /// The slots a batch fills.
   ///
   /// - Parameter skipping: the token without a position, where positions count the others (RoBERTa).
-  func activations(skipping: Int?) throws(Problem) -> [String: Activation] {
-    var slots: [String: Activation] = [:]
+  func activations(skipping: Int?) throws(Problem) -> [String: SlotValue] {
+    var slots: [String: SlotValue] = [:]
     func add(_ name: String, _ indices: [Int32], _ segments: Segments) {
-      slots[name] = Activation(storage: .indices(indices), width: 1, segments: segments)
+      slots[name] = .indices(IndexRows(values: indices, segments: segments))
     }
     if !tokens.isEmpty {
       let kept = try Self.kept(tokens, mask)
@@ -106,7 +106,7 @@ extension NetworkInputs {
       let kept = try Self.kept(decoderTokens, decoderMask, prefix: "decoder_")
       add("decoderTokens", Self.taken(decoderTokens, kept), Self.segments(kept))
     }
-    if let pictures { slots["pixels"] = try pictures.activation() }
+    if let pictures { slots["pixels"] = .floats(try pictures.activation()) }
     guard !slots.isEmpty else { throw Problem(.networkInput, "there is nothing to run the network on") }
     return slots
   }

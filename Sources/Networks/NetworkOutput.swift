@@ -58,7 +58,7 @@ extension NetworkInputs.Pictures {
       }
     }
     return Activation(
-      storage: .floats(buffer), width: channels,
+      buffer: buffer, width: channels,
       segments: Segments(lengths: Array(repeating: area, count: count), grid: (height, width)))
   }
 }

@@ -18,6 +18,7 @@ protocol Operation: Sendable {
   /// Whether it takes pictures of whatever number of channels and checks them when they come.
   static var takesAnyWidth: Bool { get }
   init(_ binding: inout Binding) throws(Problem)
+  /// - Parameter inputs: those of floats, in their order; those of whole numbers are in `run`.
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation]
 }
 
@@ -52,7 +53,10 @@ final class OperationRun {
   let states: [SequenceState]?
   /// Rotary tables of all frequencies, by the length that each sequence will have reached after this run.
   let rotary: RotaryTables
-  /// Whether input `i` of the running operation is used by nobody after it, so that its memory may take the output.
+  /// The inputs of the running operation that are whole numbers.
+  var indices: [IndexRows] = []
+  /// Whether input `i` of the running operation, of those of floats, is used by nobody after it, so that its memory may
+  /// take the output.
   var isLastUse: [Bool] = []
   /// Who looks at the inputs of matrices while a section runs.
   var inputs: InputObserver?
@@ -78,14 +82,13 @@ final class OperationRun {
   /// A new activation with undefined contents.
   func activation(width: Int, segments: Segments) throws(Problem) -> Activation {
     Activation(
-      storage: .floats(try workspace.take(segments.rows * width)), width: width, segments: segments)
+      buffer: try workspace.take(segments.rows * width), width: width, segments: segments)
   }
 
   /// The memory of the first input that nobody needs any more, else new memory of the first input's shape.
-  ///
   func inPlace(_ inputs: [Activation]) throws(Problem) -> Activation {
     for (index, input) in inputs.enumerated() where isLastUse[index] && input.width == inputs[0].width {
-      return Activation(storage: input.storage, width: input.width, segments: inputs[0].segments)
+      return Activation(buffer: input.buffer, width: input.width, segments: inputs[0].segments)
     }
     return try activation(width: inputs[0].width, segments: inputs[0].segments)
   }

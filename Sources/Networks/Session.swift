@@ -85,11 +85,11 @@ public final class Session: @unchecked Sendable {
     return logits
   }
 
-  private func slots(_ tokens: [Int32]) -> [String: Activation] {
+  private func slots(_ tokens: [Int32]) -> [String: SlotValue] {
     let first = Int32(clamping: state.length)
     let segments = Segments(starts: [0, tokens.count], positions: tokens.indices.map { first + Int32($0) })
-    func indices(_ values: [Int32]) -> Activation {
-      Activation(storage: .indices(values), width: 1, segments: segments)
+    func indices(_ values: [Int32]) -> SlotValue {
+      .indices(IndexRows(values: values, segments: segments))
     }
     return [
       "tokens": indices(tokens), "positions": indices(segments.positions),
@@ -99,7 +99,7 @@ public final class Session: @unchecked Sendable {
 
   private func lastRow(_ value: Activation, _ workspace: Workspace) throws(Problem) -> Activation {
     let row = Activation(
-      storage: .floats(try workspace.take(value.width)), width: value.width, segments: Segments(lengths: [1]))
+      buffer: try workspace.take(value.width), width: value.width, segments: Segments(lengths: [1]))
     row.floats.update(from: value.floats + (value.rows - 1) * value.width, count: value.width)
     return row
   }

@@ -31,7 +31,7 @@ final class Workspace: @unchecked Sendable {
   }
 
   func giveBack(_ activation: Activation) {
-    if case .floats(let buffer) = activation.storage { free.append(buffer) }
+    free.append(activation.buffer)
   }
 
   func giveBack(_ buffer: AlignedBuffer) { free.append(buffer) }

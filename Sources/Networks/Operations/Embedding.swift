@@ -29,12 +29,12 @@ struct EmbeddingOperation: Operation {
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
-    let indices = inputs[0].indices
+    let (indices, segments) = (run.indices[0].values, run.indices[0].segments)
     if let wrong = indices.firstIndex(where: { !(0..<entries).contains(Int($0) + Int(offset)) }) {
       throw Problem(
         .networkInput, "\(indices[wrong]) is not among the \(entries - Int(offset)) \(what) the model has")
     }
-    let y = try run.activation(width: width, segments: inputs[0].segments)
+    let y = try run.activation(width: width, segments: segments)
     let map = run.matrix(table)
     try run.forEachSpan(rows: y.rows, width: width) { (rows) throws(Problem) in
       try map.gather(

@@ -28,7 +28,7 @@ struct SelectOperation: Operation {
     for sequence in 0..<x.segments.count {
       let rows = x.segments.rows(of: sequence)
       var row = isLast ? rows.upperBound - 1 : rows.lowerBound
-      if let skipped, isLast { row = rows.last { inputs[1].indices[$0] != skipped } ?? rows.lowerBound }
+      if let skipped, isLast { row = rows.last { run.indices[0].values[$0] != skipped } ?? rows.lowerBound }
       (y.floats + sequence * x.width).update(from: x.floats + row * x.width, count: x.width)
     }
     return [y]
