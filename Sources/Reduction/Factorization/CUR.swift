@@ -10,7 +10,7 @@ public import EspalierNumerics
 /// U is the best for ‖W - C U R‖_F, or, with `link: outputs`, for ‖(W - C U R) S‖_F with `S Sᵀ` the second moment of the
 /// inputs: `U = C⁺ W S (R S)⁺`. The columns and rows stand out in the leading r singular vectors: by empirical
 /// interpolation, or by leverage (the largest squared lengths, of equal ones the first).
-public struct CUR: ReductionMethod {
+public struct CUR: SharedInputs {
   public static let card = MethodCard(
     name: "cur", summary: "Columns and rows of the weight itself with a small matrix between them.",
     source: "sorensen2016deim",
@@ -41,15 +41,29 @@ public struct CUR: ReductionMethod {
     fitsOutputs = parameters.word("link") == "outputs"
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    _ = try Self.rank(budget, weight)
+    if weighsActivations || fitsOutputs { _ = try Self.required(statistics, inputs: weight.columns) }
+  }
+
+  /// S `[inputs, any number]` with `S Sᵀ` the second moment, if the link is fitted to the outputs.
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Matrix<Double>? {
+    fitsOutputs ? try Self.required(statistics).momentFactor(method: Self.card.name) : nil
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: Matrix<Double>?, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     let rank = try Self.rank(budget, weight)
     let wide = Matrix<Double>(weight)
     var scores = wide
     if weighsActivations {
-      let norms = try Self.required(statistics, inputs: weight.columns).rootMeanSquares
+      let norms = try Self.required(statistics).rootMeanSquares
       for i in scores.elements.indices { scores.elements[i] = abs(scores.elements[i]) }
       scores = scores.scaling(columns: norms)
     }
@@ -61,8 +75,7 @@ public struct CUR: ReductionMethod {
     let (c, r) = (wide.selecting(columns: columns), wide.selecting(rows: rows))
 
     var (target, inner) = (wide, r)
-    if fitsOutputs {
-      let factor = try Self.required(statistics, inputs: weight.columns).momentFactor(method: Self.card.name)
+    if let factor {
       target = try MatrixProduct.product(wide, factor, parallel: parallel)
       inner = try MatrixProduct.product(r, factor, parallel: parallel)
     }

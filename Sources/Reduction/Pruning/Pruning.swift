@@ -43,19 +43,28 @@ enum Pruning {
 
   /// The full second moment.
   ///
+  /// - Throws: `reduction` if the statistics have none.
+  static func moment(
+    _ statistics: SiteStatistics?, method: String
+  ) throws(Problem) -> (moment: Matrix<Double>, count: Int) {
+    guard let statistics, case .full(let moment)? = statistics.moment else {
+      throw Problem(.reduction, "\(method) needs the full second moment of the inputs")
+    }
+    return (moment, statistics.count)
+  }
+
+  /// The full second moment of inputs of `weight`.
+  ///
   /// - Throws: as ``statistics(_:for:method:)``; `reduction` if the statistics have none.
   static func moment(
     _ given: SiteStatistics?, for weight: Matrix<Float>, method: String
   ) throws(Problem) -> (moment: Matrix<Double>, count: Int) {
-    let statistics = try statistics(given, for: weight, method: method)
-    guard case .full(let moment)? = statistics.moment else {
-      throw Problem(.reduction, "\(method) needs the full second moment of the inputs")
-    }
+    let (moment, count) = try moment(statistics(given, for: weight, method: method), method: method)
     guard moment.rows == weight.columns, moment.columns == weight.columns else {
       throw Problem(
         .matrixShape, "a second moment of \(moment.rows) x \(moment.columns) for a weight of \(weight.columns) inputs")
     }
-    return (moment, statistics.count)
+    return (moment, count)
   }
 
   /// The result of a method, with its error.

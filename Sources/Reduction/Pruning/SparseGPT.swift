@@ -18,7 +18,7 @@ public import EspalierNumerics
 /// written once a block. Weights of inputs that were always zero go. Source: algorithm 1.
 ///
 /// Cost: n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
-public struct SparseGPT: ReductionMethod {
+public struct SparseGPT: SharedInputs {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
     source: "frantar2023sparsegpt",
@@ -42,13 +42,25 @@ public struct SparseGPT: ReductionMethod {
     damp = parameters.number("damp") ?? 0.01
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    try check(budget, for: weight)
+    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
+    try Pruning.check(weight)
+  }
+
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> InverseFactor {
+    let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
+    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: InverseFactor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
-    try check(budget, for: weight)
-    let (moment, count) = try Pruning.moment(statistics, for: weight, method: Self.card.name)
-    let factor = try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
     let pruned = try solve(weight, factor, to: budget, parallel: parallel)
     return try Pruning.result(pruned, of: weight, statistics, parallel)
   }
