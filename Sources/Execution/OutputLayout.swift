@@ -35,29 +35,40 @@ public struct OutputLayout: Sendable {
     public var name: String
     public var elementType: ElementType
     public var shape: [Int]
+    /// The parameter that the tensor belongs to. Tensors of one parameter follow each other and lie in one file.
+    public var parameter: String
 
-    public init(name: String, elementType: ElementType, shape: [Int]) {
+    public init(name: String, elementType: ElementType, shape: [Int], parameter: String? = nil) {
       self.name = name
       self.elementType = elementType
       self.shape = shape
+      self.parameter = parameter ?? name
     }
 
     var byteCount: Int { shape.reduce(1, *) * elementType.byteWidth }
   }
 
-  /// Fills shards in the given order; a shard ends before the tensor that would carry it past `shardBytes`.
+  /// Fills shards in the given order; a shard ends before the parameter that would carry it past `shardBytes`.
   ///
   /// Within a file, wider element types come first, so that every tensor is aligned to its element.
-  public init(_ requests: [Request], shardBytes: Int) {
+  ///
+  /// - Parameter metadata: what a file's `__metadata__` says beside its format, from the parameters that it has.
+  public init(
+    _ requests: [Request], shardBytes: Int, metadata: ([String]) -> [(String, String)] = { _ in [] }
+  ) {
     var shards: [[Int]] = [[]]
     var filled = 0
-    for (index, request) in requests.enumerated() {
-      if filled > 0, filled + request.byteCount > shardBytes {
+    var first = 0
+    while first < requests.count {
+      let end = requests[first...].firstIndex { $0.parameter != requests[first].parameter } ?? requests.count
+      let bytes = requests[first..<end].reduce(0) { $0 + $1.byteCount }
+      if filled > 0, filled + bytes > shardBytes {
         shards.append([])
         filled = 0
       }
-      shards[shards.count - 1].append(index)
-      filled += request.byteCount
+      shards[shards.count - 1] += first..<end
+      filled += bytes
+      first = end
     }
     var files: [OutputFile] = []
     var tensors = [OutputTensor?](repeating: nil, count: requests.count)
@@ -68,7 +79,7 @@ public struct OutputLayout: Sendable {
       }.map(\.element)
       let header = SafetensorsHeader.bytes(
         for: ordered.map { (requests[$0].name, requests[$0].elementType, requests[$0].shape) },
-        metadata: [("format", "pt")])
+        metadata: [("format", "pt")] + metadata(ordered.map { requests[$0].parameter }))
       var offset = header.count
       for index in ordered {
         let request = requests[index]

@@ -24,7 +24,7 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
-      Chat.self, Calibrate.self, Tokenize.self, Forward.self, Methods.self,
+      Chat.self, Calibrate.self, Prune.self, Factorize.self, Tokenize.self, Forward.self, Methods.self,
     ])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.
