@@ -20,7 +20,7 @@ public struct RegularExpression: Sendable {
   /// The longest program a pattern may become; counted repeats are written out.
   private static let maximumInstructions = 20_000
 
-  /// - Throws: for a pattern that is not understood.
+  /// - Throws: `adapter.config` for what the syntax does not allow.
   public init(_ pattern: String) throws(Problem) {
     var parser = Parser(pattern)
     var emitter = Emitter(budget: Self.maximumInstructions)

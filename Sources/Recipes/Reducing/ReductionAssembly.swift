@@ -26,7 +26,6 @@ extension MergePlan {
   func replacing(_ parameters: [Parameter], seed: UInt64) throws(Problem) -> MergePlan {
     let replaced = Dictionary(parameters.map { (ExactString($0.name), $0) }, uniquingKeysWith: { _, last in last })
     var drafts: [MergePlanner.Draft] = []
-    var forms: [ExactString: ReducedStorage] = [:]
     for job in jobs {
       let output = layout.tensors[job.outputIndex]
       guard let parameter = job.inputs.first.flatMap({ replaced[ExactString($0.parameter.name)] }) else {
@@ -34,21 +33,19 @@ extension MergePlan {
         drafts.append(.init(request: request, inputs: job.inputs, operation: job.operation))
         continue
       }
-      if let form = parameter.reducedForm { forms[ExactString(form.name)] = form }
+      let reduced = parameter.reducedForm.map {
+        OutputLayout.ReducedParameter(name: $0.name, form: $0.form, shape: $0.shape)
+      }
       for tensor in parameter.recipe.storedTensors {
         drafts.append(
           .init(
             request: .init(
-              name: tensor.name, elementType: tensor.elementType, shape: tensor.shape, parameter: parameter.name),
+              name: tensor.name, elementType: tensor.elementType, shape: tensor.shape, reduced: reduced),
             inputs: [.init(model: job.inputs[0].model, parameter: Parameter(tensor))], operation: .copy))
       }
     }
     var plan = self
-    plan.layout = OutputLayout(drafts.map(\.request), shardBytes: options.shardBytes) { names in
-      let reduced = names.map { ExactString($0) }.uniqued().compactMap { forms[$0] }
-      let entry = ReducedSection.entry(for: reduced.map { ($0.name, $0.form, $0.shape) })
-      return entry.map { [($0.key, $0.value)] } ?? []
-    }
+    plan.layout = OutputLayout(drafts.map(\.request), shardBytes: options.shardBytes)
     plan.jobs = []
     for (index, draft) in drafts.enumerated() {
       plan.jobs.append(
