@@ -42,6 +42,15 @@ public struct CalibrationText: Sendable {
     } catch { throw Problems([error]) }
   }
 
+  /// Tokens that need no tokenizer.
+  ///
+  /// - Parameter cut: where they are from, in words.
+  public init(tokens: [[Int32]], cut: String) {
+    windows = TokenWindows(tokens: tokens, cut: cut)
+    documents = []
+    tokenizer = nil
+  }
+
   /// What statistics that are gathered on the text say of themselves, but for the model's identity.
   public func record(mode: NumericMode, momentLimit: Int) -> StatisticsRecord {
     StatisticsRecord(

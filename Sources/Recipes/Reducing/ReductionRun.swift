@@ -1,5 +1,4 @@
 public import EspalierBasics
-internal import EspalierCalibration
 public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierLinearMaps
@@ -19,7 +18,6 @@ public struct ReductionRun {
   private var parameters: [Parameter] = []
   private var outcomes: [MatrixOutcome] = []
   private var resumed = 0
-  private var number = 0
 
   /// Reduces, measures and writes.
   ///
@@ -78,18 +76,21 @@ public struct ReductionRun {
   // MARK: - Blocks
 
   private mutating func reduceAll() throws(Problem) {
-    let last = plan.blocks.lastIndex { !$0.targets.isEmpty } ?? -1
     let began = Machine.monotonicSeconds
-    listener.receive(.began(stage: "reduce", totalBytes: plan.targetedNumbers))
-    if case .text(let text, let isSequential) = plan.request.source {
-      let path = plan.spills ? plan.conversion.options.output + ".activations" : nil
-      let run = try BlockRun(plan.network, sequences: text.windows.sequences, spillingTo: path)
-      for (index, block) in plan.blocks.enumerated() where index <= last {
-        try reduce(block, shownBy: run)
-        if index < last { _ = try run.runBlock(weightsOf: isSequential ? try reducedNetwork() : nil, observe: nil) }
-      }
-    } else {
-      for block in plan.blocks { try reduce(block, shownBy: nil) }
+    listener.receive(.began(stage: "reduce", totalBytes: plan.blocks.reduce(0) { $0 + $1.targetedBytes }))
+    var found: [[ReductionPieces.Piece?]] = []
+    var number = 0
+    for block in plan.blocks {
+      found.append(try block.targets.indices.map { (index) throws(Problem) in try pieces.finished(number + index) })
+      number += block.targets.count
+    }
+    let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
+    let statistics = last >= 0 ? try BlockStatistics(plan, workers: pool) : nil
+    number = 0
+    for (index, block) in plan.blocks.enumerated() {
+      try reduce(block, from: number, found[index], by: statistics)
+      number += block.targets.count
+      if index < last { try statistics?.advance(through: plan.request.isSequential ? try reducedNetwork() : nil) }
     }
     listener.receive(.ended(stage: "reduce", seconds: Machine.monotonicSeconds - began))
   }
@@ -102,66 +103,32 @@ public struct ReductionRun {
       mode: plan.network.mode, residency: .streamed, workers: pool)
   }
 
-  private mutating func reduce(_ block: ReductionPlan.Block, shownBy run: BlockRun?) throws(Problem) {
-    let first = number
-    number += block.targets.count
-    var unfinished: [(index: Int, target: ReductionTarget)] = []
-    for (offset, target) in block.targets.enumerated() {
-      if let piece = try pieces.finished(first + offset) {
-        keep(piece)
-        resumed += 1
-        listener.receive(.advanced(bytes: target.numbers))
-      } else {
-        unfinished.append((first + offset, target))
-      }
-    }
-    guard !unfinished.isEmpty else { return }
+  /// - Parameters:
+  ///   - first: the number of the block's first piece.
+  ///   - found: pieces that an earlier run finished.
+  private mutating func reduce(
+    _ block: ReductionPlan.Block, from first: Int, _ found: [ReductionPieces.Piece?], by statistics: BlockStatistics?
+  ) throws(Problem) {
+    let targets = zip(block.targets, found).filter { $1 == nil }.map(\.0)
     let work = SiteReduction(plan: plan, pool: pool)
     var results: [ExactString: SiteReduction.Result] = [:]
-    func reduce(site: String, _ statistics: SiteStatistics?, sample: SiteStatistics?) throws(Problem) {
-      let matrices = unfinished.flatMap(\.target.matrices).filter { ExactString($0.site) == ExactString(site) }
+    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
+      let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
       for result in try work.reduce(matrices, statistics, sample: sample) {
         results[ExactString(result.outcome.name)] = result
-        listener.receive(.advanced(bytes: result.outcome.outputs * result.outcome.inputs))
       }
     }
-    if let run {
-      for pass in block.passes { try gather(pass, unfinished.map(\.target), from: run, then: reduce) }
-    } else {
-      for site in unfinished.flatMap(\.target.matrices).map({ ExactString($0.site) }).uniqued() {
-        let statistics = try plan.statistics?.statistics(of: "\(site)", moment: true)
-        try reduce(site: "\(site)", statistics, sample: nil)
+    for (offset, target) in block.targets.enumerated() {
+      let piece: ReductionPieces.Piece
+      if let finished = found[offset] {
+        piece = finished
+        resumed += 1
+      } else {
+        piece = try write(first + offset, target, target.matrices.compactMap { results[ExactString($0.name)] })
       }
-    }
-    for (index, target) in unfinished {
-      keep(try write(index, target, target.matrices.compactMap { results[ExactString($0.name)] }))
-    }
-  }
-
-  private mutating func keep(_ piece: ReductionPieces.Piece) {
-    parameters.append(piece.parameter)
-    outcomes += piece.outcomes
-  }
-
-  /// Shows the rows of some sites and reduces the matrices behind each, whose statistics are then forgotten.
-  private func gather(
-    _ sites: [InputSite], _ targets: [ReductionTarget], from run: BlockRun,
-    then reduce: (String, SiteStatistics?, SiteStatistics?) throws(Problem) -> Void
-  ) throws(Problem) {
-    let wanted = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
-    let sites = sites.filter { wanted.contains(ExactString($0.name)) }
-    guard !sites.isEmpty else { return }
-    let needsMoment = plan.needs == .moment
-    let limit = plan.request.momentLimit
-    let all = try SiteGathering(sites, momentLimit: needsMoment ? limit : 0, workers: pool)
-    // What needs no moment still has its errors measured.
-    let sample = needsMoment ? nil : try SiteGathering(sites, rows: .sample, momentLimit: limit, workers: pool)
-    try run.showBlock(sites: sites.map(\.name)) { (site, rows) throws(Problem) in
-      try all.add(site, rows)
-      try sample?.add(site, rows)
-    }
-    for site in sites {
-      try reduce(site.name, try all.finish(site)?.value(), try sample?.finish(site)?.value())
+      parameters.append(piece.parameter)
+      outcomes += piece.outcomes
+      listener.receive(.advanced(bytes: target.bytes))
     }
   }
 
@@ -175,7 +142,7 @@ public struct ReductionRun {
     if plan.request.storage == .reduced, target.wholeMatrix != nil, let result = results.first {
       let encoding = try result.weight.reducedEncoding(
         of: parameter, isTransposed: target.matrices[0].isTransposed,
-        pattern: plan.request.sparsePattern(of: target.matrices[0].name))
+        pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
       return try pieces.write(
         index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
     }
@@ -210,14 +177,18 @@ public struct ReductionRun {
 }
 
 extension ReductionTarget {
-  /// Numbers of its matrices.
-  var numbers: Int { matrices.reduce(0) { $0 + $1.outputs * $1.inputs } }
+  /// Bytes of its matrices, were they stored plainly.
+  var bytes: Int { matrices.reduce(0) { $0 + $1.outputs * $1.inputs * parameter.elementType.byteWidth } }
 }
 
-extension ReductionRequest {
+extension ReductionPlan.Block {
+  var targetedBytes: Int { targets.reduce(0) { $0 + $1.bytes } }
+}
+
+extension MatrixBudget {
   /// How the zeros of a matrix are stored.
-  func sparsePattern(of matrix: String) -> SparsePattern {
-    guard case .pattern(let keep, let of)? = budget(of: matrix), of.nonzeroBitCount == 1, of <= 64, keep > 0 else {
+  var sparsePattern: SparsePattern {
+    guard case .pattern(let keep, let of) = self, of.nonzeroBitCount == 1, of <= 64, keep > 0 else {
       return .unstructured
     }
     return .groups(keep: keep, of: of)

@@ -21,46 +21,68 @@ struct SiteReduction {
     _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?
   ) throws(Problem) -> [Result] {
     let began = Machine.monotonicSeconds
-    let request = plan.request
     var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
     for matrix in matrices {
-      guard let budget = request.budget(of: matrix.name) else { continue }
+      guard let budget = plan.request.budget(of: matrix.name) else { continue }
       chosen.append((matrix, try plan.network.weight(of: matrix), budget))
     }
-    guard let first = chosen.first else { return [] }
-    // An expert that no row reached is reduced as if all its inputs were alike.
-    let isUnseen = statistics.map { $0.count == 0 } ?? false
-    let known = isUnseen ? SiteStatistics.alike(width: first.matrix.inputs) : statistics
-    let seen = isUnseen ? nil : sample.flatMap { $0.count > 0 ? $0 : nil } ?? statistics
-    let reduced: [ReducedMatrix]
-    do throws(Problem) {
-      reduced = try plan.method.reduce(
-        chosen.map(\.weight), known, to: chosen.map(\.budget), parallel: parallel)
-    } catch { throw error.at(tensor: first.matrix.name) }
+    guard !chosen.isEmpty else { return [] }
+    let seen = Seen(statistics, sample, width: chosen[0].matrix.inputs)
+    let reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
     let share = (Machine.monotonicSeconds - began) / Double(chosen.count)
     var results: [Result] = []
     for (entry, result) in zip(chosen, reduced) {
       let start = Machine.monotonicSeconds
-      let name = entry.matrix.name
-      guard result.outputShift == nil else {
-        throw Problem(
-          .reduction, "what was centered needs a bias, which no tensor of the model takes",
-          remedy: "Reduce without `center`.", tensor: name)
-      }
-      let stored = try StoredWeight(result.form, as: entry.matrix.parameter.elementType, parallel: parallel)
-      let error = try OutputError.certificate(
-        of: stored.dense, original: entry.weight, statistics: seen, parallel: parallel)
-      let baseline = try baseline(entry.weight, seen, to: entry.budget)
+      let error = try error(of: result, entry.weight, seen)
+      let baseline = try baseline(entry.weight, seen.measured, to: entry.budget)
       results.append(
         Result(
-          weight: stored,
+          weight: result,
           outcome: MatrixOutcome(
-            name: name, parameter: entry.matrix.parameter.name, site: entry.matrix.site,
+            name: entry.matrix.name, parameter: entry.matrix.parameter.name, site: entry.matrix.site,
             outputs: entry.matrix.outputs, inputs: entry.matrix.inputs, budget: entry.budget.text, error: error,
-            baseline: baseline, numbers: stored.numbers, rows: statistics?.count ?? 0,
+            baseline: baseline, numbers: result.numbers, rows: statistics?.count ?? 0,
             seconds: share + Machine.monotonicSeconds - start)))
     }
     return results
+  }
+
+  /// What is known of a site's rows.
+  struct Seen {
+    /// What methods go by. An expert that no row reached is reduced as if all its inputs were alike.
+    let known: SiteStatistics?
+    /// What errors are measured on.
+    let measured: SiteStatistics?
+
+    init(_ statistics: SiteStatistics?, _ sample: SiteStatistics?, width: Int) {
+      let isUnseen = statistics.map { $0.count == 0 } ?? false
+      known = isUnseen ? .alike(width: width) : statistics
+      measured = isUnseen ? nil : sample.flatMap { $0.count > 0 ? $0 : nil } ?? statistics
+    }
+  }
+
+  /// The matrices as they will be stored.
+  func reduce(
+    _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
+  ) throws(Problem) -> [StoredWeight] {
+    let reduced: [ReducedMatrix]
+    do throws(Problem) {
+      reduced = try plan.method.reduce(weights, seen.known, to: budgets, parallel: parallel)
+    } catch { throw error.at(tensor: matrices[0].name) }
+    var stored: [StoredWeight] = []
+    for (matrix, result) in zip(matrices, reduced) {
+      guard result.outputShift == nil else {
+        throw Problem(
+          .reduction, "what was centered needs a bias, which no tensor of the model takes",
+          remedy: "Reduce without `center`.", tensor: matrix.name)
+      }
+      stored.append(try StoredWeight(result.form, as: matrix.parameter.elementType, parallel: parallel))
+    }
+    return stored
+  }
+
+  func error(of stored: StoredWeight, _ weight: Matrix<Float>, _ seen: Seen) throws(Problem) -> Certificate {
+    try OutputError.certificate(of: stored.dense, original: weight, statistics: seen.measured, parallel: parallel)
   }
 
   /// The error of what needs no data, at the same budget.
@@ -73,7 +95,7 @@ struct SiteReduction {
     return try method.reduce(weight, statistics, to: budget, parallel: parallel).certificate.error
   }
 
-  private func parallel(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
+  func parallel(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
     try pool.forEach(count, body)
   }
 }
