@@ -90,6 +90,32 @@ import Testing
     #expect(outcome.output == "42\n", "\(outcome)")
   }
 
+  /// Keys and values of 30,000 tokens take 123 MB in this model.
+  @Test func aPromptThatDoesNotFitIsRefused() throws {
+    let base = "\(Self.models)/base"
+    try withTemporaryFolder { folder in
+      let prompt = String(repeating: "a ", count: 30_000)
+      try write(prompt, to: "\(folder)/prompt")
+      func generate(_ options: String...) throws -> Program.Outcome {
+        try Program.run(["generate", base, "--memory", "100M"] + options)
+      }
+      for outcome in [
+        try generate("--prompt-file", "\(folder)/prompt", "--max-tokens", "1"),
+        try generate("--prompt", "a", "--max-tokens", "\(Int.max)"),
+      ] {
+        #expect(outcome.code == 1 && outcome.errors.contains("memory.ceiling"), "\(outcome)")
+        #expect(outcome.errors.contains("for the prompt and its answer of"), "\(outcome)")
+      }
+      let short = try generate("--prompt", "a", "--max-tokens", "1")
+      #expect(short.code == 0, "\(short)")
+      // A chat goes on.
+      try write(prompt + "\na\n", to: "\(folder)/messages")
+      let chat = try Program.shell(
+        "\"$espalier\" chat '\(base)' --memory 100M --max-tokens 1 < '\(folder)/messages'")
+      #expect(chat.code == 0 && chat.errors.contains("memory.ceiling") && !chat.output.isEmpty, "\(chat)")
+    }
+  }
+
   @Test func badInputIsSaidSo() throws {
     try withTemporaryFolder { folder in
       try write("{\"context\": 1}\n{}\n", to: "\(folder)/bad.jsonl")

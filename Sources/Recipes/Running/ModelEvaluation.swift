@@ -86,7 +86,7 @@ public struct ModelEvaluation: Sendable {
     }
     if data.needsEncoder {
       let second = try run.encoder(of: reference, name: referenceName)
-      let first = try run.encoder(of: candidate, name: name, beside: try second.residentBytes)
+      let first = try run.encoder(of: candidate, name: name, beside: try second.network?.residentBytes ?? 0)
       for (candidate, reference) in zip(try classes(first, .model), try classes(second, .reference)) {
         report.add(candidate)
         report.add(reference)
@@ -149,23 +149,12 @@ public struct ModelEvaluation: Sendable {
           named: name, mode: run.mode, codec: codec, ending: ending, on: set.items, data: set.name,
           maximumTokens: answerTokens, contextLength: speaker.contextLength, subject: subject, options: options()
         ) { (prompt, limit, stop) throws(Problem) in
-          try checkMemory(of: speaker.network, tokens: prompt.count + limit)
+          try run.check(speaker.network, keeping: prompt.count + limit)
           let generator = Generator(maxTokens: limit, endTokens: vocabulary.endTokens, stopStrings: stop)
           return try speaker.continuation(of: prompt, generator: generator)
         })
     }
     return metrics
-  }
-
-  /// - Throws: `memory.ceiling` if the keys and values of so many tokens do not fit beside the weights.
-  private func checkMemory(of network: Network, tokens: Int) throws(Problem) {
-    let bytes = tokens * network.stateBytesPerToken + (try network.residentBytes) + RunOptions.workingMemory
-    guard bytes <= run.memory else {
-      throw Problem(
-        .memoryCeiling,
-        "a prompt and its answer of \(tokens) tokens take \(ByteCount.text(bytes)), and the ceiling is "
-          + ByteCount.text(run.memory), remedy: "Raise --memory.")
-    }
   }
 
   private func classes(
@@ -189,14 +178,5 @@ public struct ModelEvaluation: Sendable {
 }
 
 extension EvaluatedEncoder {
-  fileprivate var residentBytes: Int {
-    get throws(Problem) { try (model as? SequenceEncoder)?.network.residentBytes ?? 0 }
-  }
-}
-
-extension Network {
-  /// Bytes of weights that stay in memory.
-  var residentBytes: Int {
-    get throws(Problem) { residency == .resident ? try weightBytes() : 0 }
-  }
+  fileprivate var network: Network? { (model as? SequenceEncoder)?.network }
 }
