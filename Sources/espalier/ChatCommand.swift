@@ -33,6 +33,7 @@ struct Chat: ParsableCommand {
       let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
         let text = try TextModel(checkpoint, options: options)
+        for warning in text.model.network.warnings { Machine.writeToStandardError(warning.description + "\n") }
         var conversation = Conversation(text, options: options, system: system)
         // Fails now if the model has no chat template, not after the first message was typed.
         _ = try text.vocabulary.prompt([("user", "")])
