@@ -136,7 +136,8 @@ let package = Package(
         "Evaluation", "Reduction", "Merging", "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics", "TestSupport"],
+      name: "CommandLineTests",
+      dependencies: ["espalier", "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "TestSupport"],
       path: "Tests/CommandLineTests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

@@ -23,11 +23,16 @@ struct Try: ParsableCommand {
       Methods: \(methodNames.joined(separator: ", ")).
 
       EXAMPLES
-        espalier try sparsegpt --weight layer.safetensors:W --inputs layer.safetensors:X --sparsity 0.5
-        espalier try wanda --weight layer.safetensors:W --inputs layer.safetensors:X --pattern 2:4 -o sparse.safetensors
-        espalier try whitened-svd --weight model:model.layers.0.mlp.up_proj.weight --inputs x.safetensors --rank 64 --json
-        espalier try svd --weight w.safetensors --parameters 0.5 -o factors.safetensors --store reduced
-        espalier try wanda --weight w.safetensors --statistics statistics.safetensors:SITE --sparsity 0.6 --set scope=layer
+        espalier try wanda --weight f.safetensors:W --inputs f.safetensors:X \\
+          --sparsity 0.5
+        espalier try sparsegpt --weight f.safetensors:W --inputs f.safetensors:X \\
+          --pattern 2:4 -o sparse.safetensors --json
+        espalier try whitened-svd --weight model:model.layers.0.mlp.up_proj.weight \\
+          --inputs x.safetensors --rank 64
+        espalier try svd --weight w.safetensors --parameters 0.5 \\
+          -o factors.safetensors --store reduced
+        espalier try wanda --weight w.safetensors --sparsity 0.6 \\
+          --statistics statistics.safetensors:SITE --set scope=layer
         espalier try sparsegpt --explain
       """)
 

@@ -129,7 +129,8 @@ import Testing
         checkpoint.parameters.map(\.name) == [
           "w", "w.column_indices", "w.columns", "w.link", "w.row_indices", "w.rows",
         ])
-      let record = try JSON(parsing: Array(try #require(checkpoint.metadata.first { $0.key == "espalier.trial" }).value.utf8))
+      let record = try JSON(
+        parsing: Array(try #require(checkpoint.metadata.first { $0.key == "espalier.trial" }).value.utf8))
       #expect(record["method"] == "cur" && record["budget"]?["rank"] == 2)
       let columns = try values("w.columns", in: bench.output)
       let indices = try #require(checkpoint.parameters.first { $0.name == "w.column_indices" })
@@ -151,15 +152,15 @@ import Testing
       let layout = StatisticsLayout(
         record: record, sites: [.init(name: "site", width: 8, moment: MomentShape(width: 8, limit: 8))], blocks: [])
       let path = "\(folder)/statistics.safetensors"
-      let writer = try StatisticsWriter(layout, to: path, resume: false, force: false)
-      try writer.write(try sums.finish(), site: "site")
+      let writer = try StatisticsWriter(layout, to: path)
+      try writer.write(try sums.finish(), of: "site")
       try writer.finish()
       var trial = bench.trial("sparsegpt", .sparsity(0.5))
       let inputs = try bench.run(trial)
       (trial.source, trial.replacesOutput) = (.statistics(FilePart("\(path):site")), true)
       let statistics = try bench.run(trial)
       #expect(statistics["error_after"] == inputs["error_after"])
-      trial.source = .statistics(FilePart("\(path):sight"))
+      trial.source = .statistics(FilePart("\(path):sit"))
       let found = problems { try bench.run(trial) }
       #expect(found.first?.code == .usageTensor && found.first?.remedy == "Did you mean site?")
     }
