@@ -86,7 +86,7 @@ let package = Package(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Reduction", "Merging",
+        "Evaluation", "Calibration", "Reduction", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(
@@ -133,7 +133,7 @@ let package = Package(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Reduction", "Merging", "Recipes",
+        "Evaluation", "Calibration", "Reduction", "Merging", "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
       name: "CommandLineTests",

@@ -7,25 +7,54 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// Marks the `drop` least of `count` scores w²/u², equal ones by column.
-static void choose(const double *w, const double *u, int64_t stride, int64_t count, int64_t drop, uint8_t *pruned) {
-  for (int64_t i = 0; i < count; i++) pruned[i] = 0;
-  for (int64_t taken = 0; taken < drop; taken++) {
-    int64_t least = -1;
-    double score = 0;
-    for (int64_t i = 0; i < count; i++) {
-      if (pruned[i]) continue;
-      const double d = u[i * stride + i], s = w[i] * w[i] / (d * d);
-      if (least < 0 || s < score) least = i, score = s;
-    }
-    pruned[least] = 1;
+// MARK: Scores
+
+ES_CLONES void es_prune_scores(const double *w, const double *d, int64_t n, double *scores) {
+  for (int64_t i = 0; i < n; i++) scores[i] = w[i] * w[i] / (d[i] * d[i]);
+}
+
+ES_CLONES static void magnitudes(const float *w, int64_t n, double *scores) {
+  for (int64_t i = 0; i < n; i++) scores[i] = (double)fabsf(w[i]);
+}
+
+ES_CLONES static void weighed_magnitudes(const float *w, const double *norms, int64_t n, double *scores) {
+  for (int64_t i = 0; i < n; i++) scores[i] = (double)fabsf(w[i]) * norms[i];
+}
+
+void es_prune_magnitudes(const float *w, const double *norms, int64_t n, double *scores) {
+  if (norms) weighed_magnitudes(w, norms, n, scores);
+  else magnitudes(w, n, scores);
+}
+
+// MARK: SparseGPT
+
+enum { lane_count = 8 };
+typedef double doubles __attribute__((vector_size(lane_count * sizeof(double)), aligned(8), may_alias));
+
+/// w[j] -= error u[j] for j in first ..< width.
+ES_INLINE void subtract(double *w, const double *u, double error, int64_t first, int64_t width) {
+  const doubles errors = {error, error, error, error, error, error, error, error};
+  int64_t j = first;
+  for (; j + lane_count <= width; j += lane_count) {
+    const doubles product = errors * *(const doubles *)(u + j);
+    *(doubles *)(w + j) = *(doubles *)(w + j) - product;
   }
+  for (; j < width; j++) w[j] -= error * u[j];
 }
 
 ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned,
                               int64_t drop, int64_t of, double *negated_errors) {
+  double scores[64];
   for (int64_t i = 0; i < width; i++) {
-    if (of > 0 && i % of == 0) choose(w + i, u + i * stride + i, stride, of, drop, pruned + i);
+    if (of > 0 && i % of == 0) {
+      // Groups are short; a long one borrows the place of the errors, which come later.
+      double *room = of <= 64 ? scores : negated_errors + i;
+      for (int64_t k = 0; k < of; k++) {
+        const double d = u[(i + k) * stride + i + k];
+        room[k] = w[i + k] * w[i + k] / (d * d);
+      }
+      es_prune_mark_least_of_groups(room, of, of, drop, pruned + i);
+    }
     if (!pruned[i]) {
       negated_errors[i] = 0;
       continue;
@@ -33,11 +62,13 @@ ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, int64_t
     const double *row = u + i * stride;
     const double error = w[i] / row[i];
     negated_errors[i] = -error;
+    // Whole groups of lanes: what lies before i meets the zeros below U's diagonal and stays as it is.
+    subtract(w, row, error, i / lane_count * lane_count, width);
     w[i] = 0;
-    ES_ELEMENTWISE
-    for (int64_t j = i + 1; j < width; j++) w[j] -= error * row[j];
   }
 }
+
+// MARK: Optimal brain surgeon
 
 // v -= the part of column p that the eliminated columns account for, four of them at a time.
 ES_CLONES static void project(double *v, int64_t n, const double *factor, int64_t count, int64_t p) {
@@ -99,25 +130,7 @@ int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, doubl
   return job.steps;
 }
 
-ES_CLONES void es_prune_scores(const double *w, const double *d, int64_t n, double *scores) {
-  for (int64_t i = 0; i < n; i++) scores[i] = w[i] * w[i] / (d[i] * d[i]);
-}
-
-ES_CLONES static int64_t count_below(const double *values, int64_t n, double low) {
-  int64_t count = 0;
-  for (int64_t i = 0; i < n; i++) count += values[i] < low;
-  return count;
-}
-
-int64_t es_prune_bracket(const double *values, int64_t n, double low, double high, int64_t *below, double *between) {
-  *below = count_below(values, n, low);
-  int64_t count = 0;
-  for (int64_t i = 0; i < n; i++) {
-    between[count] = values[i];
-    count += (values[i] >= low) & (values[i] <= high);
-  }
-  return count;
-}
+// MARK: Net-Trim
 
 ES_CLONES void es_prune_shrink(const double *values, int64_t n, double threshold, double *shrunk) {
   for (int64_t i = 0; i < n; i++) {

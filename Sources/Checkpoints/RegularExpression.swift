@@ -32,7 +32,13 @@ public struct RegularExpression: Sendable {
     program = emitter.program + [.accept]
   }
 
-  /// Whether the whole of the text matches.
+  /// Whether the pattern is found somewhere in texts: what `search` does where ``matches(_:)`` is `fullmatch`.
+  public static func searching(_ pattern: String) throws(Problem) -> RegularExpression {
+    // What the pattern says wrongly is told of it alone.
+    _ = try RegularExpression(pattern)
+    return try RegularExpression(".*(?:\(pattern)).*")
+  }
+
   public func matches(_ text: String) -> Bool {
     let scalars = Array(text.unicodeScalars)
     var threads = ThreadSet(capacity: program.count)

@@ -124,7 +124,7 @@ public enum MatrixProduct {
     }
   }
 
-  static func multiply(
+  package static func multiply(
     _ a: MatrixView<Double>, _ b: MatrixView<Double>, into c: MutableMatrixView<Double>, accumulate: Bool,
     kernel: Kernel, tile: Tile? = nil, parallel: ParallelLoop = serially
   ) throws(Problem) {

@@ -27,6 +27,54 @@ public protocol ReductionMethod: Sendable {
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix
+
+  /// The same for matrices that read the same inputs, such as query, key and value: each to the bit what it is by itself,
+  /// but what depends on the inputs alone is computed once.
+  ///
+  /// - Parameters:
+  ///   - statistics: of the rows x that all of them are applied to.
+  ///   - budgets: one a matrix.
+  /// - Returns: one a matrix, in their order.
+  /// - Throws: `reduction` unless there are as many budgets as matrices; what the first matrix that fails throws.
+  func reduce(
+    _ weights: [Matrix<Float>], _ statistics: SiteStatistics?, to budgets: [MatrixBudget],
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [ReducedMatrix]
+}
+
+extension ReductionMethod {
+  public func reduce(
+    _ weights: [Matrix<Float>], _ statistics: SiteStatistics?, to budgets: [MatrixBudget],
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [ReducedMatrix] {
+    try Self.each(weights, budgets, parallel) { (weight, budget) throws(Problem) in
+      try reduce(weight, statistics, to: budget, parallel: parallel)
+    }
+  }
+
+  /// Runs `body` for every matrix with its budget, several at once.
+  static func each(
+    _ weights: [Matrix<Float>], _ budgets: [MatrixBudget], _ parallel: MatrixProduct.ParallelLoop,
+    _ body: (Matrix<Float>, MatrixBudget) throws(Problem) -> ReducedMatrix
+  ) throws(Problem) -> [ReducedMatrix] {
+    try checkCounts(weights, budgets)
+    var results = [ReducedMatrix?](repeating: nil, count: weights.count)
+    try results.withUnsafeMutableBufferPointer { (places) throws(Problem) in
+      try withoutActuallyEscaping(body) { (body) throws(Problem) in
+        // Every index writes its own place.
+        try parallel(weights.count) { (index) throws(Problem) in
+          places[index] = try body(weights[index], budgets[index])
+        }
+      }
+    }
+    return results.compactMap(\.self)
+  }
+
+  static func checkCounts(_ weights: [Matrix<Float>], _ budgets: [MatrixBudget]) throws(Problem) {
+    guard weights.count == budgets.count else {
+      throw Problem(.reduction, "\(card.name): \(budgets.count) budgets for \(weights.count) matrices")
+    }
+  }
 }
 
 /// What a method has to know of the inputs of a matrix.

@@ -26,9 +26,9 @@ struct Espalier: ParsableCommand {
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Convert.self, Materialize.self, ExtractLora.self, Try.self, Inspect.self, Diff.self, Verify.self,
-      Evaluate.self, Compare.self, Generate.self,
-      Chat.self, Calibrate.self, Tokenize.self, Forward.self, Methods.self,
+      Merge.self, Prune.self, Factorize.self, Convert.self, Materialize.self, ExtractLora.self, Calibrate.self,
+      Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
+      Tokenize.self, Forward.self, Methods.self,
     ])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.

@@ -2,18 +2,60 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// MARK: Scores and order statistics
+
+/// scores[i] = w[i]² / d[i]² for a row of n.
+void es_prune_scores(const double *w, const double *d, int64_t n, double *scores);
+
+/// scores[i] = |w[i]| norms[i] in float64; without `norms` |w[i]|.
+void es_prune_magnitudes(const float *w, const double *norms, int64_t n, double *scores);
+
+/// The value that `rank` (0 ... n - 1) others precede when n values ascend; NaN is not allowed.
+///
+/// @param room for n values.
+double es_prune_select(const double *values, int64_t n, int64_t rank, double *room);
+
+/// marks[i] = 1 for the `count` least of n values, equal ones by index, else 0; NaN is not allowed.
+///
+/// @param room for n values.
+void es_prune_mark_least(const double *values, int64_t n, int64_t count, double *room, uint8_t *marks);
+
+/// The same in every `of` consecutive of n values, `drop` of each; the time goes with `of` squared.
+void es_prune_mark_least_of_groups(const double *values, int64_t n, int64_t of, int64_t drop, uint8_t *marks);
+
+/// marks[i] = 1 where a value is at most `cut`, else 0.
+void es_prune_mark_up_to(const double *values, int64_t n, double cut, uint8_t *marks);
+
+// MARK: SparseGPT
+
 /// Sweeps the columns of one row of a block from left to right (SparseGPT): a pruned weight becomes 0, and the weights to
 /// its right make up for it by the inverse factor U of the second moment (upper triangular, H⁻¹ = Uᵀ U):
 ///
 ///     e[i] = w[i] / u[i][i] if pruned, else 0;   w[j] -= e[i] u[i][j] for j > i
 ///
 /// @param w `width` weights of the row; on return those that stay, and 0.
-/// @param u the diagonal block of U, rows `stride` apart.
+/// @param u the diagonal block of U, rows `stride` apart, zeros below the diagonal.
 /// @param pruned 1 where a weight is to go. With `of` > 0 it is written, not read: of every `of` columns the `drop` of
 ///   least w² / u[i][i]² go, as the row stands when the sweep comes to them; equal ones by column.
 /// @param negated_errors `width` values -e[i], for the columns to the right of the block.
 void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned, int64_t drop,
                     int64_t of, double *negated_errors);
+
+/// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular U with H⁻¹ = Uᵀ U, zeros below its
+/// diagonal.
+///
+/// @param negated rows `stride` apart.
+/// @param room for n values.
+/// @return -1, or the column at which H turned out not to be positive definite.
+int64_t es_prune_invert_factor(double *negated, int64_t stride, int64_t n, double *room);
+
+/// scaled[i] = values[i] * factor.
+void es_prune_scale(const double *values, double factor, int64_t n, double *scaled);
+
+/// The index of the first NaN or infinity, -1 if all n values are finite.
+int64_t es_prune_first_nonfinite(const double *values, int64_t n);
+
+// MARK: Optimal brain surgeon
 
 /// How es_prune_surgeon works on a row of n weights.
 typedef struct {
@@ -40,12 +82,22 @@ typedef struct {
 int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, double *factor, double *diagonal,
                          int32_t *state, int32_t *order, double *losses);
 
-/// values[i] = w[i]² / d[i]² for a row of n.
-void es_prune_scores(const double *w, const double *d, int64_t n, double *scores);
-
-/// How many of n values are below `low`, and those from `low` to `high` (both included), written to `between` (room for
-/// n) in their order; the return value is how many those are. NaN counts nowhere.
-int64_t es_prune_bracket(const double *values, int64_t n, double low, double high, int64_t *below, double *between);
+// MARK: Net-Trim
 
 /// Moves each value towards 0 by `threshold`, stopping there: sign(x) max(|x| - threshold, 0).
 void es_prune_shrink(const double *values, int64_t n, double threshold, double *shrunk);
+
+// MARK: Errors of what came of it
+
+/// difference[i] = a[i] - b[i] in float64; without `b` a[i].
+void es_prune_difference(const float *a, const float *b, int64_t n, double *difference);
+
+/// The sum of a[i] b[i], over eight lanes.
+double es_prune_dot(const double *a, const double *b, int64_t n);
+
+/// The sums of weights[i] (a[i] - b[i])² and of weights[i] a[i]² in float64; without `weights` they are 1.
+void es_prune_weighed_squares(const float *a, const float *b, const double *weights, int64_t n, double *difference,
+                              double *whole);
+
+/// How many of n values are not zero.
+int64_t es_prune_count_kept(const float *values, int64_t n);

@@ -10,7 +10,7 @@ public import EspalierNumerics
 /// U is the best for ‖W - C U R‖_F, or, with `link: outputs`, for ‖(W - C U R) S‖_F with `S Sᵀ` the second moment of the
 /// inputs: `U = C⁺ W S (R S)⁺`. The columns and rows stand out in the leading r singular vectors: by empirical
 /// interpolation, or by leverage (the largest squared lengths, of equal ones the first).
-public struct CUR: ReductionMethod {
+public struct CUR: SharedInputs {
   public static let card = MethodCard(
     name: "cur", summary: "Columns and rows of the weight itself with a small matrix between them.",
     source: "sorensen2016deim",
@@ -41,15 +41,29 @@ public struct CUR: ReductionMethod {
     fitsOutputs = parameters.word("link") == "outputs"
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    _ = try Self.rank(budget, weight)
+    if weighsActivations || fitsOutputs { _ = try Self.required(statistics, inputs: weight.columns) }
+  }
+
+  /// S `[inputs, any number]` with `S Sᵀ` the second moment, if the link is fitted to the outputs.
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Matrix<Double>? {
+    fitsOutputs ? try Self.required(statistics).momentFactor(method: Self.card.name) : nil
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: Matrix<Double>?, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
-    let rank = try Self.rank(budget, weight)
+    let rank = try Self.rank(budget, outputs: weight.rows, inputs: weight.columns)
     let wide = Matrix<Double>(weight)
     var scores = wide
     if weighsActivations {
-      let norms = try Self.required(statistics, inputs: weight.columns).rootMeanSquares
+      let norms = try Self.required(statistics).rootMeanSquares
       for i in scores.elements.indices { scores.elements[i] = abs(scores.elements[i]) }
       scores = scores.scaling(columns: norms)
     }
@@ -61,8 +75,7 @@ public struct CUR: ReductionMethod {
     let (c, r) = (wide.selecting(columns: columns), wide.selecting(rows: rows))
 
     var (target, inner) = (wide, r)
-    if fitsOutputs {
-      let factor = try Self.required(statistics, inputs: weight.columns).momentFactor(method: Self.card.name)
+    if let factor {
       target = try MatrixProduct.product(wide, factor, parallel: parallel)
       inner = try MatrixProduct.product(r, factor, parallel: parallel)
     }
@@ -79,18 +92,18 @@ public struct CUR: ReductionMethod {
       certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))
   }
 
-  private static func rank(_ budget: MatrixBudget, _ weight: Matrix<Float>) throws(Problem) -> Int {
-    let (m, n) = (Double(weight.rows), Double(weight.columns))
+  /// - Throws: `reduction` for a budget of zeros, and one that does not pay for one rank.
+  static func rank(_ budget: MatrixBudget, outputs: Int, inputs: Int) throws(Problem) -> Int {
+    let (m, n) = (Double(outputs), Double(inputs))
     guard case .parameters(let share) = budget, share > 0, share <= 1, min(m, n) > 0 else {
-      return try budget.rank(outputs: weight.rows, inputs: weight.columns, method: card.name)
+      return try budget.rank(outputs: outputs, inputs: inputs, method: card.name)
     }
     // r² + (m + n) r = share m n
     let half = (m + n) / 2
-    let rank = min(Int((half * half + share * m * n).squareRoot() - half), weight.rows, weight.columns)
+    let rank = min(Int((half * half + share * m * n).squareRoot() - half), outputs, inputs)
     guard rank >= 1 else {
       throw Problem(
-        .reduction, "\(card.name): \(share) of a matrix of \(weight.rows) x \(weight.columns) does not pay for one rank"
-      )
+        .reduction, "\(card.name): \(share) of a matrix of \(outputs) x \(inputs) does not pay for one rank")
     }
     return rank
   }

@@ -13,7 +13,7 @@ public import EspalierNumerics
 ///
 /// so that the error is the least of any affine map of this rank, for `outputs` more numbers. The components come from
 /// singular values of W S, `X Xᵀ = S Sᵀ` (of centered x), since C squares them away.
-public struct FeaturePCA: ReductionMethod {
+public struct FeaturePCA: SharedInputs {
   public static let card = MethodCard(
     name: "feature-pca", summary: "Two factors that project the outputs on their principal components.",
     source: "chavan2024rom",
@@ -29,11 +29,10 @@ public struct FeaturePCA: ReductionMethod {
 
   public init(_ parameters: ReductionParameters) throws(Problem) { centers = parameters.flag("center") ?? false }
 
-  public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
-    parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> ReducedMatrix {
-    let rank = try budget.rank(outputs: weight.rows, inputs: weight.columns, method: Self.card.name)
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    _ = try budget.rank(outputs: weight.rows, inputs: weight.columns, method: Self.card.name)
     let statistics = try Self.required(statistics, inputs: weight.columns)
     guard case .full(let moment)? = statistics.moment, moment.rows == weight.columns,
       moment.columns == weight.columns
@@ -42,39 +41,53 @@ public struct FeaturePCA: ReductionMethod {
         .reduction, "feature-pca needs the full second moment of \(weight.columns) inputs",
         remedy: "Calibrate with full moments, or use whitened-svd.")
     }
-    let wide = Matrix<Double>(weight)
-    guard centers else {
-      let weighted = try MatrixProduct.product(
-        wide, statistics.momentFactor(method: Self.card.name), parallel: parallel)
-      let subspace = try OutputSubspace(of: wide, weighted: weighted, rank: rank, parallel: parallel)
-      return try Factors.reduced(
-        subspace.factors(of: wide, parallel: parallel), of: weight, statistics, floor: subspace.floor,
-        parallel: parallel)
-    }
-    return try centered(wide, weight, statistics, moment, rank: rank, parallel: parallel)
   }
 
-  private func centered(
-    _ wide: Matrix<Double>, _ weight: Matrix<Float>, _ statistics: SiteStatistics, _ moment: Matrix<Double>,
-    rank: Int, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> ReducedMatrix {
-    let count = Double(statistics.count)
-    let mean = statistics.sums.map { $0 / count }
-    var scatter = moment
-    for i in 0..<moment.rows {
-      for j in 0..<moment.columns { scatter[i, j] -= count * mean[i] * mean[j] }
+  /// The inputs, around their mean if the method centers.
+  public struct Spread: Sendable {
+    /// S `[inputs, any number]` with `S Sᵀ` their second moment.
+    let factor: Matrix<Double>
+    let statistics: SiteStatistics
+    /// The mean, where it was taken off.
+    let mean: [Double]?
+  }
+
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Spread {
+    var statistics = try Self.required(statistics)
+    var mean: [Double]?
+    if centers, case .full(var scatter)? = statistics.moment {
+      let count = Double(statistics.count)
+      let center = statistics.sums.map { $0 / count }
+      for i in 0..<scatter.rows {
+        for j in 0..<scatter.columns { scatter[i, j] -= count * center[i] * center[j] }
+      }
+      statistics.moment = .full(scatter)
+      mean = center
     }
-    var around = statistics
-    around.moment = .full(scatter)
-    let weighted = try MatrixProduct.product(wide, around.momentFactor(method: Self.card.name), parallel: parallel)
+    return Spread(
+      factor: try statistics.momentFactor(method: Self.card.name), statistics: statistics, mean: mean)
+  }
+
+  public func reduce(
+    _ weight: Matrix<Float>, _ spread: Spread, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> ReducedMatrix {
+    let rank = try budget.rank(outputs: weight.rows, inputs: weight.columns, method: Self.card.name)
+    let wide = Matrix<Double>(weight)
+    let weighted = try MatrixProduct.product(wide, spread.factor, parallel: parallel)
     let subspace = try OutputSubspace(of: wide, weighted: weighted, rank: rank, parallel: parallel)
     let factors = try subspace.factors(of: wide, parallel: parallel)
+    guard let mean = spread.mean, case .full(let moment)? = statistics?.moment else {
+      return try Factors.reduced(factors, of: weight, statistics, floor: subspace.floor, parallel: parallel)
+    }
     // Errors are relative to all outputs, as everywhere, not to those around the mean.
     let all = try MatrixProduct.product(wide, moment, parallel: parallel)
     let whole = max(0, zip(all.elements, wide.elements).reduce(0) { $0 + $1.0 * $1.1 }).squareRoot()
     let share = whole > 0 ? subspace.whole / whole : 0
 
-    var reduced = try Factors.reduced(factors, of: weight, around, floor: nil, parallel: parallel)
+    var reduced = try Factors.reduced(factors, of: weight, spread.statistics, floor: nil, parallel: parallel)
     reduced.certificate.error *= share
     reduced.certificate.floor = share * subspace.floor
     reduced.certificate.assumptions.append("the shift of the outputs is added to the bias")

@@ -27,9 +27,7 @@ public struct MagnitudePruning: ReductionMethod {
   ) throws(Problem) -> ReducedMatrix {
     let pattern = try PruningPattern(budget, parameters, method: Self.card.name)
     try Pruning.check(weight)
-    let scores = try Matrix(
-      rows: weight.rows, columns: weight.columns, elements: weight.elements.map { Double($0.magnitude) })
-    let mask = try pattern.mask(of: scores, parallel: parallel)
+    let mask = try pattern.mask(ofMagnitudes: weight, norms: nil, parallel: parallel)
     return try Pruning.result(mask.applied(to: weight), of: weight, statistics, parallel)
   }
 }

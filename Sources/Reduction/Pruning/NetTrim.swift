@@ -8,7 +8,7 @@ public import EspalierNumerics
 /// W `[outputs, inputs]`. Of the calibration inputs only the second moment is needed: what follows the layer is not
 /// known here, so all outputs count (``NetTrimProgram`` takes samples and a rectifier). The tolerance is halved in
 /// `bisections` programs; what is still missing goes by Wanda's score. Source: `aghasi2020nettrim`.
-public struct NetTrim: ReductionMethod {
+public struct NetTrim: SharedInputs {
   public static let card = MethodCard(
     name: "net_trim", summary: "Least sum of magnitudes within a tolerance of the outputs, by ADMM.",
     source: "aghasi2020nettrim",
@@ -35,20 +35,36 @@ public struct NetTrim: ReductionMethod {
     bisections = Int(parameters.number("bisections") ?? 8)
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    try PruningPattern.check(share: share(budget))
+    try Pruning.check(weight)
+    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
+  }
+
+  /// R with Rᵀ R the moment, whatever its rank: `diag(sqrt λ) V`.
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Matrix<Double> {
+    var (values, vectors) = try LinearAlgebra.symmetricEigen(Pruning.moment(statistics, method: Self.card.name).moment)
+    for i in values.indices {
+      let scale = max(0, values[i]).squareRoot()
+      for j in 0..<vectors.columns { vectors[i, j] *= scale }
+    }
+    return vectors
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ root: Matrix<Double>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
-    guard case .sparsity(let share) = budget else {
-      throw Problem(.reduction, "\(Self.card.name) takes a sparsity, no pattern and no rank")
-    }
-    try PruningPattern.check(share: share)
-    try Pruning.check(weight)
-    let (moment, _) = try Pruning.moment(statistics, for: weight, method: Self.card.name)
+    let share = try share(budget)
+    let (moment, _) = try Pruning.moment(statistics, method: Self.card.name)
     let wanted = Int(Double(weight.elements.count) * share)
     let program = try NetTrimProgram(
       weight: Matrix(rows: weight.rows, columns: weight.columns, elements: weight.elements.map(Double.init)),
-      inputs: Self.root(of: moment), rectified: false, parallel: parallel)
+      inputs: root, rectified: false, parallel: parallel)
     var best = weight
     var (low, high) = (0.0, 1.0)
     var start: NetTrimProgram.Solution?
@@ -84,13 +100,8 @@ public struct NetTrim: ReductionMethod {
     return scores
   }
 
-  /// R with Rᵀ R the moment, whatever its rank: `diag(sqrt λ) V`.
-  private static func root(of moment: Matrix<Double>) throws(Problem) -> Matrix<Double> {
-    var (values, vectors) = try LinearAlgebra.symmetricEigen(moment)
-    for i in values.indices {
-      let scale = max(0, values[i]).squareRoot()
-      for j in 0..<vectors.columns { vectors[i, j] *= scale }
-    }
-    return vectors
+  private func share(_ budget: MatrixBudget) throws(Problem) -> Double {
+    if case .sparsity(let share) = budget { return share }
+    throw Problem(.reduction, "\(Self.card.name) takes a sparsity, no pattern and no rank")
   }
 }

@@ -15,7 +15,7 @@ public import EspalierNumerics
 /// rounding at the end. Source: algorithm 1; section 4 for patterns and the choice across rows.
 ///
 /// Cost for n inputs of which k go: about k² n flops a row, twice that plus n³ with scope layer; 8 k n bytes a thread.
-public struct OptimalBrainCompression: ReductionMethod {
+public struct OptimalBrainCompression: SharedInputs {
   public static let card = MethodCard(
     name: "obc", summary: "Exact optimal-brain-surgeon steps, one weight of a row at a time.", source: "frantar2022obc",
     parameters: [
@@ -39,24 +39,35 @@ public struct OptimalBrainCompression: ReductionMethod {
     damp = parameters.number("damp") ?? 0.01
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    switch budget {
+    case .sparsity(let share): try PruningPattern.check(share: share)
+    case .pattern(let keep, let of):
+      try PruningPattern.groups(keep: keep, of: of).check(rows: weight.rows, columns: weight.columns)
+    case .rank, .parameters: throw Pruning.budgetProblem(Self.card.name)
+    }
+    try Pruning.check(weight)
+    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
+  }
+
+  /// H⁻¹ `[inputs, inputs]`.
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Matrix<Double> {
+    let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
+    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel).inverse(parallel: parallel)
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ inverse: Matrix<Double>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     let n = weight.columns
     var group = (drop: 0, of: 0)
-    switch budget {
-    case .sparsity(let share): try PruningPattern.check(share: share)
-    case .pattern(let keep, let of):
-      try PruningPattern.groups(keep: keep, of: of).check(rows: weight.rows, columns: n)
-      group = (of - keep, of)
-    case .rank, .parameters: throw Pruning.budgetProblem(Self.card.name)
-    }
-    try Pruning.check(weight)
-    let (moment, count) = try Pruning.moment(statistics, for: weight, method: Self.card.name)
-    let inverse = try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
-      .inverse(parallel: parallel)
-    var steps: [Int]
+    if case .pattern(let keep, let of) = budget { group = (of - keep, of) }
+    let steps: [Int]
     switch budget {
     case .sparsity(let share) where spansLayer:
       steps = try Self.steps(share, weight, inverse, parallel)

@@ -1,3 +1,4 @@
+internal import CKernels
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierNumerics
@@ -12,7 +13,10 @@ enum Pruning {
 
   /// - Throws: `linear-algebra.non-finite` naming the first weight that is not finite.
   static func check(_ weight: Matrix<Float>) throws(Problem) {
-    guard let index = weight.elements.firstIndex(where: { !$0.isFinite }) else { return }
+    let found = weight.elements.withUnsafeBufferPointer { elements in
+      elements.baseAddress.flatMap { firstNonfinite($0, count: elements.count) }
+    }
+    guard let index = found else { return }
     throw Problem(
       .nonFiniteMatrix,
       "\(weight.elements[index]) at row \(index / weight.columns), column \(index % weight.columns) of a weight of "
@@ -43,19 +47,28 @@ enum Pruning {
 
   /// The full second moment.
   ///
+  /// - Throws: `reduction` if the statistics have none.
+  static func moment(
+    _ statistics: SiteStatistics?, method: String
+  ) throws(Problem) -> (moment: Matrix<Double>, count: Int) {
+    guard let statistics, case .full(let moment)? = statistics.moment else {
+      throw Problem(.reduction, "\(method) needs the full second moment of the inputs")
+    }
+    return (moment, statistics.count)
+  }
+
+  /// The full second moment of inputs of `weight`.
+  ///
   /// - Throws: as ``statistics(_:for:method:)``; `reduction` if the statistics have none.
   static func moment(
     _ given: SiteStatistics?, for weight: Matrix<Float>, method: String
   ) throws(Problem) -> (moment: Matrix<Double>, count: Int) {
-    let statistics = try statistics(given, for: weight, method: method)
-    guard case .full(let moment)? = statistics.moment else {
-      throw Problem(.reduction, "\(method) needs the full second moment of the inputs")
-    }
+    let (moment, count) = try moment(statistics(given, for: weight, method: method), method: method)
     guard moment.rows == weight.columns, moment.columns == weight.columns else {
       throw Problem(
         .matrixShape, "a second moment of \(moment.rows) x \(moment.columns) for a weight of \(weight.columns) inputs")
     }
-    return (moment, statistics.count)
+    return (moment, count)
   }
 
   /// The result of a method, with its error.
@@ -65,7 +78,7 @@ enum Pruning {
   ) throws(Problem) -> ReducedMatrix {
     let certificate = try OutputError.certificate(
       of: pruned, original: weight, statistics: statistics, parallel: parallel)
-    let stored = pruned.elements.reduce(0) { $0 + ($1 != 0 ? 1 : 0) }
-    return ReducedMatrix(.dense(pruned), certificate: certificate, storedNumbers: stored)
+    let stored = es_prune_count_kept(pruned.elements, Int64(pruned.elements.count))
+    return ReducedMatrix(.dense(pruned), certificate: certificate, storedNumbers: Int(stored))
   }
 }

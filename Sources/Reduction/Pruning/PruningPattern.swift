@@ -1,3 +1,4 @@
+internal import CKernels
 public import EspalierBasics
 public import EspalierNumerics
 
@@ -26,21 +27,58 @@ public enum PruningPattern: Sendable, Hashable {
   public func mask(
     of scores: Matrix<Double>, parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> PruningMask {
-    try check(rows: scores.rows, columns: scores.columns)
     if let index = scores.elements.firstIndex(where: \.isNaN) {
       throw Problem(
         .nonFiniteMatrix, "the score at row \(index / scores.columns), column \(index % scores.columns) is not a number"
       )
     }
-    switch self {
-    case .perRow(let share): return try leastOfRuns(scores, length: scores.columns, share: share, parallel)
-    case .perLayer(let share): return try leastOfRuns(scores, length: scores.elements.count, share: share, parallel)
-    case .groups(let keep, let of):
-      return try leastOfRuns(scores, length: of, dropping: of - keep, parallel)
-    case .wholeRows(let share): return tiles(scores, height: 1, width: scores.columns, share: share)
-    case .wholeColumns(let share): return tiles(scores, height: scores.rows, width: 1, share: share)
-    case .blocks(let share, let rows, let columns): return tiles(scores, height: rows, width: columns, share: share)
+    let columns = scores.columns
+    return try scores.elements.withUnsafeBufferPointer { (elements) throws(Problem) in
+      try mask(rows: scores.rows, columns: columns, parallel: parallel) { row, target in
+        guard let base = elements.baseAddress else { return }
+        target.update(from: base + row * columns, count: columns)
+      }
     }
+  }
+
+  /// The same for scores that are made where they are wanted.
+  ///
+  /// - Parameter scores: writes those of a row, `columns` numbers; may be called for several rows at once.
+  func mask(
+    rows: Int, columns: Int, parallel: MatrixProduct.ParallelLoop,
+    scores: @escaping (_ row: Int, _ target: UnsafeMutablePointer<Double>) -> Void
+  ) throws(Problem) -> PruningMask {
+    try check(rows: rows, columns: columns)
+    var mask = PruningMask(rows: rows, columns: columns)
+    guard rows > 0, columns > 0 else { return mask }
+    try mask.elements.withUnsafeMutableBufferPointer { (marks) throws(Problem) in
+      guard let marks = marks.baseAddress else { return }
+      let (count, width) = (rows * columns, Int64(columns))
+      switch self {
+      case .perRow(let share):
+        let dropped = Int64(Double(columns) * share)
+        try Self.eachRow(rows, columns, parallel) { row, room in
+          scores(row, room)
+          es_prune_mark_least(room, width, dropped, room + columns, marks + row * columns)
+        }
+      case .groups(let keep, let of):
+        try Self.eachRow(rows, columns, parallel) { row, room in
+          scores(row, room)
+          es_prune_mark_least_of_groups(room, width, Int64(of), Int64(of - keep), marks + row * columns)
+        }
+      case .perLayer(let share):
+        let all = OrderStatistic.Room(count)
+        let values = all.values
+        try Self.eachRow(rows, columns, parallel) { row, _ in scores(row, values + row * columns) }
+        let dropped = Int(Double(count) * share)
+        OrderStatistic.markLeast(dropped, of: UnsafeBufferPointer(start: values, count: count), marks)
+      case .wholeRows(let share): Self.tiles(rows, columns, height: 1, width: columns, share, scores, marks)
+      case .wholeColumns(let share): Self.tiles(rows, columns, height: rows, width: 1, share, scores, marks)
+      case .blocks(let share, let height, let width):
+        Self.tiles(rows, columns, height: height, width: width, share, scores, marks)
+      }
+    }
+    return mask
   }
 
   /// - Throws: as ``mask(of:parallel:)``.
@@ -67,65 +105,41 @@ public enum PruningPattern: Sendable, Hashable {
     guard (0...1).contains(share) else { throw Problem(.reduction, "sparsity is \(share) but must be from 0 to 1") }
   }
 
-  /// Runs of `length` elements in storage order, each losing its least.
-  private func leastOfRuns(
-    _ scores: Matrix<Double>, length: Int, share: Double = 0, dropping: Int? = nil,
-    _ parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> PruningMask {
-    var mask = PruningMask(rows: scores.rows, columns: scores.columns)
-    guard length > 0, !scores.elements.isEmpty else { return mask }
-    let dropped = dropping ?? Int(Double(length) * share)
-    let runs = scores.elements.count / length
-    // Small runs share a call: a loop's round is worth some thousand elements.
-    let bundle = max(1, 4096 / length)
-    try mask.elements.withUnsafeMutableBufferPointer { (marks) throws(Problem) in
-      try scores.elements.withUnsafeBufferPointer { (scores) throws(Problem) in
-        guard let target = marks.baseAddress else { return }
-        try parallel((runs + bundle - 1) / bundle) { (index) throws(Problem) in
-          for run in index * bundle..<min(runs, (index + 1) * bundle) {
-            let place = run * length
-            let values = UnsafeBufferPointer(rebasing: scores[place..<place + length])
-            if length <= 16 {
-              Self.markLeastOfFew(dropped, of: values, target + place)
-            } else {
-              OrderStatistic.markLeast(dropped, of: values, target + place)
-            }
-          }
-        }
-      }
+  /// Calls `body` for every row with room for twice a row's numbers.
+  private static func eachRow(
+    _ rows: Int, _ columns: Int, _ parallel: MatrixProduct.ParallelLoop,
+    _ body: @escaping (_ row: Int, _ room: UnsafeMutablePointer<Double>) -> Void
+  ) throws(Problem) {
+    // Short rows share a call: a loop's round is worth some thousand elements.
+    let bundle = max(1, 4096 / columns)
+    try parallel((rows + bundle - 1) / bundle) { (index) throws(Problem) in
+      let room = OrderStatistic.Room(2 * columns)
+      for row in index * bundle..<min(rows, (index + 1) * bundle) { body(row, room.values) }
     }
-    return mask
   }
 
-  private static func markLeastOfFew(
-    _ count: Int, of values: UnsafeBufferPointer<Double>, _ marks: UnsafeMutablePointer<UInt8>
+  /// Marks whole tiles, those of the least sum of squared scores.
+  private static func tiles(
+    _ rows: Int, _ columns: Int, height: Int, width: Int, _ share: Double,
+    _ scores: (_ row: Int, _ target: UnsafeMutablePointer<Double>) -> Void, _ marks: UnsafeMutablePointer<UInt8>
   ) {
-    for _ in 0..<count {
-      var least = -1
-      for i in values.indices where marks[i] == 0 && (least < 0 || values[i] < values[least]) { least = i }
-      marks[least] = 1
-    }
-  }
-
-  private func tiles(_ scores: Matrix<Double>, height: Int, width: Int, share: Double) -> PruningMask {
-    var mask = PruningMask(rows: scores.rows, columns: scores.columns)
-    guard !scores.elements.isEmpty else { return mask }
-    let across = scores.columns / width
-    var sums = [Double](repeating: 0, count: scores.rows / height * across)
-    for i in 0..<scores.rows {
-      for j in 0..<scores.columns { sums[i / height * across + j / width] += scores[i, j] * scores[i, j] }
+    let across = columns / width
+    var sums = [Double](repeating: 0, count: rows / height * across)
+    let room = OrderStatistic.Room(columns)
+    for i in 0..<rows {
+      scores(i, room.values)
+      for j in 0..<columns { sums[i / height * across + j / width] += room.values[j] * room.values[j] }
     }
     var gone = [UInt8](repeating: 0, count: sums.count)
     sums.withUnsafeBufferPointer { sums in
       gone.withUnsafeMutableBufferPointer { gone in
-        guard let marks = gone.baseAddress else { return }
-        OrderStatistic.markLeast(Int(Double(sums.count) * share), of: sums, marks)
+        guard let gone = gone.baseAddress else { return }
+        OrderStatistic.markLeast(Int(Double(sums.count) * share), of: sums, gone)
       }
     }
-    for i in 0..<scores.rows {
-      for j in 0..<scores.columns { mask[i, j] = gone[i / height * across + j / width] != 0 }
+    for i in 0..<rows {
+      for j in 0..<columns { marks[i * columns + j] = gone[i / height * across + j / width] }
     }
-    return mask
   }
 }
 

@@ -18,7 +18,7 @@ public import EspalierNumerics
 /// written once a block. Weights of inputs that were always zero go. Source: algorithm 1.
 ///
 /// Cost: n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
-public struct SparseGPT: ReductionMethod {
+public struct SparseGPT: SharedInputs {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
     source: "frantar2023sparsegpt",
@@ -42,13 +42,25 @@ public struct SparseGPT: ReductionMethod {
     damp = parameters.number("damp") ?? 0.01
   }
 
+  public func check(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) {
+    try check(budget, for: weight)
+    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
+    try Pruning.check(weight)
+  }
+
+  public func prepare(
+    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> InverseFactor {
+    let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
+    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+  }
+
   public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: InverseFactor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
-    try check(budget, for: weight)
-    let (moment, count) = try Pruning.moment(statistics, for: weight, method: Self.card.name)
-    let factor = try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
     let pruned = try solve(weight, factor, to: budget, parallel: parallel)
     return try Pruning.result(pruned, of: weight, statistics, parallel)
   }
@@ -69,15 +81,14 @@ public struct SparseGPT: ReductionMethod {
     guard !weight.elements.isEmpty else { return result }
     for j in factor.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
     // -e of all columns so far, row after row.
-    var errors = [Double](repeating: 0, count: weight.elements.count)
+    let errors = OrderStatistic.Room(weight.elements.count)
     try result.elements.withUnsafeMutableBufferPointer { (result) throws(Problem) in
-      try errors.withUnsafeMutableBufferPointer { (errors) throws(Problem) in
-        try factor.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
-          let sweep = Sweep(
-            rows: weight.rows, columns: weight.columns, weights: result, errors: errors, upper: upper)
-          for start in stride(from: 0, to: weight.columns, by: blockSize) {
-            try sweep.prune(start..<min(start + blockSize, weight.columns), to: budget, parallel)
-          }
+      try factor.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
+        guard let result = result.baseAddress, let upper = upper.baseAddress else { return }
+        let sweep = Sweep(
+          rows: weight.rows, columns: weight.columns, weights: result, errors: errors.values, upper: upper)
+        for start in stride(from: 0, to: weight.columns, by: blockSize) {
+          try sweep.prune(start..<min(start + blockSize, weight.columns), to: budget, parallel)
         }
       }
     }
@@ -98,76 +109,82 @@ public struct SparseGPT: ReductionMethod {
 }
 
 /// The matrix as it is swept.
-private struct Sweep {
+private struct Sweep: @unchecked Sendable {
   let rows: Int
   let columns: Int
-  let weights: UnsafeMutableBufferPointer<Float>
-  let errors: UnsafeMutableBufferPointer<Double>
-  let upper: UnsafeBufferPointer<Double>
+  let weights: UnsafeMutablePointer<Float>
+  let errors: UnsafeMutablePointer<Double>
+  let upper: UnsafePointer<Double>
 
   /// Rows of one call: the work must not depend on the number of threads.
-  private static let bundle = 16
+  private static let bundle = 96
 
   func prune(_ block: Range<Int>, to budget: MatrixBudget, _ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
     let (start, width) = (block.lowerBound, block.count)
-    var current = [Double](repeating: 0, count: rows * width)
-    var marks = [UInt8](repeating: 0, count: rows * width)
-    try current.withUnsafeMutableBufferPointer { (current) throws(Problem) in
-      try marks.withUnsafeMutableBufferPointer { (marks) throws(Problem) in
-        guard let values = current.baseAddress, let marks = marks.baseAddress, let errors = errors.baseAddress,
-          let upper = upper.baseAddress
-        else { return }
-        for i in 0..<rows { for j in 0..<width { values[i * width + j] = Double(weights[i * columns + start + j]) } }
-        if start > 0 { try bringUpToDate(block, current, parallel) }
-        var (drop, of) = (0, 0)
-        switch budget {
-        case .sparsity(let share): try choose(share, block, values, marks, parallel)
-        case .pattern(let keep, let group): (drop, of) = (group - keep, group)
-        case .rank, .parameters: break
-        }
-        try parallel((rows + Self.bundle - 1) / Self.bundle) { (index) throws(Problem) in
-          for i in index * Self.bundle..<min(rows, (index + 1) * Self.bundle) {
-            es_prune_sweep(
-              values + i * width, Int64(width), upper + start * columns + start, Int64(columns), marks + i * width,
-              Int64(drop), Int64(of), errors + i * columns + start)
-            for j in 0..<width { weights[i * columns + start + j] = Float(values[i * width + j]) }
-          }
-        }
+    let size = rows * width
+    // The block as it stands, and, where they are needed, the scores and room to search them.
+    let room = OrderStatistic.Room(3 * size)
+    let (values, scores) = (room.values, room.values + size)
+    var (share, drop, of) = (0.0, 0, 0)
+    switch budget {
+    case .sparsity(let wanted): share = wanted
+    case .pattern(let keep, let group): (drop, of) = (group - keep, group)
+    case .rank, .parameters: break
+    }
+    let diagonal = block.map { upper[$0 * columns + $0] }
+    try eachBundle(parallel) { (range) throws(Problem) in
+      for i in range {
+        es_prune_difference(weights + i * columns + start, nil, Int64(width), values + i * width)
       }
+      try bringUpToDate(block, range, values)
+      guard share > 0 else { return }
+      for i in range { es_prune_scores(values + i * width, diagonal, Int64(width), scores + i * width) }
+    }
+    // Every score up to that of rank Int(size * share) goes.
+    let rank = Int64(min(size - 1, Int(Double(size) * share)))
+    let cut = share > 0 ? es_prune_select(scores, Int64(size), rank, scores + size) : -1
+    try eachBundle(parallel) { (range) throws(Problem) in
+      let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: width)
+      defer { marks.deallocate() }
+      for i in range {
+        if share > 0 {
+          es_prune_mark_up_to(scores + i * width, Int64(width), cut, marks)
+        } else {
+          marks.initialize(repeating: 0, count: width)
+        }
+        es_prune_sweep(
+          values + i * width, Int64(width), upper + start * columns + start, Int64(columns), marks, Int64(drop),
+          Int64(of), errors + i * columns + start)
+        es_decode_f64(values + i * width, weights + i * columns + start, Int64(width))
+      }
+    }
+  }
+
+  private func eachBundle(
+    _ parallel: MatrixProduct.ParallelLoop, _ body: @escaping (Range<Int>) throws(Problem) -> Void
+  ) throws(Problem) {
+    try parallel((rows + Self.bundle - 1) / Self.bundle) { (index) throws(Problem) in
+      try body(index * Self.bundle..<min(rows, (index + 1) * Self.bundle))
     }
   }
 
   /// Adds what the columns before the block do to it: `W[:, block] += (-E[:, ..<start]) U[..<start, block]`.
   private func bringUpToDate(
-    _ block: Range<Int>, _ current: UnsafeMutableBufferPointer<Double>, _ parallel: MatrixProduct.ParallelLoop
+    _ block: Range<Int>, _ range: Range<Int>, _ values: UnsafeMutablePointer<Double>
   ) throws(Problem) {
-    let start = block.lowerBound
-    let before = try MatrixView(UnsafeBufferPointer(errors), rows: rows, columns: start, stride: columns)
+    let (start, width) = (block.lowerBound, block.count)
+    guard start > 0 else { return }
+    let before = try MatrixView(
+      UnsafeBufferPointer(start: errors + range.lowerBound * columns, count: (range.count - 1) * columns + start),
+      rows: range.count, columns: start, stride: columns)
     let influence = try MatrixView(
-      UnsafeBufferPointer(rebasing: upper[start...]), rows: start, columns: block.count, stride: columns)
-    let target = try MutableMatrixView(current, rows: rows, columns: block.count)
-    try MatrixProduct.multiply(before, influence, into: target, accumulate: true, parallel: parallel)
-  }
-
-  /// Marks every score up to that of rank Int(size * share).
-  private func choose(
-    _ share: Double, _ block: Range<Int>, _ values: UnsafeMutablePointer<Double>, _ marks: UnsafeMutablePointer<UInt8>,
-    _ parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) {
-    guard share > 0 else { return }
-    let width = block.count
-    let size = rows * width
-    let diagonal = block.map { upper[$0 * columns + $0] }
-    var scores = [Double](repeating: 0, count: size)
-    try scores.withUnsafeMutableBufferPointer { (scores) throws(Problem) in
-      guard let target = scores.baseAddress else { return }
-      try parallel((rows + Self.bundle - 1) / Self.bundle) { (index) throws(Problem) in
-        for i in index * Self.bundle..<min(rows, (index + 1) * Self.bundle) {
-          es_prune_scores(values + i * width, diagonal, Int64(width), target + i * width)
-        }
-      }
-      let cut = OrderStatistic.value(ofRank: min(size - 1, Int(Double(size) * share)), in: UnsafeBufferPointer(scores))
-      for index in 0..<size { marks[index] = scores[index] <= cut ? 1 : 0 }
-    }
+      UnsafeBufferPointer(start: upper + start, count: (start - 1) * columns + width), rows: start, columns: width,
+      stride: columns)
+    let target = try MutableMatrixView(
+      UnsafeMutableBufferPointer(start: values + range.lowerBound * width, count: range.count * width),
+      rows: range.count, columns: width)
+    try MatrixProduct.multiply(
+      before, influence, into: target, accumulate: true, kernel: .fastest,
+      tile: MatrixProduct.Tile(rows: Self.bundle))
   }
 }

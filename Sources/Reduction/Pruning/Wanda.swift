@@ -1,3 +1,4 @@
+internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
 public import EspalierNumerics
@@ -28,7 +29,8 @@ public struct Wanda: ReductionMethod {
     let pattern = try PruningPattern(budget, parameters, method: Self.card.name)
     try Pruning.check(weight)
     let seen = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
-    let mask = try pattern.mask(of: Self.scores(weight, squareSums: seen.squareSums), parallel: parallel)
+    let norms = seen.squareSums.map { $0.squareRoot() }
+    let mask = try pattern.mask(ofMagnitudes: weight, norms: norms, parallel: parallel)
     return try Pruning.result(mask.applied(to: weight), of: weight, seen, parallel)
   }
 
@@ -40,19 +42,31 @@ public struct Wanda: ReductionMethod {
       throw Problem(.matrixShape, "\(squareSums.count) sums of squares for \(weight.columns) inputs")
     }
     let norms = squareSums.map { $0.squareRoot() }
-    let (rows, columns) = (weight.rows, weight.columns)
     let scores = [Double](unsafeUninitializedCapacity: weight.elements.count) { scores, count in
-      weight.elements.withUnsafeBufferPointer { weight in
-        norms.withUnsafeBufferPointer { norms in
-          for i in 0..<rows {
-            for j in 0..<columns {
-              scores[i * columns + j] = Double(weight[i * columns + j].magnitude) * norms[j]
-            }
-          }
-        }
-      }
-      count = rows * columns
+      guard let target = scores.baseAddress else { return }
+      for i in 0..<weight.rows { weight.writeMagnitudes(ofRow: i, norms: norms, to: target + i * weight.columns) }
+      count = weight.elements.count
     }
-    return try Matrix(rows: rows, columns: columns, elements: scores)
+    return try Matrix(rows: weight.rows, columns: weight.columns, elements: scores)
+  }
+}
+
+extension PruningPattern {
+  /// The mask by |W[i, j]| norms[j]; without norms by |W[i, j]|.
+  func mask(
+    ofMagnitudes weight: Matrix<Float>, norms: [Double]?, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> PruningMask {
+    try mask(rows: weight.rows, columns: weight.columns, parallel: parallel) { row, target in
+      weight.writeMagnitudes(ofRow: row, norms: norms, to: target)
+    }
+  }
+}
+
+extension Matrix<Float> {
+  fileprivate func writeMagnitudes(ofRow row: Int, norms: [Double]?, to target: UnsafeMutablePointer<Double>) {
+    elements.withUnsafeBufferPointer { elements in
+      guard let start = elements.baseAddress else { return }
+      es_prune_magnitudes(start + row * columns, norms, Int64(columns), target)
+    }
   }
 }
