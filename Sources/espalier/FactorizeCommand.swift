@@ -15,6 +15,8 @@ struct Factorize: ParsableCommand {
         espalier factorize model --parameters 0.5 -o low
         espalier factorize model --method whitened-svd --parameters 0.6 --text book.txt --test novel.txt -o low
         espalier factorize model --method asvd --rank 64 --statistics statistics.safetensors --store dense -o low
+        espalier factorize model --parameters 0.7 --allocate --text book.txt -o low
+        espalier factorize model --max-error 0.1 --statistics statistics.safetensors -o low
         espalier factorize model --rank 128 --only 'mlp\\.' -o low
       """)
 
@@ -27,7 +29,7 @@ struct Factorize: ParsableCommand {
   )
   var method: String?
 
-  @OptionGroup(title: "Budget") var budget: FactorBudgetOptions
+  @OptionGroup(title: "Budget") var budget: FactorBudget
 
   @Option(help: "factors: what is left; dense: products multiplied out, in ordinary tensors.")
   var store = Store.factors
@@ -46,27 +48,6 @@ struct Factorize: ParsableCommand {
   func run() throws {
     let chosen = method ?? (options.calibrating.isGiven ? "whitened-svd" : "svd")
     try options.run(
-      model, method: chosen, goal: .budget(budget.budget), storage: store == .dense ? .dense : .reduced)
+      model, method: chosen, budget.wish, budget.shared, storage: store == .dense ? .dense : .reduced)
   }
-}
-
-/// How small factors are.
-struct FactorBudgetOptions: ParsableArguments {
-  @Option(help: "The share of each matrix's numbers that stays, in factors.")
-  var parameters: Double?
-
-  @Option(help: "The rank of every matrix.")
-  var rank: Int?
-
-  func validate() throws {
-    guard [parameters != nil, rank != nil].count(where: { $0 }) == 1 else {
-      throw ValidationError("Give one budget: --parameters or --rank.")
-    }
-    if let parameters, !(parameters > 0 && parameters <= 1) {
-      throw ValidationError("--parameters must be above 0 and at most 1.")
-    }
-    if let rank, rank < 1 { throw ValidationError("--rank must be at least 1.") }
-  }
-
-  var budget: MatrixBudget { rank.map { .rank($0) } ?? .parameters(parameters ?? 1) }
 }

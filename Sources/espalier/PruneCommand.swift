@@ -16,6 +16,7 @@ struct Prune: ParsableCommand {
         espalier prune model --method wanda --sparsity 0.5 --text book.txt -o half
         espalier prune model --method sparsegpt --pattern 2:4 --statistics statistics.safetensors -o half
         espalier prune model --method sparsegpt --sparsity 0.6 --text book.txt --test novel.txt --store sparse -o small
+        espalier prune model --method wanda --size 200MB --store sparse --allocate --text book.txt -o small
         espalier prune model --sparsity 0.5 --keep 'layers\\.(0|1)\\.' --keep down_proj -o half
       """)
 
@@ -46,38 +47,6 @@ struct Prune: ParsableCommand {
   func run() throws {
     let chosen = method ?? (options.calibrating.isGiven ? "sparsegpt" : "magnitude")
     try options.run(
-      model, method: chosen, goal: .budget(budget.budget), storage: store == .dense ? .dense : .reduced)
-  }
-}
-
-/// How many weights go.
-struct PruningBudget: ParsableArguments {
-  @Option(help: "The share of weights that goes, from 0 to 1.")
-  var sparsity: Double?
-
-  @Option(help: ArgumentHelp("Of every M consecutive inputs of an output N stay, e.g. 2:4.", valueName: "N:M"))
-  var pattern: String?
-
-  func validate() throws {
-    guard [sparsity != nil, pattern != nil].count(where: { $0 }) == 1 else {
-      throw ValidationError("Give one budget: --sparsity or --pattern.")
-    }
-    if let sparsity, !(0...1).contains(sparsity) { throw ValidationError("--sparsity must be from 0 to 1.") }
-    if let pattern, Self.parsed(pattern) == nil {
-      throw ValidationError("--pattern \(pattern) is not of the form 2:4.")
-    }
-  }
-
-  var budget: MatrixBudget {
-    if let (keep, of) = pattern.flatMap({ Self.parsed($0) }) { return .pattern(keep: keep, of: of) }
-    return .sparsity(sparsity ?? 0)
-  }
-
-  private static func parsed(_ text: String) -> (Int, Int)? {
-    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-    guard parts.count == 2, let keep = Int(parts[0]), let of = Int(parts[1]), of > 0, (1...of).contains(keep) else {
-      return nil
-    }
-    return (keep, of)
+      model, method: chosen, budget.wish, budget.shared, storage: store == .dense ? .dense : .reduced)
   }
 }

@@ -49,13 +49,8 @@ struct CalibratingOptions: ParsableArguments {
   }
 }
 
-/// What pruning and factorization take alike.
-struct ReducingOptions: ParsableArguments {
-  @OptionGroup(title: "Calibration") var calibrating: CalibratingOptions
-
-  @Flag(help: "Let each block see the original blocks before it, not the reduced ones.")
-  var oneShot = false
-
+/// The parameters of a method, and which matrices it is for.
+struct SelectingOptions: ParsableArguments {
   @Option(
     name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
   var settings: [String] = []
@@ -69,6 +64,25 @@ struct ReducingOptions: ParsableArguments {
     help: ArgumentHelp(
       "Reduce only matrices whose name has this, wherever they are (repeatable).", valueName: "pattern"))
   var only: [String] = []
+
+  func validate() throws {
+    for setting in settings where !setting.contains("=") {
+      throw ValidationError("--set \(setting) is not name=value.")
+    }
+  }
+
+  /// As the method's card understands them.
+  var parameters: [String: ParameterValue] { ParameterValue.values(settings) }
+}
+
+/// What pruning and factorization take alike.
+struct ReducingOptions: ParsableArguments {
+  @OptionGroup(title: "Calibration") var calibrating: CalibratingOptions
+
+  @Flag(help: "Let each block see the original blocks before it, not the reduced ones.")
+  var oneShot = false
+
+  @OptionGroup var selecting: SelectingOptions
 
   @Flag(help: "Do not measure the plain method (magnitude, SVD) beside.")
   var noBaseline = false
@@ -95,37 +109,39 @@ struct ReducingOptions: ParsableArguments {
   @OptionGroup var style: OutputStyle
 
   func validate() throws {
-    for setting in settings where !setting.contains("=") {
-      throw ValidationError("--set \(setting) is not name=value.")
-    }
     if let testWindow, testWindow < 2 { throw ValidationError("--test-window must be at least 2.") }
     if let testLimit, testLimit < 1 { throw ValidationError("--test-limit must be at least 1.") }
   }
 
-  /// Values of the method's parameters, as its card understands them.
-  func parameters() -> [String: ParameterValue] { ParameterValue.values(settings) }
-
   /// Plans, and carries out unless only the plan is wanted.
   func run(
-    _ model: String, method: String, goal: ReductionRequest.Goal, storage: ReductionRequest.Storage
+    _ model: String, method: String, _ wish: BudgetWish, _ budget: BudgetOptions, storage: ReductionRequest.Storage
   ) throws {
     var passes = true
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
       let gates = try gates.gates
       let data = try EvaluationData(texts: test)
+      let levels = SensitivityRun.standardLevels(of: method, patternsOf: wish.groups)
       var request = ReductionRequest(
-        method: method, goal: goal, source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
-      request.parameters = parameters()
+        method: method, goal: .budget(wish.level ?? levels[0]),
+        source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
+      request.parameters = selecting.parameters
       request.storage = storage
-      (request.keep, request.only) = (keep, only)
+      (request.keep, request.only) = (selecting.keep, selecting.only)
       request.momentLimit = calibrating.momentWidth
       request.measuresBaseline = !noBaseline
       let run = try running.options(work, lookup, default: .exact)
-      let plan = try ReductionPlan(
-        request, of: model, checkpoint: checkpoint, run: run, writing: writing.options(work, lookup))
+      let options = writing.options(work, lookup)
+      var plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
       let listener = style.listener()
       for problem in plan.warnings { listener.receive(.problem(problem)) }
+      if wish.level == nil || budget.allocate {
+        do throws(Problem) {
+          request = try resolved(request, wish, budget, levels, plan, run, listener)
+        } catch { throw Problems([error]) }
+        plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
+      }
       let outline = ReductionOutline(plan)
       guard !self.plan else { return print(style.json ? outline.json.text() : outline.text) }
       if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
@@ -147,5 +163,28 @@ struct ReducingOptions: ParsableArguments {
       if let judged { throw judged }
     }
     if !passes { throw gateFailed }
+  }
+
+  /// The request with a budget for each matrix in place of a goal for the whole model.
+  private func resolved(
+    _ request: ReductionRequest, _ wish: BudgetWish, _ budget: BudgetOptions, _ levels: [MatrixBudget],
+    _ plan: ReductionPlan, _ run: RunOptions, _ listener: any ProgressListener
+  ) throws(Problem) -> ReductionRequest {
+    var request = request
+    if !budget.allocate, budget.maxError == nil {
+      request.goal = .budget(try plan.uniformBudget(wish.goal, of: wish.groups).level)
+      return request
+    }
+    let table: SensitivityTable
+    if let path = budget.table {
+      table = try SensitivityTable(at: path)
+      try table.require(for: plan)
+    } else {
+      table = try SensitivityRun.measure(plan, levels: levels, workers: run.pool, listener: listener)
+    }
+    let resolution = try BudgetResolution(wish.goal, from: table, isUniform: false, for: plan)
+    listener.receive(.note(resolution.text))
+    (request.goal, request.table) = (resolution.goal, table)
+    return request
   }
 }

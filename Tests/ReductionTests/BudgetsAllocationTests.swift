@@ -292,6 +292,14 @@ enum Curves: CaseIterable {
         let found = try BudgetAllocation.leastError(of: items, within: budget)
         #expect(found.choices == expected?.choices)
       }
+      for limit in [5, 8, 12, 20] {
+        let most = scale * Double(limit)
+        let expected = bruteForce(
+          items, allowing: { _, error in error <= most }, preferring: { ($0.cost, $0.error) < ($1.cost, $1.error) })
+        let found = try BudgetAllocation.leastCost(of: items, totalError: most)
+        #expect(found.choices == expected?.choices)
+        #expect(found.certificate.kind == .exact)
+      }
     }
     let mixed = [AllocationItem([(0, 1e190), (5, 1e-9)]), AllocationItem([(0, 3e-9), (4, 1e-9), (5, 2e-9)])]
     #expect(try BudgetAllocation.leastError(of: mixed, within: 9).choices == [1, 1])

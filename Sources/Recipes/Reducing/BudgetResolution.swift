@@ -88,3 +88,26 @@ extension ReductionPlan {
     }
   }
 }
+
+extension SensitivityTable {
+  /// - Throws: `sensitivity.format` and what reading throws.
+  public init(at path: String) throws(Problem) {
+    do throws(Problem) { try self.init(parsing: try FileSystem.read(path)) } catch { throw error.at(file: path) }
+  }
+
+  /// Refuses a table of another model, method or calibration, or of other matrices.
+  ///
+  /// - Throws: `sensitivity.mismatch`.
+  public func require(for plan: ReductionPlan) throws(Problem) {
+    try require(
+      method: plan.request.method, parameters: plan.request.parameters,
+      model: try ModelIdentity(of: plan.checkpoint, workers: plan.network.workers),
+      statistics: try plan.statisticsDigest())
+    let listed = Set(rows.map { ExactString($0.name) })
+    if let missing = plan.blocks.flatMap(\.matrices).first(where: { !listed.contains(ExactString($0.name)) }) {
+      throw Problem(
+        .sensitivityMismatch, "the table does not have a matrix that is to be reduced",
+        remedy: "Measure one with the same --keep and --only.", tensor: missing.name)
+    }
+  }
+}

@@ -17,6 +17,9 @@ enum ReductionAssembly {
       ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
       ("REPORT.md", Array(report.markdown.utf8)),
     ]
+    if let table = plan.request.table {
+      conversion.reports.append(("sensitivity.json", table.json.bytes(pretty: true) + [UInt8(ascii: "\n")]))
+    }
     report.written = try MergeRun.execute(conversion, listener: listener)
   }
 }

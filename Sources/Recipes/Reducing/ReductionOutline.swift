@@ -21,7 +21,7 @@ public struct ReductionOutline: Sendable {
       let sites = block.passes.isEmpty ? "" : " in \(block.passes.count) pass\(block.passes.count == 1 ? "" : "es")"
       lines.append("\(block.name)\(sites)")
       for matrix in block.matrices {
-        let budget = plan.request.budget(of: matrix.name)?.text ?? ""
+        let budget = plan.request.budget(of: matrix.name)?.description ?? ""
         lines.append("  \(matrix.name)  \(matrix.outputs) x \(matrix.inputs)  \(budget)")
       }
     }
@@ -38,7 +38,7 @@ public struct ReductionOutline: Sendable {
             [
               "block": .string(block.name), "matrix": .string(matrix.name), "site": .string(matrix.site),
               "shape": [.number(matrix.outputs), .number(matrix.inputs)],
-              "budget": .string(plan.request.budget(of: matrix.name)?.text ?? ""),
+              "budget": .string(plan.request.budget(of: matrix.name)?.description ?? ""),
             ]
           }
         }),

@@ -42,6 +42,8 @@ public struct ReductionRequest: Sendable {
   public var only: [String] = []
   /// As ``MomentShape/init(width:limit:)``.
   public var momentLimit = 8192
+  /// What an allotted goal was found by; it is written beside the weights.
+  public var table: SensitivityTable?
   /// Whether the error of the plain method at the same budget (magnitude, SVD) is measured beside.
   public var measuresBaseline = true
 
@@ -58,10 +60,10 @@ public struct ReductionRequest: Sendable {
     var lines = ["method \(method)"]
     for (name, value) in parameters.sorted(by: { $0.key < $1.key }) { lines.append("\(name) \(value)") }
     switch goal {
-    case .budget(let budget): lines.append("budget \(budget.text)")
+    case .budget(let budget): lines.append("budget \(budget.description)")
     case .allotted(let budgets):
       for (name, budget) in budgets.sorted(by: { "\($0.key)" < "\($1.key)" }) {
-        lines.append("\(name): \(budget.text)")
+        lines.append("\(name): \(budget.description)")
       }
     }
     lines.append("store \(storage.rawValue)")
@@ -78,16 +80,6 @@ public struct ReductionRequest: Sendable {
 }
 
 extension MatrixBudget {
-  /// As reports print it.
-  public var text: String {
-    switch self {
-    case .sparsity(let share): "sparsity \(Self.plain(share))"
-    case .pattern(let keep, let of): "\(keep):\(of)"
-    case .rank(let rank): "rank \(rank)"
-    case .parameters(let share): "parameters \(Self.plain(share))"
-    }
-  }
-
   private static func plain(_ share: Double) -> String { ParameterValue.number(share).description }
 
   /// What stands in the way of this budget for a matrix `[outputs, inputs]`, known from its shape.

@@ -40,7 +40,7 @@ struct SiteReduction {
           weight: result,
           outcome: MatrixOutcome(
             name: entry.matrix.name, parameter: entry.matrix.parameter.name, site: entry.matrix.site,
-            outputs: entry.matrix.outputs, inputs: entry.matrix.inputs, budget: entry.budget.text, error: error,
+            outputs: entry.matrix.outputs, inputs: entry.matrix.inputs, budget: entry.budget.description, error: error,
             baseline: baseline, numbers: result.numbers, rows: statistics?.count ?? 0,
             seconds: share + Machine.monotonicSeconds - start)))
     }

@@ -41,7 +41,6 @@ struct ChoiceFrontier {
   func slope(_ from: Int, _ to: Int) -> Double {
     (choices[from].value - choices[to].value) / (choices[to].weight - choices[from].weight)
   }
-
 }
 
 extension [ChoiceFrontier.Choice] {
@@ -103,7 +102,9 @@ struct ChoiceRelaxation {
       positions[item] -= 1
       weights[item] = items[item].choices[positions[item]].weight
     }
-    let best = multiplier ?? 0
+    // Any multiplier bounds, so one that would make products overflow is cut down.
+    let heaviest = items.reduce(1) { $0 + ($1.choices.last?.weight ?? 0) }
+    let best = min(multiplier ?? 0, 0x1p900 / heaviest)
     self.multiplier = best
     choices = zip(items, positions).map { $0.choices[$1] }
     bound = items.reduce(0) { $0 + $1.choices.least(best) } - best * limit

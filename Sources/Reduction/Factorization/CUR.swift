@@ -44,7 +44,7 @@ public struct CUR: SharedInputs {
   public func check(
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) {
-    _ = try Self.rank(budget, weight)
+    _ = try Self.rank(budget, outputs: weight.rows, inputs: weight.columns)
     if weighsActivations || fitsOutputs { _ = try Self.required(statistics, inputs: weight.columns) }
   }
 
