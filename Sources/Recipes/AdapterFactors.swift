@@ -40,9 +40,7 @@ struct AdapterFactors {
     let type = options.elementType
     bytes = type.encoded(a.elements) + type.encoded(b.elements)
     guard type != .f32 else { return }
-    let values = type.decoded(bytes, count: a.elements.count + b.elements.count)
-    a.elements = Array(values[..<a.elements.count])
-    b.elements = Array(values[a.elements.count...])
+    (a, b) = (a.rounded(to: type), b.rounded(to: type))
     let floor = certificate.floor
     certificate = try Self.certificate(b, a, delta, parallel)
     certificate.floor = floor

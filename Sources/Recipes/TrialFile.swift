@@ -28,7 +28,7 @@ struct TrialFile {
     switch (measure.store, reduced.form) {
     case (.dense, .dense(let matrix)): add(name, matrix, type)
     case (.dense, let form):
-      add(name, try measure.dense(form), type)
+      add(name, try form.materialized(parallel: measure.parallel), type)
       add(try measure.encoding(of: form, name: name))
       if case .cur(_, _, _, let columns, let rows) = form {
         add("\(name).column_indices", columns)

@@ -107,7 +107,7 @@ struct Try: ParsableCommand {
     if type.needs > .nothing, inputs == nil, statistics == nil {
       throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
-    _ = try budget()
+    try check(try budget(), type)
     if let problem = Self.complaint({ () throws(Problem) in
       _ = try ReductionParameters(try values(type.card), for: type.card)
     }) {
@@ -118,6 +118,19 @@ struct Try: ParsableCommand {
     }
     if let output, ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
       throw ValidationError("--output needs the name of a file.")
+    }
+  }
+
+  /// Zeros have one kind of budget, factors another.
+  private func check(_ budget: MatrixBudget, _ type: any ReductionMethod.Type) throws {
+    let name = type.card.name
+    switch budget {
+    case .sparsity, .pattern:
+      guard ReductionMethods.factorization.contains(where: { $0.card.name == name }) else { return }
+      throw ValidationError("\(name) makes factors: its budget is --rank or --parameters.")
+    case .rank, .parameters:
+      guard ReductionMethods.pruning.contains(where: { $0.card.name == name }) else { return }
+      throw ValidationError("\(name) makes zeros: its budget is --sparsity or --pattern.")
     }
   }
 

@@ -37,9 +37,8 @@ import Testing
       let original = try Program.run("convert", fineTune, "-o", "\(folder)/original", "--dtype", "f32")
       #expect(original.code == 0, "\(original)")
       let difference = try Program.run("diff", "\(folder)/original", "\(folder)/merged", "--json")
-      let relative = try #require(
-        try JSON(parsing: Array(try #require(difference.output.split(separator: "\n").last).utf8))["total"]?[
-          "relative_change"]?.number, "\(difference)")
+      let total = try #require(try difference.events.last?["total"], "\(difference)")
+      let relative = try #require(total["relative_change"]?.number, "\(difference)")
       #expect(relative < 1e-5)
     }
   }
