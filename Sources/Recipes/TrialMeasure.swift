@@ -96,3 +96,13 @@ struct TrialMeasure {
     return certificate
   }
 }
+
+extension ElementType {
+  /// Numbers as files hold them, each rounded once.
+  func encoded(_ values: [Float]) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
+      if let start = bytes.baseAddress, !values.isEmpty { encode(values, into: start, count: values.count) }
+      count = values.count * byteWidth
+    }
+  }
+}
