@@ -29,8 +29,11 @@ public struct CalibrationPlan: Sendable {
   /// What a process needs beside all of that: the program, the tokenizer, tokens.
   public static let workingBytes = 96 << 20
 
+  /// What the caller needs beside, at the same time.
+  public let bytesBeside: Int
+
   public var peakBytes: Int {
-    Self.workingBytes + weightBytes + groupBytes + statisticsBytes + (spills ? 0 : activationBytes)
+    Self.workingBytes + bytesBeside + weightBytes + groupBytes + statisticsBytes + (spills ? 0 : activationBytes)
   }
 
   public var sites: [InputSite] { blocks.flatMap(\.block.sites) }
@@ -38,19 +41,23 @@ public struct CalibrationPlan: Sendable {
   /// - Parameters:
   ///   - lengths: tokens of each text.
   ///   - memory: the ceiling on resident memory in bytes.
+  ///   - bytesBeside: what the caller takes of it for itself.
   ///   - momentLimit: as ``MomentShape/init(width:limit:)``.
   /// - Throws: `memory.ceiling` if not even one site fits, naming it and the least that would do.
-  public init(_ network: Network, lengths: [Int], memory: Int, momentLimit: Int) throws(Problem) {
+  public init(
+    _ network: Network, lengths: [Int], memory: Int, beside bytesBeside: Int = 0, momentLimit: Int
+  ) throws(Problem) {
     let all = try network.blocks()
     func bytes(_ site: InputSite) -> Int {
       SiteAccumulator.byteCount(width: site.width, momentLimit: momentLimit)
     }
     self.momentLimit = momentLimit
+    self.bytesBeside = bytesBeside
     tokenCount = lengths.reduce(0, +)
     activationBytes = tokenCount * network.carriedBytesPerToken
     weightBytes = all.reduce(0) { max($0, $1.weightBytes) }
     groupBytes = network.groupBytes(longest: lengths.max() ?? 0)
-    let left = memory - Self.workingBytes - weightBytes - groupBytes
+    let left = memory - Self.workingBytes - bytesBeside - weightBytes - groupBytes
     let whole = all.reduce(0) { max($0, $1.sites.reduce(0) { $0 + bytes($1) }) }
     spills = activationBytes > left - whole
     var largest = 0

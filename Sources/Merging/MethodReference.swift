@@ -3,23 +3,11 @@ internal import EspalierBasics
 /// The reference of all methods, made from their cards.
 public enum MethodReference {
   /// One line a method.
-  public static var list: String {
-    let width = MergeMethods.all.map { $0.card.name.count }.max() ?? 0
-    return MergeMethods.all.map { method in
-      method.card.name + String(repeating: " ", count: width + 2 - method.card.name.count) + method.card.summary
-    }.joined(separator: "\n")
-  }
+  public static var list: String { MethodCard.list(MergeMethods.all.map { $0.card }) }
 
   /// Everything about a method, for a terminal.
   public static func text(_ method: any MergeMethod.Type) -> String {
-    let card = method.card
-    var lines = ["\(card.name): \(card.summary)", "inputs: \(inputs(method.inputs))", "source: \(card.source)"]
-    for parameter in card.parameters {
-      lines.append("  \(parameter.name) (\(scope(parameter)), \(parameter.expected), \(standard(parameter)))")
-      lines.append("      \(parameter.meaning)")
-    }
-    if !card.notes.isEmpty { lines.append(card.notes) }
-    return lines.joined(separator: "\n")
+    method.card.text(inputs: inputs(method.inputs), scope: scope)
   }
 
   /// `Docs/methods.md`.
@@ -28,22 +16,7 @@ public enum MethodReference {
       "# Merge methods", "",
       "Made from the methods' cards by `espalier methods --markdown`; sources are keys of [bibliography.md](bibliography.md).",
     ]
-    for method in MergeMethods.all {
-      let card = method.card
-      lines += [
-        "", "## \(card.name)", "", card.summary, "", "Inputs: \(inputs(method.inputs)). Source: `\(card.source)`.",
-      ]
-      if !card.parameters.isEmpty {
-        lines += ["", "| parameter | for | value | default | meaning |", "|---|---|---|---|---|"]
-        for parameter in card.parameters {
-          let expected = parameter.expected.split(separator: "|").joined(separator: "or")
-          lines.append(
-            "| `\(parameter.name)` | \(scope(parameter)) | \(expected) | \(standard(parameter)) | \(parameter.meaning) |"
-          )
-        }
-      }
-      if !card.notes.isEmpty { lines += ["", card.notes] }
-    }
+    for method in MergeMethods.all { lines += method.card.markdown(inputs: inputs(method.inputs), scope: scope) }
     return lines.joined(separator: "\n")
   }
 
@@ -67,9 +40,5 @@ public enum MethodReference {
     case .input: "each model"
     case .nonBase: "each model but the base"
     }
-  }
-
-  private static func standard(_ parameter: ParameterCard) -> String {
-    parameter.standard.map { "default \($0)" } ?? (parameter.isRequired ? "required" : "optional")
   }
 }

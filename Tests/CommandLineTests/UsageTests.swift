@@ -6,6 +6,7 @@ import Testing
 @Suite struct UsageTests {
   static let verbs = [
     "merge", "inspect", "diff", "verify", "methods", "calibrate", "convert", "materialize", "extract-lora", "try",
+    "prune", "factorize", "sensitivity",
   ]
   private static let models = "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models"
 
@@ -52,7 +53,14 @@ import Testing
     ["merge", "recipe.yml", "-o", "out", "--memory", "nan"], ["merge", "recipe.yml", "-o", "out", "--seed", "-1"],
     ["merge", "recipe.yml", "-o", "out", "--shard-size", "1kB"], ["merge", "recipe.yml", "-o", ""],
     ["merge", "recipe.yml", "-o", ".."], ["merge", "recipe.yml", "-o", "out/./"], ["merge", "recipe.yml", "-o", "/"],
-    ["methods", "tie"], ["verify"],
+    ["methods", "tie"], ["verify"], ["prune", "model", "-o", "out"],
+    ["prune", "model", "--sparsity", "0.5", "--pattern", "2:4", "-o", "out"],
+    ["prune", "model", "--sparsity", "1.5", "-o", "out"], ["prune", "model", "--pattern", "5:4", "-o", "out"],
+    ["prune", "model", "--method", "svd", "--sparsity", "0.5", "-o", "out"],
+    ["prune", "model", "--sparsity", "0.5", "--text", "a", "--statistics", "b", "-o", "out"],
+    ["factorize", "model", "--rank", "0", "-o", "out"], ["factorize", "model", "--parameters", "0", "-o", "out"],
+    ["factorize", "model", "--rank", "4", "--allocate", "-o", "out"],
+    ["sensitivity", "model", "--method", "wandaa", "-o", "out"],
   ])
   func badUsageExitsWith2(_ arguments: [String]) throws {
     let outcome = try Program.run(arguments)

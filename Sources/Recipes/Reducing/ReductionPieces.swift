@@ -15,6 +15,8 @@ struct ReductionPieces {
   }
 
   private let folder: String
+  /// Held as long as the run lasts.
+  private let lock: File
 
   private static let runFile = "run.json"
   private static let key = "espalier.piece"
@@ -50,22 +52,44 @@ struct ReductionPieces {
   init(beside output: String, fingerprint: JSON, policy: OutputFolder.Policy) throws(Problem) {
     folder = Self.path(beside: output)
     if let problem = Self.obstacles(beside: output, policy: policy).first { throw problem }
-    if FileSystem.kind(folder) != nil, policy.resume, FileSystem.isFile("\(folder)/\(Self.runFile)") {
-      let found = try JSON(parsing: try FileSystem.read("\(folder)/\(Self.runFile)"))
-      let names = fingerprint.members?.keys ?? []
-      let changed = names.filter { found[$0] != fingerprint[$0] }
-      guard changed.isEmpty, found.members?.count == names.count else {
-        throw Problem(
-          .journalMismatch,
-          "what is there belongs to another run; changed since: \(changed.joined(separator: ", "))",
-          remedy: "Restore what changed, or start over with --force.", file: folder)
-      }
+    let run = "\(folder)/\(Self.runFile)"
+    let exists = FileSystem.isFile(run)
+    if FileSystem.kind(folder) == nil {
+      try FileSystem.createParents(of: folder)
+      try FileSystem.createFolder(folder)
+    }
+    lock = try Self.locked(run)
+    guard exists, policy.resume, let found = try? JSON(parsing: try FileSystem.read(run)) else {
+      try restart(fingerprint)
       return
     }
-    if FileSystem.kind(folder) != nil { try remove() }
-    try FileSystem.createParents(of: folder)
-    try FileSystem.createFolder(folder)
-    try FileSystem.write(fingerprint.bytes(pretty: true), to: "\(folder)/\(Self.runFile)")
+    let names = fingerprint.members?.keys ?? []
+    let changed = names.filter { found[$0] != fingerprint[$0] }
+    guard changed.isEmpty, found.members?.count == names.count else {
+      throw Problem(
+        .journalMismatch,
+        "what is there belongs to another run; changed since: \(changed.joined(separator: ", "))",
+        remedy: "Restore what changed, or start over with --force.", file: folder)
+    }
+  }
+
+  private static func locked(_ path: String) throws(Problem) -> File {
+    let file = try File.writing(path)
+    guard file.tryLock() else {
+      throw Problem(
+        .fileLocked, "another run is writing this output", remedy: "Wait for it, or choose another output.",
+        file: path)
+    }
+    return file
+  }
+
+  /// Forgets all pieces.
+  private func restart(_ fingerprint: JSON) throws(Problem) {
+    for name in try FileSystem.list(folder) where name != Self.runFile { try FileSystem.remove("\(folder)/\(name)") }
+    let bytes = fingerprint.bytes(pretty: true)
+    try lock.resize(to: 0)
+    try lock.write(bytes, at: 0)
+    try lock.sync()
   }
 
   private func file(_ index: Int) -> String {

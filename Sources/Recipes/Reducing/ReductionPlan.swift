@@ -114,16 +114,15 @@ public struct ReductionPlan: Sendable {
       try check(fixed, memory)
       return (zip(all, targets).map { Block(name: $0.name, targets: $1, passes: []) }, false, fixed)
     }
-    try check(CalibrationPlan.workingBytes + solver, memory)
     let plan = try CalibrationPlan(
-      network, lengths: text.windows.sequences.map(\.count), memory: memory - solver,
+      network, lengths: text.windows.sequences.map(\.count), memory: memory, beside: solver,
       momentLimit: request.momentLimit)
     let blocks = zip(plan.blocks, targets).map { planned, targets in
       let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
       let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
       return Block(name: planned.block.name, targets: targets, passes: passes)
     }
-    return (blocks, plan.spills, plan.peakBytes + solver)
+    return (blocks, plan.spills, plan.peakBytes)
   }
 
   private static func check(_ bytes: Int, _ memory: Int) throws(Problem) {

@@ -26,6 +26,8 @@ public struct ReductionReport: Sendable {
   /// Matrices taken over from an earlier, unfinished run.
   public let resumed: Int
   public let plannedPeakBytes: Int
+  /// The most that was resident when all was reduced, before the whole model was measured; nil where it is not known.
+  public let peakBytes: Int?
   public let secondsReducing: Double
   public let secondsMeasuring: Double
   /// Bytes of the matrices that were reduced, as they were stored and as they are.
@@ -40,8 +42,9 @@ public struct ReductionReport: Sendable {
 
   init(
     _ plan: ReductionPlan, outcomes: [MatrixOutcome], parameters: [Parameter], resumed: Int, evaluation: Evaluation?,
-    secondsReducing: Double, secondsMeasuring: Double
+    secondsReducing: Double, secondsMeasuring: Double, peakBytes: Int?
   ) {
+    self.peakBytes = peakBytes
     method = plan.request.method
     request = plan.request.text
     mode = plan.network.mode.rawValue
@@ -94,7 +97,8 @@ public struct ReductionReport: Sendable {
       ("evaluation", evaluation?.json ?? .null),
       ("seconds_reducing", .number(secondsReducing)), ("seconds_measuring", .number(secondsMeasuring)),
       ("resumed_matrices", .number(resumed)), ("planned_peak_bytes", .number(plannedPeakBytes)),
-      ("peak_bytes", Machine.peakResidentBytes.map { .number($0) } ?? .null),
+      ("peak_bytes", peakBytes.map { .number($0) } ?? .null),
+      ("peak_bytes_in_all", Machine.peakResidentBytes.map { .number($0) } ?? .null),
       (
         "matrices",
         .array(
@@ -127,10 +131,12 @@ public struct ReductionReport: Sendable {
     }
     let writing = written.map { ", writing \(Decimals.text($0.seconds, 1)) s" } ?? ""
     let measuring = secondsMeasuring >= 0.05 ? ", measuring \(Decimals.text(secondsMeasuring, 1)) s" : ""
-    let peak = Machine.peakResidentBytes.map { size($0) } ?? "unknown"
+    lines.append("reducing \(Decimals.text(secondsReducing, 1)) s\(measuring)\(writing)")
+    let peaks = (peakBytes, Machine.peakResidentBytes)
+    let whole = secondsMeasuring >= 0.05 ? ", with measuring \(peaks.1.map { size($0) } ?? "unknown")" : ""
     lines.append(
-      "reducing \(Decimals.text(secondsReducing, 1)) s\(measuring)\(writing), memory at most \(peak), planned "
-        + size(plannedPeakBytes))
+      "memory at most \(peaks.0.map { size($0) } ?? "unknown") while reducing, planned \(size(plannedPeakBytes))"
+        + whole)
     if let evaluation { lines.append("\n" + evaluation.text) }
     return lines.joined(separator: "\n")
   }

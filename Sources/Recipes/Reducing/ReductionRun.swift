@@ -31,11 +31,12 @@ public struct ReductionRun {
     var run = try ReductionRun(plan, workers: workers, listener: listener)
     try run.reduceAll()
     let reduced = Machine.monotonicSeconds
+    let peak = Machine.peakResidentBytes
     let overlay = OverlaidCheckpoint(plan.checkpoint, replacing: run.parameters)
     let evaluation = try measure?(overlay)
     var report = ReductionReport(
       plan, outcomes: run.outcomes, parameters: run.parameters, resumed: run.resumed, evaluation: evaluation,
-      secondsReducing: reduced - began, secondsMeasuring: Machine.monotonicSeconds - reduced)
+      secondsReducing: reduced - began, secondsMeasuring: Machine.monotonicSeconds - reduced, peakBytes: peak)
     try ReductionAssembly.write(plan, run.parameters, report: &report, listener: listener)
     try run.pieces.remove()
     return report
