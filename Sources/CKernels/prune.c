@@ -42,29 +42,28 @@ ES_INLINE void subtract(double *w, const double *u, double error, int64_t first,
   for (; j < width; j++) w[j] -= error * u[j];
 }
 
-ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned,
-                              int64_t drop, int64_t of, double *negated_errors) {
-  double scores[64];
+ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, uint8_t *pruned, int64_t drop, int64_t of,
+                              double *room) {
   for (int64_t i = 0; i < width; i++) {
     if (of > 0 && i % of == 0) {
-      // Groups are short; a long one borrows the place of the errors, which come later.
-      double *room = of <= 64 ? scores : negated_errors + i;
-      for (int64_t k = 0; k < of; k++) {
-        const double d = u[(i + k) * stride + i + k];
-        room[k] = w[i + k] * w[i + k] / (d * d);
+      for (int64_t k = i; k < i + of; k++) {
+        const double d = u[k * width + k];
+        room[k - i] = w[k] * w[k] / (d * d);
       }
       es_prune_mark_least_of_groups(room, of, of, drop, pruned + i);
     }
-    if (!pruned[i]) {
-      negated_errors[i] = 0;
-      continue;
-    }
-    const double *row = u + i * stride;
-    const double error = w[i] / row[i];
-    negated_errors[i] = -error;
+    if (!pruned[i]) continue;
+    const double *row = u + i * width;
     // Whole groups of lanes: what lies before i meets the zeros below U's diagonal and stays as it is.
-    subtract(w, row, error, i / lane_count * lane_count, width);
+    subtract(w, row, w[i] / row[i], i / lane_count * lane_count, width);
     w[i] = 0;
+  }
+}
+
+ES_CLONES void es_prune_exchange(const double *values, int64_t n, float *weights, double *changes) {
+  for (int64_t i = 0; i < n; i++) {
+    changes[i] = (double)weights[i] - values[i];
+    weights[i] = (float)values[i];
   }
 }
 

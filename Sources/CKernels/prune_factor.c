@@ -6,16 +6,18 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// H = R Rᵀ with R upper triangular goes from the last column to the first: column k of R is what is left of column k of H
-// over the root of its diagonal, and the columns before it lose its products with itself. U = R⁻¹ goes row by row upwards.
-
 ES_INLINE void add_scaled(double *restrict target, const double *restrict source, double factor, int64_t n) {
   for (int64_t i = 0; i < n; i++) target[i] += factor * source[i];
 }
 
-ES_CLONES int64_t es_prune_invert_factor(double *negated, int64_t stride, int64_t n, double *room) {
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t j = i; j < n; j++) negated[i * stride + j] = -negated[i * stride + j];
+// From the last column to the first: column k of R is what is left of column k of H over the root of its diagonal, and the
+// columns before it lose its products with itself.
+ES_CLONES int64_t es_prune_factor(double *negated, int64_t stride, int64_t n, double *room) {
+  for (int64_t i = 0; i < n; i++) {
+    double *row = negated + i * stride;
+    for (int64_t j = 0; j < i; j++) row[j] = 0;
+    for (int64_t j = i; j < n; j++) row[j] = -row[j];
+  }
   for (int64_t k = n - 1; k >= 0; k--) {
     const double pivot = negated[k * stride + k];
     if (!(pivot > 0)) return k;
@@ -24,16 +26,19 @@ ES_CLONES int64_t es_prune_invert_factor(double *negated, int64_t stride, int64_
     negated[k * stride + k] = root;
     for (int64_t i = 0; i < k; i++) add_scaled(negated + i * stride + i, room + i, -room[i], k - i);
   }
+  return -1;
+}
+
+// Row by row upwards: row i of R times what is there of U.
+ES_CLONES void es_prune_invert(double *upper, int64_t stride, int64_t n, double *room) {
   for (int64_t i = n - 1; i >= 0; i--) {
-    double *row = negated + i * stride;
-    memset(row, 0, (size_t)i * sizeof *row);
+    double *row = upper + i * stride;
     memset(room, 0, (size_t)n * sizeof *room);
-    for (int64_t p = i + 1; p < n; p++) add_scaled(room + p, negated + p * stride + p, row[p], n - p);
+    for (int64_t p = i + 1; p < n; p++) add_scaled(room + p, upper + p * stride + p, row[p], n - p);
     const double inverse = 1 / row[i];
     row[i] = inverse;
     for (int64_t j = i + 1; j < n; j++) row[j] = -room[j] * inverse;
   }
-  return -1;
 }
 
 ES_CLONES void es_prune_scale(const double *values, double factor, int64_t n, double *scaled) {

@@ -34,20 +34,29 @@ void es_prune_mark_up_to(const double *values, int64_t n, double cut, uint8_t *m
 ///     e[i] = w[i] / u[i][i] if pruned, else 0;   w[j] -= e[i] u[i][j] for j > i
 ///
 /// @param w `width` weights of the row; on return those that stay, and 0.
-/// @param u the diagonal block of U, rows `stride` apart, zeros below the diagonal.
+/// @param u the diagonal block of U `[width, width]`, zeros below the diagonal.
 /// @param pruned 1 where a weight is to go. With `of` > 0 it is written, not read: of every `of` columns the `drop` of
 ///   least w² / u[i][i]² go, as the row stands when the sweep comes to them; equal ones by column.
-/// @param negated_errors `width` values -e[i], for the columns to the right of the block.
-void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned, int64_t drop,
-                    int64_t of, double *negated_errors);
+/// @param room for `of` values.
+void es_prune_sweep(double *w, int64_t width, const double *u, uint8_t *pruned, int64_t drop, int64_t of,
+                    double *room);
 
-/// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular U with H⁻¹ = Uᵀ U, zeros below its
+/// Puts n values in the place of weights, rounded to nearest: changes[i] = weights[i] - values[i] of what was there.
+void es_prune_exchange(const double *values, int64_t n, float *weights, double *changes);
+
+/// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular R with H = R Rᵀ, zeros below its
 /// diagonal.
 ///
 /// @param negated rows `stride` apart.
 /// @param room for n values.
 /// @return -1, or the column at which H turned out not to be positive definite.
-int64_t es_prune_invert_factor(double *negated, int64_t stride, int64_t n, double *room);
+int64_t es_prune_factor(double *negated, int64_t stride, int64_t n, double *room);
+
+/// Replaces an upper triangular matrix by its inverse; what is below the diagonal is left alone.
+///
+/// @param upper rows `stride` apart.
+/// @param room for n values.
+void es_prune_invert(double *upper, int64_t stride, int64_t n, double *room);
 
 /// scaled[i] = values[i] * factor.
 void es_prune_scale(const double *values, double factor, int64_t n, double *scaled);

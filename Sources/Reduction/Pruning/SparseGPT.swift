@@ -6,7 +6,7 @@ public import EspalierNumerics
 /// Removes weights from left to right, block of columns by block, and lets those to their right make up for them.
 ///
 /// ```
-/// H⁻¹ = Uᵀ U                                               (``InverseFactor``)
+/// H = R Rᵀ,  U = R⁻¹                                       (``MomentFactor``)
 /// score[i, j] = W[i, j]² / U[j, j]²
 /// e[i, j] = W[i, j] / U[j, j] if pruned, else 0
 /// W[i, l] -= e[i, j] U[j, l]           l > j
@@ -14,10 +14,16 @@ public import EspalierNumerics
 ///
 /// W `[outputs, inputs]`; all arithmetic in float64, one rounding at the end. In a block of columns the weights of least
 /// score go as they stand when the block begins, over all rows together; with keep of n, the least of a group as they
-/// stand when the sweep reaches it. What the columns before it did to a block is one product, so a weight is read and
-/// written once a block. Weights of inputs that were always zero go. Source: algorithm 1.
+/// stand when the sweep reaches it. Weights of inputs that were always zero go. Source: algorithm 1.
 ///
-/// Cost: n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
+/// U itself is needed only within the blocks. With D the change of the weights before a block B, which is E U, what those
+/// columns do to the block is
+///
+///     W[:, B] -= E U[.., B] = -D R[.., B] U[B, B]
+///
+/// so that R is never inverted as a whole and a weight is read and written once.
+///
+/// Cost: n³ / 3 + outputs n² flops for n inputs; 8 outputs n + 8 n² bytes.
 public struct SparseGPT: SharedInputs {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
@@ -50,45 +56,81 @@ public struct SparseGPT: SharedInputs {
     try Pruning.check(weight)
   }
 
+  /// R, and U within each block of columns.
+  public struct Factor: Sendable {
+    let moment: MomentFactor
+    /// One after the other, row after row.
+    let inverses: [Double]
+  }
+
   public func prepare(
     _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> InverseFactor {
+  ) throws(Problem) -> Factor {
     let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+    let factor = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+    return Factor(moment: factor, inverses: try inverses(of: factor.upper, parallel))
+  }
+
+  private func inverses(
+    of upper: Matrix<Double>, _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [Double] {
+    let n = upper.rows
+    let blocks = blocks(of: n)
+    let size = blocks.reduce(0) { $0 + $1.count * $1.count }
+    var failure: Problem?
+    let inverses = [Double](unsafeUninitializedCapacity: size) { target, initialized in
+      guard let base = target.baseAddress else { return }
+      initialized = size
+      do throws(Problem) {
+        try upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
+          guard let source = upper.baseAddress else { return }
+          // All blocks before one are of full size.
+          try parallel(blocks.count) { (index) throws(Problem) in
+            let (start, width) = (blocks[index].lowerBound, blocks[index].count)
+            let place = base + start * blockSize
+            for i in 0..<width {
+              (place + i * width).initialize(from: source + (start + i) * n + start, count: width)
+            }
+            try UpperTriangle(elements: place, count: width, stride: width).invert(MatrixProduct.serially)
+          }
+        }
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return inverses
+  }
+
+  private func blocks(of columns: Int) -> [Range<Int>] {
+    stride(from: 0, to: columns, by: blockSize).map { $0..<min(columns, $0 + blockSize) }
   }
 
   public func reduce(
-    _ weight: Matrix<Float>, _ factor: InverseFactor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: Factor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     let pruned = try solve(weight, factor, to: budget, parallel: parallel)
     return try Pruning.result(pruned, of: weight, statistics, parallel)
   }
 
-  /// The pruned weight alone; matrices that share their inputs share the factor.
-  ///
-  /// - Throws: `reduction`, `matrix.shape`, `linear-algebra.non-finite`, as ``reduce(_:_:to:parallel:)``.
-  public func solve(
-    _ weight: Matrix<Float>, _ factor: InverseFactor, to budget: MatrixBudget,
+  /// The pruned weight alone.
+  func solve(
+    _ weight: Matrix<Float>, _ factor: Factor, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> Matrix<Float> {
-    try check(budget, for: weight)
-    try Pruning.check(weight)
-    guard factor.upper.rows == weight.columns else {
-      throw Problem(.matrixShape, "a factor of \(factor.upper.rows) columns for a weight of \(weight.columns) inputs")
-    }
     var result = weight
     guard !weight.elements.isEmpty else { return result }
-    for j in factor.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
-    // -e of all columns so far, row after row.
-    let errors = OrderStatistic.Room(weight.elements.count)
+    for j in factor.moment.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
+    let changes = OrderStatistic.Room(weight.elements.count)
     try result.elements.withUnsafeMutableBufferPointer { (result) throws(Problem) in
-      try factor.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
-        guard let result = result.baseAddress, let upper = upper.baseAddress else { return }
-        let sweep = Sweep(
-          rows: weight.rows, columns: weight.columns, weights: result, errors: errors.values, upper: upper)
-        for start in stride(from: 0, to: weight.columns, by: blockSize) {
-          try sweep.prune(start..<min(start + blockSize, weight.columns), to: budget, parallel)
+      try factor.moment.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
+        try factor.inverses.withUnsafeBufferPointer { (inverses) throws(Problem) in
+          guard let result = result.baseAddress, let upper = upper.baseAddress, let inverses = inverses.baseAddress
+          else { return }
+          let sweep = Sweep(
+            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, upper: upper)
+          for block in blocks(of: weight.columns) {
+            try sweep.prune(block, inverses + block.lowerBound * blockSize, to: budget, parallel)
+          }
         }
       }
     }
@@ -113,16 +155,22 @@ private struct Sweep: @unchecked Sendable {
   let rows: Int
   let columns: Int
   let weights: UnsafeMutablePointer<Float>
-  let errors: UnsafeMutablePointer<Double>
+  /// D: what was taken from the weights of the columns so far, before rounding.
+  let changes: UnsafeMutablePointer<Double>
+  /// R.
   let upper: UnsafePointer<Double>
 
   /// Rows of one call: the work must not depend on the number of threads.
   private static let bundle = 96
 
-  func prune(_ block: Range<Int>, to budget: MatrixBudget, _ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
+  /// - Parameter inverse: U within the block.
+  func prune(
+    _ block: Range<Int>, _ inverse: UnsafePointer<Double>, to budget: MatrixBudget,
+    _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
     let (start, width) = (block.lowerBound, block.count)
     let size = rows * width
-    // The block as it stands, and, where they are needed, the scores and room to search them.
+    // The block as it stands; scores, before them the products they wait for; and room to search them.
     let room = OrderStatistic.Room(3 * size)
     let (values, scores) = (room.values, room.values + size)
     var (share, drop, of) = (0.0, 0, 0)
@@ -131,12 +179,12 @@ private struct Sweep: @unchecked Sendable {
     case .pattern(let keep, let group): (drop, of) = (group - keep, group)
     case .rank, .parameters: break
     }
-    let diagonal = block.map { upper[$0 * columns + $0] }
+    let diagonal = (0..<width).map { inverse[$0 * width + $0] }
     try eachBundle(parallel) { (range) throws(Problem) in
       for i in range {
         es_prune_difference(weights + i * columns + start, nil, Int64(width), values + i * width)
       }
-      try bringUpToDate(block, range, values)
+      try bringUpToDate(block, inverse, range, values, scores)
       guard share > 0 else { return }
       for i in range { es_prune_scores(values + i * width, diagonal, Int64(width), scores + i * width) }
     }
@@ -146,16 +194,13 @@ private struct Sweep: @unchecked Sendable {
     try eachBundle(parallel) { (range) throws(Problem) in
       let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: width)
       defer { marks.deallocate() }
+      marks.initialize(repeating: 0, count: width)
+      let own = OrderStatistic.Room(width)
       for i in range {
-        if share > 0 {
-          es_prune_mark_up_to(scores + i * width, Int64(width), cut, marks)
-        } else {
-          marks.initialize(repeating: 0, count: width)
-        }
-        es_prune_sweep(
-          values + i * width, Int64(width), upper + start * columns + start, Int64(columns), marks, Int64(drop),
-          Int64(of), errors + i * columns + start)
-        es_decode_f64(values + i * width, weights + i * columns + start, Int64(width))
+        let (row, place) = (values + i * width, i * columns + start)
+        if share > 0 { es_prune_mark_up_to(scores + i * width, Int64(width), cut, marks) }
+        es_prune_sweep(row, Int64(width), inverse, marks, Int64(drop), Int64(of), own.values)
+        es_prune_exchange(row, Int64(width), weights + place, changes + place)
       }
     }
   }
@@ -168,23 +213,30 @@ private struct Sweep: @unchecked Sendable {
     }
   }
 
-  /// Adds what the columns before the block do to it: `W[:, block] += (-E[:, ..<start]) U[..<start, block]`.
+  /// Adds what the columns before the block do to it: `W[:, block] += (D R[.., block]) U[block, block]`.
+  ///
+  /// - Parameter products: room for the block.
   private func bringUpToDate(
-    _ block: Range<Int>, _ range: Range<Int>, _ values: UnsafeMutablePointer<Double>
+    _ block: Range<Int>, _ inverse: UnsafePointer<Double>, _ range: Range<Int>,
+    _ values: UnsafeMutablePointer<Double>, _ products: UnsafeMutablePointer<Double>
   ) throws(Problem) {
-    let (start, width) = (block.lowerBound, block.count)
+    let (start, width, first) = (block.lowerBound, block.count, range.lowerBound)
     guard start > 0 else { return }
-    let before = try MatrixView(
-      UnsafeBufferPointer(start: errors + range.lowerBound * columns, count: (range.count - 1) * columns + start),
-      rows: range.count, columns: start, stride: columns)
-    let influence = try MatrixView(
-      UnsafeBufferPointer(start: upper + start, count: (start - 1) * columns + width), rows: start, columns: width,
-      stride: columns)
-    let target = try MutableMatrixView(
-      UnsafeMutableBufferPointer(start: values + range.lowerBound * width, count: range.count * width),
-      rows: range.count, columns: width)
+    let tile = MatrixProduct.Tile(rows: Self.bundle)
     try MatrixProduct.multiply(
-      before, influence, into: target, accumulate: true, kernel: .fastest,
-      tile: MatrixProduct.Tile(rows: Self.bundle))
+      UpperTriangle.view(changes + first * columns, rows: range.count, columns: start, stride: columns),
+      UpperTriangle.view(upper + start, rows: start, columns: width, stride: columns),
+      into: UpperTriangle.mutableView(products + first * width, rows: range.count, columns: width, stride: width),
+      accumulate: false, kernel: .fastest, tile: tile)
+    // U is zero below its diagonal.
+    let step = 64
+    for part in stride(from: 0, to: width, by: step).map({ $0..<min(width, $0 + step) }) {
+      try MatrixProduct.multiply(
+        UpperTriangle.view(products + first * width, rows: range.count, columns: part.upperBound, stride: width),
+        UpperTriangle.view(inverse + part.lowerBound, rows: part.upperBound, columns: part.count, stride: width),
+        into: UpperTriangle.mutableView(
+          values + first * width + part.lowerBound, rows: range.count, columns: part.count, stride: width),
+        accumulate: true, kernel: .fastest, tile: tile)
+    }
   }
 }
