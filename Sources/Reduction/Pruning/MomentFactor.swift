@@ -53,6 +53,9 @@ public struct MomentFactor: Sendable {
     upper = try Matrix(rows: n, columns: n, elements: elements)
   }
 
+  /// Both, to be changed without a copy.
+  consuming func taken() -> (upper: Matrix<Double>, dead: [Int]) { (upper, dead) }
+
   /// The upper half, scaled, with another diagonal and zeros below it.
   private static func copy(
     _ moment: Matrix<Double>, scale: Double, diagonal: [Double], to target: UnsafeMutablePointer<Double>,
@@ -90,15 +93,13 @@ public struct InverseFactor: Sendable {
   public init(
     moment: Matrix<Double>, count: Int, damp: Double, parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) {
-    let factor = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+    var (upper, dead) = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel).taken()
     let n = moment.rows
-    var elements = factor.upper.elements
-    try elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+    try upper.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
       guard let base = buffer.baseAddress else { return }
       try UpperTriangle(elements: base, count: n, stride: n).invert(parallel)
     }
-    upper = try Matrix(rows: n, columns: n, elements: elements)
-    dead = factor.dead
+    (self.upper, self.dead) = (upper, dead)
   }
 
   /// H⁻¹ `[inputs, inputs]`, symmetric.

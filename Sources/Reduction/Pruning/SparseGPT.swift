@@ -58,17 +58,27 @@ public struct SparseGPT: SharedInputs {
 
   /// R, and U within each block of columns.
   public struct Factor: Sendable {
-    let moment: MomentFactor
+    /// R `[inputs, inputs]`, what is above the blocks on the diagonal also mirrored below them: there a product reads it in
+    /// the order in which it is stored.
+    let mirrored: [Double]
     /// One after the other, row after row.
     let inverses: [Double]
+    /// Inputs that were always zero.
+    let dead: [Int]
   }
 
   public func prepare(
     _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> Factor {
     let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    let factor = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel)
-    return Factor(moment: factor, inverses: try inverses(of: factor.upper, parallel))
+    var (upper, dead) = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel).taken()
+    let inverses = try inverses(of: upper, parallel)
+    let (n, size) = (upper.rows, blockSize)
+    try upper.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+      guard let base = buffer.baseAddress else { return }
+      try UpperTriangle(elements: base, count: n, stride: n).mirror(block: size, parallel)
+    }
+    return Factor(mirrored: upper.elements, inverses: inverses, dead: dead)
   }
 
   private func inverses(
@@ -119,15 +129,16 @@ public struct SparseGPT: SharedInputs {
   ) throws(Problem) -> Matrix<Float> {
     var result = weight
     guard !weight.elements.isEmpty else { return result }
-    for j in factor.moment.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
+    for j in factor.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
     let changes = OrderStatistic.Room(weight.elements.count)
     try result.elements.withUnsafeMutableBufferPointer { (result) throws(Problem) in
-      try factor.moment.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
+      try factor.mirrored.withUnsafeBufferPointer { (mirrored) throws(Problem) in
         try factor.inverses.withUnsafeBufferPointer { (inverses) throws(Problem) in
-          guard let result = result.baseAddress, let upper = upper.baseAddress, let inverses = inverses.baseAddress
+          guard let result = result.baseAddress, let mirrored = mirrored.baseAddress,
+            let inverses = inverses.baseAddress
           else { return }
           let sweep = Sweep(
-            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, upper: upper)
+            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, mirrored: mirrored)
           for block in blocks(of: weight.columns) {
             try sweep.prune(block, inverses + block.lowerBound * blockSize, to: budget, parallel)
           }
@@ -157,8 +168,8 @@ private struct Sweep: @unchecked Sendable {
   let weights: UnsafeMutablePointer<Float>
   /// D: what was taken from the weights of the columns so far, before rounding.
   let changes: UnsafeMutablePointer<Double>
-  /// R.
-  let upper: UnsafePointer<Double>
+  /// R, and below the blocks on its diagonal Rᵀ.
+  let mirrored: UnsafePointer<Double>
 
   /// Rows of one call: the work must not depend on the number of threads.
   private static let bundle = 96
@@ -192,15 +203,16 @@ private struct Sweep: @unchecked Sendable {
     let rank = Int64(min(size - 1, Int(Double(size) * share)))
     let cut = share > 0 ? es_prune_select(scores, Int64(size), rank, scores + size) : -1
     try eachBundle(parallel) { (range) throws(Problem) in
-      let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: width)
-      defer { marks.deallocate() }
-      marks.initialize(repeating: 0, count: width)
-      let own = OrderStatistic.Room(width)
+      let together = Int(ES_PRUNE_SWEEP_ROWS)
+      let own = OrderStatistic.Room(24 * width)
+      for first in stride(from: range.lowerBound, to: range.upperBound, by: together) {
+        es_prune_sweep(
+          values + first * width, Int64(min(together, range.upperBound - first)), Int64(width), inverse, cut,
+          Int64(drop), Int64(of), own.values)
+      }
       for i in range {
-        let (row, place) = (values + i * width, i * columns + start)
-        if share > 0 { es_prune_mark_up_to(scores + i * width, Int64(width), cut, marks) }
-        es_prune_sweep(row, Int64(width), inverse, marks, Int64(drop), Int64(of), own.values)
-        es_prune_exchange(row, Int64(width), weights + place, changes + place)
+        let place = i * columns + start
+        es_prune_exchange(values + i * width, Int64(width), weights + place, changes + place)
       }
     }
   }
@@ -225,7 +237,7 @@ private struct Sweep: @unchecked Sendable {
     let tile = MatrixProduct.Tile(rows: Self.bundle)
     try MatrixProduct.multiply(
       UpperTriangle.view(changes + first * columns, rows: range.count, columns: start, stride: columns),
-      UpperTriangle.view(upper + start, rows: start, columns: width, stride: columns),
+      UpperTriangle.view(mirrored + start * columns, rows: width, columns: start, stride: columns).transposed,
       into: UpperTriangle.mutableView(products + first * width, rows: range.count, columns: width, stride: width),
       accumulate: false, kernel: .fastest, tile: tile)
     // U is zero below its diagonal.

@@ -24,11 +24,13 @@ struct UpperTriangle: @unchecked Sendable {
     let scratch = Scratch(byteCount: size * MemoryLayout<Double>.stride)
     let divisor = scratch.address.bindMemory(to: Double.self, capacity: size)
     for columns in blocks.reversed() {
-      let above = columns.lowerBound / Self.block
-      try parallel(1 + above) { (index) throws(Problem) in
+      // Rows at a time: the more, the less often what they meet is packed.
+      let height = columns.lowerBound < 8 * Self.block ? Self.block : 2 * Self.block
+      let tiles = (columns.lowerBound + height - 1) / height
+      try parallel(1 + tiles) { (index) throws(Problem) in
         // The block's own rows first: what comes after the loop waits for them.
-        let first = (above - index) * Self.block
-        let rows = first..<min(count, first + Self.block)
+        let first = (index - 1) * height
+        let rows = index == 0 ? columns : first..<min(columns.lowerBound, first + height)
         if columns.upperBound < count {
           let behind = columns.upperBound..<count
           try multiply(
@@ -37,7 +39,7 @@ struct UpperTriangle: @unchecked Sendable {
         if index == 0 { try factorDiagonal(columns, divisor) }
       }
       let width = columns.count
-      try parallel(above) { (index) throws(Problem) in
+      try parallel(columns.lowerBound / Self.block) { (index) throws(Problem) in
         let first = index * Self.block
         let own = Scratch(byteCount: size * MemoryLayout<Double>.stride)
         let copy = own.address.bindMemory(to: Double.self, capacity: size)
@@ -62,7 +64,8 @@ struct UpperTriangle: @unchecked Sendable {
     let failed = es_prune_factor(start, Int64(stride), Int64(width), room.values)
     guard failed < 0 else {
       throw Problem(
-        .notPositiveDefinite, "a matrix of \(count) x \(count) is not positive definite at column \(first + Int(failed))")
+        .notPositiveDefinite,
+        "a matrix of \(count) x \(count) is not positive definite at column \(first + Int(failed))")
     }
     for i in 0..<width { (divisor + i * width).update(from: start + i * stride, count: width) }
     es_prune_invert(divisor, Int64(width), Int64(width), room.values)
@@ -100,6 +103,24 @@ struct UpperTriangle: @unchecked Sendable {
         try multiply(
           Self.view(halfway, rows: rows.count, columns: known.count, stride: width), view(known, part),
           into: mutableView(rows, part))
+      }
+    }
+  }
+
+  /// Writes what is above the blocks on the diagonal below them too, mirrored.
+  ///
+  /// - Parameter block: columns of a block.
+  func mirror(block: Int, _ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
+    let tile = 64
+    try parallel((count + tile - 1) / tile) { (index) throws(Problem) in
+      let rows = index * tile..<min(count, (index + 1) * tile)
+      // Of a row, what lies before the block that it is in; in squares that stay in the cache.
+      let last = (rows.upperBound - 1) / block * block
+      for start in Swift.stride(from: 0, to: last, by: tile) {
+        for j in rows {
+          let target = elements + j * stride
+          for p in start..<max(start, min(j / block * block, start + tile)) { target[p] = elements[p * stride + j] }
+        }
       }
     }
   }
@@ -144,6 +165,6 @@ struct UpperTriangle: @unchecked Sendable {
     _ a: MatrixView<Double>, _ b: MatrixView<Double>, into c: MutableMatrixView<Double>, accumulate: Bool = false
   ) throws(Problem) {
     try MatrixProduct.multiply(
-      a, b, into: c, accumulate: accumulate, kernel: .fastest, tile: MatrixProduct.Tile(rows: Self.block))
+      a, b, into: c, accumulate: accumulate, kernel: .fastest, tile: MatrixProduct.Tile())
   }
 }
