@@ -86,7 +86,7 @@ let package = Package(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Merging",
+        "Evaluation", "Calibration", "Reduction", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(
@@ -133,10 +133,11 @@ let package = Package(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Merging", "Recipes",
+        "Evaluation", "Calibration", "Reduction", "Merging", "Recipes",
       ], excluding: ["Fixtures"]),
     .testTarget(
-      name: "CommandLineTests", dependencies: ["espalier", "EspalierBasics", "TestSupport"],
+      name: "CommandLineTests",
+      dependencies: ["espalier", "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "TestSupport"],
       path: "Tests/CommandLineTests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

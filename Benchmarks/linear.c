@@ -8,17 +8,16 @@
 // 512 rows, in GFLOP/s. Every thread has rows of its own; a round takes as long as its slowest thread, in the threads'
 // own processor time, so that it matters less what else the machine does.
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "linear.h"
 #include "product.h"
+#include "rounds.h"
 
-enum { columns = 1536, tokens = 512, rounds = 9, most_threads = 64 };
+enum { columns = 1536, tokens = 512, rounds = 9 };
 
 struct format {
   const char *name;
@@ -35,14 +34,7 @@ static const struct format formats[] = {
     BLOCKS(q5_1, 32, 24), BLOCKS(q8_0, 32, 34), BLOCKS(iq4_nl, 32, 18), BLOCKS(q2_K, 256, 84), BLOCKS(q3_K, 256, 110),
     BLOCKS(q4_K, 256, 144), BLOCKS(q5_K, 256, 176), BLOCKS(q6_K, 256, 210)};
 
-static double seconds(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 // What all threads see.
-static int thread_count = 2;
 static size_t memory_bytes;
 static char *weights;
 static float *activations, *results;
@@ -94,49 +86,16 @@ static void prefill(int thread) {
         (es_product_operand_f32){weights, row_bytes, format->widening}, results, prefill_rows, false, scratch);
 }
 
-// Threads wait for each round together.
-static pthread_barrier_t barrier;
-static void (*volatile work)(int);
-
-static double thread_seconds[most_threads];
-
-static void run_round(int thread) {
-  const double start = seconds();
-  work(thread);
-  thread_seconds[thread] = seconds() - start;
-}
-
-static void *run_thread(void *argument) {
-  while (1) {
-    pthread_barrier_wait(&barrier);
-    if (!work) return NULL;
-    run_round((int)(intptr_t)argument);
-    pthread_barrier_wait(&barrier);
-  }
-}
-
-static int ascending(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 struct timing {
   double median, best;
 };
 
-static struct timing timed(void (*body)(int)) {
+/// Median and best of the rounds after a first one.
+static struct timing timings(void (*body)(int)) {
   double times[rounds];
-  work = body;
-  for (int round = -1; round < rounds; round++) {
-    pthread_barrier_wait(&barrier);
-    run_round(0);
-    pthread_barrier_wait(&barrier);
-    if (round < 0) continue;
-    times[round] = 0;
-    for (int i = 0; i < thread_count; i++)
-      if (thread_seconds[i] > times[round]) times[round] = thread_seconds[i];
-  }
-  qsort(times, rounds, sizeof *times, ascending);
+  timed(body);
+  for (int round = 0; round < rounds; round++) times[round] = timed(body);
+  sort(times, rounds);
   return (struct timing){times[rounds / 2], times[0]};
 }
 
@@ -169,11 +128,8 @@ int main(int count, char **arguments) {
         activations + t * columns, columns, tokens - t < ES_LINEAR_PANEL_ROWS ? tokens - t : ES_LINEAR_PANEL_ROWS,
         columns, panels + t / ES_LINEAR_PANEL_ROWS * es_linear_panel_size(columns));
 
-  pthread_t threads[most_threads];
-  pthread_barrier_init(&barrier, NULL, (unsigned)thread_count);
-  for (int i = 1; i < thread_count; i++) pthread_create(&threads[i], NULL, run_thread, (void *)(intptr_t)i);
-
-  const struct timing memory = timed(read_memory);
+  start_threads();
+  const struct timing memory = timings(read_memory);
   const double memory_speed = (double)memory_bytes / memory.best / 1e9;
   printf("%d threads; memory is read at %.1f GB/s (median %.1f)\n\n", thread_count, memory_speed,
          (double)memory_bytes / memory.median / 1e9);
@@ -181,15 +137,13 @@ int main(int count, char **arguments) {
   for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
     format = &formats[i];
     row_bytes = columns / format->length * format->bytes;
-    const struct timing one = timed(decode), many = timed(prefill);
+    const struct timing one = timings(decode), many = timings(prefill);
     const double bytes = (double)(memory_bytes / (size_t)row_bytes * (size_t)row_bytes);
     const double operations = 2.0 * tokens * columns * prefill_rows;
     printf("| %s | %.1f | %.1f | %.0f %% | %.0f | %.0f |\n", format->name, bytes / one.best / 1e9,
            bytes / one.median / 1e9, 100 * bytes / one.best / 1e9 / memory_speed, operations / many.best / 1e9,
            operations / many.median / 1e9);
   }
-  work = NULL;
-  pthread_barrier_wait(&barrier);
-  for (int i = 1; i < thread_count; i++) pthread_join(threads[i], NULL);
+  end_threads();
   return 0;
 }

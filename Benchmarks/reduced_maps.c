@@ -10,19 +10,17 @@
 // and the ratios are of one round; printed are their medians and extremes. At last 512 rows of activations against some
 // rows of the matrix, in float32.
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "linear.h"
+#include "rounds.h"
 #include "sparse.h"
 
-enum { rounds = 15, most_threads = 64, many = 512, rows_for_many = 768 };
+enum { rounds = 15, many = 512, rows_for_many = 768 };
 
-static int thread_count = 2;
 static ptrdiff_t rows = 4096, columns = 11008, rank;
 
 static void *memory(size_t bytes) {
@@ -34,12 +32,6 @@ static void *memory(size_t bytes) {
   madvise(address, rounded, MADV_HUGEPAGE);
 #endif
   return memset(address, 0, rounded);
-}
-
-static double seconds(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 // MARK: The matrices
@@ -136,46 +128,9 @@ static void run_many(const void *elements, ptrdiff_t stride, es_linear_widening 
 static void run_many_dense(int thread) { run_many(dense_bf16, columns * 2, es_linear_widen_bf16, thread); }
 static void run_many_sparse(int thread) { run_many(&sparse[es_linear_bf16], 0, es_sparse_widen, thread); }
 
-// MARK: Rounds
-
-static pthread_barrier_t barrier;
-static void (*volatile work)(int);
-static double thread_seconds[most_threads];
-
-static void run_one(int thread) {
-  const double start = seconds();
-  work(thread);
-  thread_seconds[thread] = seconds() - start;
-}
-
-static void *run_thread(void *argument) {
-  while (1) {
-    pthread_barrier_wait(&barrier);
-    if (!work) return NULL;
-    run_one((int)(intptr_t)argument);
-    pthread_barrier_wait(&barrier);
-  }
-}
-
-static double timed(void (*body)(int)) {
-  work = body;
-  pthread_barrier_wait(&barrier);
-  run_one(0);
-  pthread_barrier_wait(&barrier);
-  double slowest = 0;
-  for (int i = 0; i < thread_count; i++)
-    if (thread_seconds[i] > slowest) slowest = thread_seconds[i];
-  return slowest;
-}
-
-static int ascending(const void *a, const void *b) {
-  const double p = *(const double *)a, q = *(const double *)b;
-  return (p > q) - (p < q);
-}
-
 static void print(const char *name, double bytes, double dense_bytes, double *times, double *ratios) {
-  qsort(times, rounds, sizeof *times, ascending);
-  qsort(ratios, rounds, sizeof *ratios, ascending);
+  sort(times, rounds);
+  sort(ratios, rounds);
   printf("| %s | %.1f | %.3f | %.2f | %.1f | %.2f (%.2f to %.2f) |\n", name, bytes / 1e6, bytes / dense_bytes,
          times[rounds / 2] * 1e3, bytes / times[rounds / 2] / 1e9, ratios[rounds / 2], ratios[0], ratios[rounds - 1]);
 }
@@ -191,10 +146,7 @@ int main(int count, char **arguments) {
       kernel == es_product_kernel_portable)
     return fprintf(stderr, "usage: %s [THREADS] [ROWS] [COLUMNS]; a processor with AVX2\n", arguments[0]), 1;
   make();
-  pthread_t threads[most_threads];
-  pthread_barrier_init(&barrier, NULL, (unsigned)thread_count);
-  for (int i = 1; i < thread_count; i++) pthread_create(&threads[i], NULL, run_thread, (void *)(intptr_t)i);
-
+  start_threads();
   double times[3][rounds], ratios[3][rounds];
   timed(run_dense);
   memcpy(expected, y, (size_t)rows * sizeof *y);
@@ -221,11 +173,9 @@ int main(int count, char **arguments) {
     const double dense = timed(run_many_dense), packed = timed(run_many_sparse);
     if (round >= 0) ratios[0][round] = dense / packed;
   }
-  qsort(ratios[0], rounds, sizeof **ratios, ascending);
+  sort(ratios[0], rounds);
   printf("\n%d rows of activations: bitmap %.2f times dense (%.2f to %.2f)\n", many, ratios[0][rounds / 2],
          ratios[0][0], ratios[0][rounds - 1]);
-  work = NULL;
-  pthread_barrier_wait(&barrier);
-  for (int i = 1; i < thread_count; i++) pthread_join(threads[i], NULL);
+  end_threads();
   return same ? 0 : 1;
 }

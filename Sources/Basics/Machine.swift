@@ -78,6 +78,21 @@ public enum Machine {
     write(text, to: STDOUT_FILENO)
   }
 
+  /// Waits for standard input and reads what is there, at most what fills the buffer.
+  ///
+  /// - Returns: how many bytes were read; 0 at the end of input.
+  /// - Throws: `file.read`.
+  public static func readStandardInput(into buffer: inout [UInt8]) throws(Problem) -> Int {
+    while true {
+      let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
+      if count >= 0 { return count }
+      let number = errno
+      guard number == EINTR else {
+        throw Problem(.fileRead, "cannot read standard input: \(String(cString: strerror(number)))")
+      }
+    }
+  }
+
   private static func write(_ text: String, to descriptor: Int32) {
     var text = text
     text.withUTF8 { bytes in

@@ -10,6 +10,7 @@
 #endif
 
 #include "float_bits.h"
+#include "lanes.h"
 #include "linear.h"
 
 #pragma STDC FP_CONTRACT OFF
@@ -26,7 +27,6 @@ typedef uint32_t u32x4 __attribute__((vector_size(16)));
 typedef uint64_t u64x4 __attribute__((vector_size(32)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef float f32x4 __attribute__((vector_size(16)));
-typedef float f32x8 __attribute__((vector_size(32)));
 typedef float f32x16 __attribute__((vector_size(64), may_alias));
 
 typedef void (*dot_function)(
@@ -35,6 +35,8 @@ typedef void (*dot_function)(
 
 // Bytes ahead of the next rows, lest memory be too late where rows are short.
 #define PREFETCH_LEAD 2048
+
+#define SUM(v) sum_of_lanes((const floats *)&(v))
 
 /// The levels of IQ4_NL, plus 128.
 static const uint8_t bell_levels[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};

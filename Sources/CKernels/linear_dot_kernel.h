@@ -13,14 +13,6 @@
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define LOAD(vector, pointer) __builtin_memcpy(&(vector), pointer, sizeof(vector))
 
-/// The lanes of a sum, added in halves.
-INLINE float NAME(fold)(const f32x16 *sum) {
-  f32x8 half = __builtin_shufflevector(*sum, *sum, 0, 1, 2, 3, 4, 5, 6, 7) +
-               __builtin_shufflevector(*sum, *sum, 8, 9, 10, 11, 12, 13, 14, 15);
-  f32x4 quarter = __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
-  return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
-}
-
 /// Asks for memory that is read soon, up to `end`. The processor's own prefetching sees sequences; several rows read at
 /// a time are none. So the next rows are asked for in the order of their bytes, while these are read.
 INLINE void NAME(prefetch)(const uint8_t *ahead, const int bytes, const uint8_t *end) {
@@ -126,7 +118,7 @@ INLINE void NAME(add_pair)(
     } \
     if (64 * group < columns) NAME(name##_group)(rows, weights, stride, 0, x + group / 4, group % 4, sums, minima); \
     UNROLL for (int r = 0; r < rows; r++) \
-      y[r] = has_minimum ? NAME(fold)(&sums[r]) + (minima[r][1] + minima[r][3]) : NAME(fold)(&sums[r]); \
+      y[r] = has_minimum ? SUM(sums[r]) + (minima[r][1] + minima[r][3]) : SUM(sums[r]); \
   } \
   DOT_ALL_ROWS(name)
 
@@ -272,7 +264,7 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
 
 // Minima: none; of 16 sub-blocks; of 8, in the odd lanes.
 #define FOLD_NONE(v) 0
-#define FOLD_ALL(v) NAME(fold)(&v)
+#define FOLD_ALL(v) SUM(v)
 #define FOLD_ODD(v) (((v[1] + v[9]) + (v[5] + v[13])) + ((v[3] + v[11]) + (v[7] + v[15])))
 
 #define DOT_GROUP(name, size, offset, g) \
@@ -300,7 +292,7 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
       DOT_GROUP(name, size, offset, 2) \
       DOT_GROUP(name, size, offset, 3) \
     } \
-    UNROLL for (int r = 0; r < rows; r++) y[r] = NAME(fold)(&sums[r]) + FOLD_##which_minima(minima[r]); \
+    UNROLL for (int r = 0; r < rows; r++) y[r] = SUM(sums[r]) + FOLD_##which_minima(minima[r]); \
   } \
   DOT_ALL_ROWS(name)
 

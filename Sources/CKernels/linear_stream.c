@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #endif
 
+#include "lanes.h"
 #include "linear.h"
 #include "product.h"
 
@@ -12,7 +13,6 @@
 #if defined(__x86_64__)
 
 enum {
-  LANES = ES_PRODUCT_LANE_BYTES / sizeof(float),
   BLOCK = ES_PRODUCT_BLOCK_BYTES / sizeof(float),
   // Bytes ahead of the next rows, lest memory be too late where rows are short.
   PREFETCH_LEAD = 4096,
@@ -25,8 +25,6 @@ typedef float stored_f32 __attribute__((aligned(1), may_alias));
 typedef uint16_t stored_16 __attribute__((aligned(1), may_alias));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
-typedef float f32x4 __attribute__((vector_size(16)));
-typedef float f32x8 __attribute__((vector_size(32)));
 typedef float f32x16 __attribute__((vector_size(64)));
 
 #define WIDEN_F32(pointer, vector) memcpy(&(vector), pointer, sizeof(vector))

@@ -34,28 +34,23 @@ INLINE void NAME(rectangle)(
     UNROLL for (int r = 0; r < rows; r++)
       UNROLL for (int t = 0; t < tokens; t++) sums[r][t] = (f32x16){0};
     ptrdiff_t p = start;
-    for (; p + LANES <= end; p += LANES) {
+    for (; p + lanes <= end; p += lanes) {
       if (ahead < w_end)
-        for (int line = 0; line < rows * LANES * (int)sizeof(STORED); line += 64) __builtin_prefetch(ahead + line);
-      ahead += rows * LANES * (int)sizeof(STORED);
+        for (int line = 0; line < rows * lanes * (int)sizeof(STORED); line += 64) __builtin_prefetch(ahead + line);
+      ahead += rows * lanes * (int)sizeof(STORED);
       NAME(step)(rows, tokens, w + p, stride, x + p, x_stride, sums);
     }
     if (p < end) {
-      STORED last_w[ROWS][LANES] = {0};
-      float last_x[TOKENS][LANES] = {0};
+      STORED last_w[ROWS][lanes] = {0};
+      float last_x[TOKENS][lanes] = {0};
       for (int r = 0; r < rows; r++)
         memcpy(last_w[r], (const char *)(w + p) + r * stride, (size_t)(end - p) * sizeof(STORED));
       for (int t = 0; t < tokens; t++) memcpy(last_x[t], x + p + t * x_stride, (size_t)(end - p) * sizeof(float));
-      NAME(step)(rows, tokens, last_w[0], sizeof last_w[0], last_x[0], LANES, sums);
+      NAME(step)(rows, tokens, last_w[0], sizeof last_w[0], last_x[0], lanes, sums);
     }
     for (int r = 0; r < rows; r++)
       for (int t = 0; t < tokens; t++) {
-        const f32x16 s = sums[r][t];
-        const f32x8 half = __builtin_shufflevector(s, s, 0, 1, 2, 3, 4, 5, 6, 7) +
-                           __builtin_shufflevector(s, s, 8, 9, 10, 11, 12, 13, 14, 15);
-        const f32x4 quarter =
-            __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
-        const float total = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+        const float total = sum_of_lanes((const floats *)&sums[r][t]);
         y[t * y_stride + r] = start > 0 ? y[t * y_stride + r] + total : total;
       }
   }

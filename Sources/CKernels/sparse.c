@@ -2,6 +2,7 @@
 
 #include "clones.h"
 #include "convert.h"
+#include "lanes.h"
 #include "sparse_expand.h"
 
 #pragma STDC FP_CONTRACT OFF

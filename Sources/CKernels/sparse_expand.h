@@ -9,8 +9,6 @@
 // Packed values go to their places, widened: EXPAND(values, mask, low, high) makes floats of 32 positions, zeros where
 // the mask has none. A vector is read from the values on, so there must be bytes after the last one.
 
-typedef float f32x4 __attribute__((vector_size(16)));
-typedef float f32x8 __attribute__((vector_size(32)));
 typedef float f32x16 __attribute__((vector_size(64)));
 
 #if defined(__x86_64__)

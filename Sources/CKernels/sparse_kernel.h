@@ -92,12 +92,7 @@ INLINE void NAME(rectangle)(
     }
     for (int r = 0; r < rows; r++)
       for (int t = 0; t < tokens; t++) {
-        const f32x16 s = sums[r][t];
-        const f32x8 half = __builtin_shufflevector(s, s, 0, 1, 2, 3, 4, 5, 6, 7) +
-                           __builtin_shufflevector(s, s, 8, 9, 10, 11, 12, 13, 14, 15);
-        const f32x4 quarter =
-            __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
-        const float total = (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+        const float total = sum_of_lanes((const floats *)&sums[r][t]);
         y[t * y_stride + r] = start > 0 ? y[t * y_stride + r] + total : total;
       }
   }

@@ -1,7 +1,6 @@
 public import EspalierBasics
 public import EspalierCheckpoints
 public import EspalierNetworks
-internal import EspalierNumerics
 
 extension Problem.Code {
   /// NaN or infinity where statistics are gathered.
@@ -87,25 +86,10 @@ public struct Calibration: Sendable {
   private func gather(
     _ sites: [InputSite], from run: BlockRun, repeats: Bool, progress: (Int) -> Void, into writer: StatisticsWriter
   ) throws(Problem) -> BlockRun.Similarity? {
-    var accumulators: [ExactString: SiteAccumulator] = [:]
+    let gathering = try SiteGathering(sites, momentLimit: plan.momentLimit, workers: pool)
+    let similarity = try run.runBlock(repeats: repeats, progress: progress, observe: gathering.add)
     for site in sites {
-      accumulators[ExactString(site.name)] = try SiteAccumulator(width: site.width, momentLimit: plan.momentLimit)
-    }
-    func share(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) { try pool.forEach(count, body) }
-    let similarity = try run.runBlock(repeats: repeats, progress: progress) { (site, rows) throws(Problem) in
-      try accumulators[ExactString(site)]?.add(rows, parallel: share)
-    }
-    for site in sites {
-      guard let statistics = try accumulators.removeValue(forKey: ExactString(site.name))?.finish(parallel: share)
-      else {
-        continue
-      }
-      guard statistics.isFinite else {
-        throw Problem(
-          .calibrationNotFinite, "NaN or infinity reaches \(site.name) on this text",
-          remedy: "The model overflows or is damaged; `espalier inspect` finds numbers that are none.")
-      }
-      try writer.write(statistics, of: site.name)
+      if let statistics = try gathering.finish(site) { try writer.write(statistics, of: site.name) }
     }
     return similarity
   }

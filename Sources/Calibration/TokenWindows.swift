@@ -84,6 +84,15 @@ public struct TokenWindows: Sendable {
     self.texts = texts.map { StatisticsRecord.Text(name: $0.name, digest: Digest(of: $0.text)) }
   }
 
+  /// Windows that were cut elsewhere.
+  ///
+  /// - Parameter cut: how, in words.
+  public init(tokens: [[Int32]], cut: String) {
+    sequences = tokens
+    self.cut = cut
+    texts = []
+  }
+
   /// What the tokenizer puts before a text.
   private static func beginToken(_ tokenizer: Tokenizer) throws(Problem) -> Int32? {
     let (plain, whole) = (try tokenizer.ids("a", addSpecialTokens: false), try tokenizer.ids("a"))

@@ -1,4 +1,4 @@
-internal import EspalierBasics
+public import EspalierBasics
 
 /// A regular expression that either matches a whole text or does not.
 ///
@@ -6,7 +6,7 @@ internal import EspalierBasics
 /// doi:10.1145/363347.363387): time is at most pattern times text, never exponential. The syntax is Python's without
 /// what such an automaton cannot do or configs do not use: look-around, back references, named groups and flags are
 /// refused by name. Greedy and lazy repeats match the same texts and are not told apart.
-struct RegularExpression: Sendable {
+public struct RegularExpression: Sendable {
   private let program: [Instruction]
 
   private enum Instruction: Sendable {
@@ -20,7 +20,8 @@ struct RegularExpression: Sendable {
   /// The longest program a pattern may become; counted repeats are written out.
   private static let maximumInstructions = 20_000
 
-  init(_ pattern: String) throws(Problem) {
+  /// - Throws: `adapter.config` for what the syntax does not allow.
+  public init(_ pattern: String) throws(Problem) {
     var parser = Parser(pattern)
     var emitter = Emitter(budget: Self.maximumInstructions)
     do {
@@ -31,7 +32,14 @@ struct RegularExpression: Sendable {
     program = emitter.program + [.accept]
   }
 
-  func matches(_ text: String) -> Bool {
+  /// Whether the pattern is found somewhere in texts: what `search` does where ``matches(_:)`` is `fullmatch`.
+  public static func searching(_ pattern: String) throws(Problem) -> RegularExpression {
+    // What the pattern says wrongly is told of it alone.
+    _ = try RegularExpression(pattern)
+    return try RegularExpression(".*(?:\(pattern)).*")
+  }
+
+  public func matches(_ text: String) -> Bool {
     let scalars = Array(text.unicodeScalars)
     var threads = ThreadSet(capacity: program.count)
     var next = ThreadSet(capacity: program.count)

@@ -1,5 +1,5 @@
 public import EspalierBasics
-internal import EspalierCheckpoints
+public import EspalierCheckpoints
 public import EspalierNumerics
 
 /// A tensor that will be written: what it is and where its bytes go.
@@ -35,29 +35,54 @@ public struct OutputLayout: Sendable {
     public var name: String
     public var elementType: ElementType
     public var shape: [Int]
+    /// The parameter in a reduced form that the tensor is a part of; nil for a parameter of its own.
+    public var reduced: ReducedParameter?
 
-    public init(name: String, elementType: ElementType, shape: [Int]) {
+    public init(name: String, elementType: ElementType, shape: [Int], reduced: ReducedParameter? = nil) {
       self.name = name
       self.elementType = elementType
       self.shape = shape
+      self.reduced = reduced
     }
 
     var byteCount: Int { shape.reduce(1, *) * elementType.byteWidth }
   }
 
-  /// Fills shards in the given order; a shard ends before the tensor that would carry it past `shardBytes`.
+  /// A parameter that is stored as several tensors (`Docs/reduced.md`).
+  public struct ReducedParameter: Sendable, Hashable {
+    public var name: String
+    public var form: ReducedStorage.Form
+    public var shape: [Int]
+
+    public init(name: String, form: ReducedStorage.Form, shape: [Int]) {
+      self.name = name
+      self.form = form
+      self.shape = shape
+    }
+  }
+
+  /// Fills shards in the given order; a shard ends before the tensor that would carry it past `shardBytes`. The parts of
+  /// a reduced parameter, which follow each other, stay in one file, and its header tells of them.
   ///
   /// Within a file, wider element types come first, so that every tensor is aligned to its element.
-  public init(_ requests: [Request], shardBytes: Int) {
+  ///
+  /// - Parameters:
+  ///   - metadata: of every file, beside what tells of reduced parameters.
+  ///   - stem: what the files are called.
+  public init(
+    _ requests: [Request], shardBytes: Int, metadata: [(key: String, value: String)] = [("format", "pt")],
+    stem: String = "model"
+  ) {
     var shards: [[Int]] = [[]]
     var filled = 0
-    for (index, request) in requests.enumerated() {
-      if filled > 0, filled + request.byteCount > shardBytes {
+    for unit in Self.units(requests) {
+      let bytes = unit.reduce(0) { $0 + requests[$1].byteCount }
+      if filled > 0, filled + bytes > shardBytes {
         shards.append([])
         filled = 0
       }
-      shards[shards.count - 1].append(index)
-      filled += request.byteCount
+      shards[shards.count - 1] += unit
+      filled += bytes
     }
     var files: [OutputFile] = []
     var tensors = [OutputTensor?](repeating: nil, count: requests.count)
@@ -68,7 +93,7 @@ public struct OutputLayout: Sendable {
       }.map(\.element)
       let header = SafetensorsHeader.bytes(
         for: ordered.map { (requests[$0].name, requests[$0].elementType, requests[$0].shape) },
-        metadata: [("format", "pt")])
+        metadata: metadata + Self.sections(members.compactMap { requests[$0].reduced }))
       var offset = header.count
       for index in ordered {
         let request = requests[index]
@@ -77,19 +102,39 @@ public struct OutputLayout: Sendable {
         offset += request.byteCount
       }
       files.append(
-        OutputFile(name: Self.fileName(number, of: shards.count), header: header, byteCount: offset))
+        OutputFile(name: Self.fileName(stem, number, of: shards.count), header: header, byteCount: offset))
     }
     self.files = files
     self.tensors = tensors.compactMap { $0 }
   }
 
-  private static func fileName(_ number: Int, of count: Int) -> String {
-    guard count > 1 else { return "model.safetensors" }
+  /// Runs of tensors that no file boundary may part.
+  private static func units(_ requests: [Request]) -> [Range<Int>] {
+    var units: [Range<Int>] = []
+    for (index, request) in requests.enumerated() {
+      if let reduced = request.reduced, let last = units.last, requests[last.lowerBound].reduced == reduced {
+        units[units.count - 1] = last.lowerBound..<index + 1
+      } else {
+        units.append(index..<index + 1)
+      }
+    }
+    return units
+  }
+
+  /// The metadata entry for the reduced parameters of a file, each of whose parts names it.
+  private static func sections(_ parts: [ReducedParameter]) -> [(key: String, value: String)] {
+    var seen: Set<ExactString> = []
+    let parameters = parts.filter { seen.insert(ExactString($0.name)).inserted }
+    return [ReducedSection.entry(for: parameters.map { ($0.name, $0.form, $0.shape) })].compactMap { $0 }
+  }
+
+  private static func fileName(_ stem: String, _ number: Int, of count: Int) -> String {
+    guard count > 1 else { return "\(stem).safetensors" }
     func five(_ value: Int) -> String {
       let digits = String(value)
       return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
     }
-    return "model-\(five(number + 1))-of-\(five(count)).safetensors"
+    return "\(stem)-\(five(number + 1))-of-\(five(count)).safetensors"
   }
 
   /// Bytes of all files.

@@ -39,29 +39,24 @@ extension BlockType {
 struct CodedActivations: ~Copyable {
   private let memory: Scratch
   let rows: Int
-  let columns: Int
+  /// Codes from one row to the next.
+  let codesOfRow: Int
 
   init(_ x: MatrixView<Float>) {
     rows = x.rows
-    columns = x.columns
-    let count = es_linear_codes_count(x.columns)
-    memory = Scratch(byteCount: rows * count * MemoryLayout<es_linear_codes>.stride)
+    codesOfRow = es_linear_codes_count(x.columns)
+    memory = Scratch(byteCount: rows * codesOfRow * MemoryLayout<es_linear_codes>.stride)
     guard let elements = x.elements else { return }
-    for row in 0..<rows { es_linear_code(elements + row * x.stride, columns, codes + row * count) }
+    for row in 0..<rows { es_linear_code(elements + row * x.stride, x.columns, codes + row * codesOfRow) }
   }
 
   var codes: UnsafeMutablePointer<es_linear_codes> { memory.address.assumingMemoryBound(to: es_linear_codes.self) }
 }
 
-/// `y = x Wᵀ` in integers for few rows of x, cut into runs of rows of W.
-struct IntegerProduct: TiledProduct {
-  private let codes: UnsafePointer<es_linear_codes>
-  private let tokens: Int
-  private let matrix: StoredMatrix
+/// `y = x Wᵀ` in integers for few rows of x.
+struct IntegerProduct: FewRowProduct {
+  let operands: FewRowOperands<StoredMatrix, es_linear_codes>
   private let format: es_linear_format
-  private let target: UnsafeMutablePointer<Float>
-  private let targetStride: Int
-  private let rowsOfTile: Int
   private let kernel: DotKernel
 
   /// Nil if the matrix has no such product, or y no elements.
@@ -69,23 +64,19 @@ struct IntegerProduct: TiledProduct {
     _ activations: borrowing CodedActivations, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>,
     kernel: DotKernel = .fastest
   ) {
-    guard case .blocks(let type) = matrix.format, let format = type.dot, let target = y.elements else { return nil }
-    codes = UnsafePointer(activations.codes)
-    tokens = activations.rows
-    self.matrix = matrix
+    guard case .blocks(let type) = matrix.format, let format = type.dot,
+      let operands = FewRowOperands(
+        UnsafePointer(activations.codes), stride: activations.codesOfRow, tokens: activations.rows, matrix, into: y)
+    else { return nil }
+    self.operands = operands
     self.format = format
-    self.target = target
-    targetStride = y.stride
     self.kernel = kernel
-    rowsOfTile = matrix.rowsOfStreamingTile
   }
 
-  var tileCount: Int { (matrix.outputWidth + rowsOfTile - 1) / rowsOfTile }
-
-  func run(tile index: Int) {
-    let row = index * rowsOfTile
+  func run(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+    let matrix = operands.matrix
     es_linear_dot(
-      kernel.native, format, matrix.address + row * matrix.rowStride, matrix.rowStride,
-      min(rowsOfTile, matrix.outputWidth - row), matrix.inputWidth, codes, tokens, target + row, targetStride)
+      kernel.native, format, matrix.address(ofRow: rows.lowerBound), matrix.rowStride, rows.count, matrix.inputWidth,
+      operands.x, operands.tokens, target, operands.yStride)
   }
 }

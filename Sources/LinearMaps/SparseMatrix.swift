@@ -43,25 +43,6 @@ public struct SparseMatrix: LinearMap, WidenedRows {
     self.parts = parts
   }
 
-  public func apply(
-    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) {
-    try LinearMaps.apply(rowsOf: [self], to: x, into: [y], mode: mode, parallel: parallel)
-  }
-
-  public func gather(
-    rows indices: some Sequence<Int>, into destination: UnsafeMutablePointer<Float>
-  ) throws(Problem) {
-    var target = destination
-    for index in indices {
-      guard (0..<outputWidth).contains(index) else {
-        throw Problem(.matrixShape, "row \(index) of a matrix of \(outputWidth) rows")
-      }
-      widen(index, 0..<inputWidth, kernel: Self.fastestKernel, into: target)
-      target += inputWidth
-    }
-  }
-
   static let fastestKernel =
     MatrixProduct.Kernel.allCases.last { kernel in
       es_product_kernel(rawValue: kernel.rawValue).map(es_sparse_runs) ?? false

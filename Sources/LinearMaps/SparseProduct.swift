@@ -2,15 +2,9 @@ internal import CKernels
 internal import EspalierNumerics
 
 /// `y = x Wᵀ` for few rows of x and a sparse W, whose numbers are put in their places in registers as they stream by: the
-/// bits of a ``StoredRowsProduct``, cut into runs of rows of W.
-struct SparseProduct: TiledProduct {
-  private let x: UnsafePointer<Float>
-  private let xStride: Int
-  private let tokens: Int
-  private let matrix: SparseMatrix
-  private let target: UnsafeMutablePointer<Float>
-  private let targetStride: Int
-  private let rowsOfTile: Int
+/// bits of a ``StoredRowsProduct``.
+struct SparseProduct: FewRowProduct {
+  let operands: FewRowOperands<SparseMatrix, Float>
   private let kernel: es_product_kernel
 
   /// The fastest kernel that streams sparse rows here; nil where there is none.
@@ -24,24 +18,15 @@ struct SparseProduct: TiledProduct {
     kernel: MatrixProduct.Kernel? = SparseProduct.fastest
   ) {
     guard let kernel, let native = es_product_kernel(rawValue: kernel.rawValue), es_sparse_streams(native),
-      !x.isTransposed, x.columns > 0, let elements = x.elements, let target = y.elements
+      let operands = FewRowOperands(x, matrix, into: y)
     else { return nil }
-    self.x = elements
-    xStride = x.stride
-    tokens = x.rows
-    self.matrix = matrix
-    self.target = target
-    targetStride = y.stride
+    self.operands = operands
     self.kernel = native
-    rowsOfTile = matrix.rowsOfStreamingTile
   }
 
-  var tileCount: Int { (matrix.outputWidth + rowsOfTile - 1) / rowsOfTile }
-
-  func run(tile index: Int) {
-    let row = index * rowsOfTile
+  func run(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
     es_sparse_stream(
-      kernel, matrix.native, row, min(rowsOfTile, matrix.outputWidth - row), matrix.inputWidth, x, xStride, tokens,
-      target + row, targetStride)
+      kernel, operands.matrix.native, rows.lowerBound, rows.count, operands.matrix.inputWidth, operands.x,
+      operands.xStride, operands.tokens, target, operands.yStride)
   }
 }

@@ -40,10 +40,10 @@ public struct StoredMatrix: LinearMap, WidenedRows {
   public let rowStride: Int
 
   /// Row 0. Nobody writes here while the matrix lives, so it may be read by many threads.
-  nonisolated(unsafe) let address: UnsafeRawPointer
+  nonisolated(unsafe) private let address: UnsafeRawPointer
   /// What keeps the memory: a buffer, a mapping.
   private let owner: any AnyObject & Sendable
-  let widening: StoredRows.Widening
+  private let widening: StoredRows.Widening
 
   /// A matrix over memory that `owner` keeps.
   ///
@@ -105,25 +105,6 @@ public struct StoredMatrix: LinearMap, WidenedRows {
 
   public var byteCount: Int { outputWidth * format.byteCount(of: inputWidth) }
 
-  public func apply(
-    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) {
-    try LinearMaps.apply(rowsOf: [self], to: x, into: [y], mode: mode, parallel: parallel)
-  }
-
-  public func gather(
-    rows indices: some Sequence<Int>, into destination: UnsafeMutablePointer<Float>
-  ) throws(Problem) {
-    var target = destination
-    for index in indices {
-      guard (0..<outputWidth).contains(index) else {
-        throw Problem(.matrixShape, "row \(index) of a matrix of \(outputWidth) rows")
-      }
-      widening(address, rowStride, index, 1, 0, inputWidth, target, inputWidth)
-      target += inputWidth
-    }
-  }
-
   /// The rows as a product takes them; whole floats can be read in place.
   var storedRows: StoredRows {
     let width = MemoryLayout<Float>.stride
@@ -137,6 +118,8 @@ public struct StoredMatrix: LinearMap, WidenedRows {
   var codedRows: StoredRows {
     StoredRows(address, rows: outputWidth, columns: inputWidth, stride: rowStride, widening: widening)
   }
+
+  func address(ofRow row: Int) -> UnsafeRawPointer { address + row * rowStride }
 
   func streamed(_ x: MatrixView<Float>, into y: MutableMatrixView<Float>) -> (any TiledProduct)? {
     StreamedProduct(x, self, into: y)

@@ -11,6 +11,28 @@ protocol WidenedRows: LinearMap {
   func streamed(_ x: MatrixView<Float>, into y: MutableMatrixView<Float>) -> (any TiledProduct)?
 }
 
+extension WidenedRows {
+  public func apply(
+    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
+    try LinearMaps.apply(rowsOf: [self], to: x, into: [y], mode: mode, parallel: parallel)
+  }
+
+  public func gather(
+    rows indices: some Sequence<Int>, into destination: UnsafeMutablePointer<Float>
+  ) throws(Problem) {
+    let matrix = codedRows
+    var target = destination
+    for index in indices {
+      guard (0..<matrix.rows).contains(index) else {
+        throw Problem(.matrixShape, "row \(index) of a matrix of \(matrix.rows) rows")
+      }
+      matrix.widening(matrix.address, matrix.stride, index, 1, 0, matrix.columns, target, matrix.columns)
+      target += matrix.columns
+    }
+  }
+}
+
 /// A product whose parts may be computed in any order and at the same time.
 protocol TiledProduct {
   var tileCount: Int { get }

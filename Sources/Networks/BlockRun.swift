@@ -80,20 +80,47 @@ public final class BlockRun {
     }
   }
 
+  /// Shows the rows that reach some sites of the next block, which then runs again from what it began with: what lies
+  /// behind the last of them is not computed.
+  ///
+  /// - Parameters: as those of ``runBlock(repeats:weightsOf:progress:observe:)``.
+  public func showBlock(
+    sites: [String], progress: (Int) -> Void = { _ in }, observe: @escaping Observer
+  ) throws(Problem) {
+    guard next < network.plan.sections.count else { return }
+    let section = network.plan.sections[next]
+    let wanted = Set(sites.map { ExactString($0) })
+    let shown = section.sites.map { site in site.flatMap { wanted.contains(ExactString($0)) ? $0 : nil } }
+    let parameters = section.isOneMap ? nil : try network.parameters(of: section)
+    for group in groups {
+      try fetch(group)
+      if let parameters {
+        let execution = try group.execution.copy()
+        try execution.show(section, parameters: parameters, to: InputObserver(sites: shown, body: observe))
+        execution.finish()
+      } else {
+        try show(section, shown, of: group.execution, observe)
+      }
+      try store(group, isChanged: false)
+      progress(group.rows)
+    }
+  }
+
   /// Runs the next block.
   ///
   /// - Parameters:
   ///   - repeats: whether this is not the last time: the block runs again, from what it began with.
+  ///   - other: the same network with other weights, which the block runs with; nil for those of its own.
   ///   - progress: called with the rows of a group that has gone through.
   ///   - observe: the memory is the network's again when it returns.
   /// - Returns: of a layer.
   /// - Throws: what operations and `observe` throw.
   public func runBlock(
-    repeats: Bool = false, progress: (Int) -> Void = { _ in }, observe: Observer?
+    repeats: Bool = false, weightsOf other: Network? = nil, progress: (Int) -> Void = { _ in }, observe: Observer?
   ) throws(Problem) -> Similarity? {
     guard next < network.plan.sections.count else { return nil }
     let section = network.plan.sections[next]
-    let parameters = section.isOneMap ? nil : try network.parameters(of: section)
+    let parameters = section.isOneMap ? nil : try (other ?? network).parameters(of: section)
     var similarity = Similarity()
     for group in groups {
       try fetch(group)
@@ -112,12 +139,7 @@ public final class BlockRun {
     similarity: inout Similarity
   ) throws(Problem) {
     guard let parameters else {
-      guard let observe, let slot = section.steps.first?.inputs.first, let x = execution.slots[slot]?.floats else {
-        return
-      }
-      for case let site? in section.sites {
-        try observe(site, try MatrixView(x.view, rows: x.rows, columns: x.width))
-      }
+      if let observe { try show(section, section.sites, of: execution, observe) }
       return
     }
     let slot = section.isLayer && observe != nil ? section.outputs.first?.slot : nil
@@ -137,6 +159,14 @@ public final class BlockRun {
       for cosine in cosines { similarity.sum += cosine }
     }
     workspace.giveBack(before)
+  }
+
+  /// What enters a section that is one map.
+  private func show(
+    _ section: Plan.Section, _ sites: [String?], of execution: Execution, _ observe: Observer
+  ) throws(Problem) {
+    guard let slot = section.steps.first?.inputs.first, let x = execution.slots[slot]?.floats else { return }
+    for case let site? in sites { try observe(site, try MatrixView(x.view, rows: x.rows, columns: x.width)) }
   }
 
   // MARK: - The file

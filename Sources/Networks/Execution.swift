@@ -24,20 +24,36 @@ final class Execution {
     observe: ((String, Activation) throws(Problem) -> Void)? = nil
   ) throws(Problem) {
     run.parameters = parameters
-    for step in section.steps {
-      var inputs: [SlotValue] = []
-      for slot in step.inputs {
-        guard let value = slots[slot] else {
-          throw Problem(.networkInput, "the network needs `\(plan.slots[slot])`, which was not given")
-        }
-        inputs.append(value)
-      }
-      let outputs = try step.run(inputs, isLastUse: step.isLastUse, run)
-      release(step, inputs, keeping: outputs)
-      for (slot, value) in zip(step.outputs, outputs) { slots[slot] = .floats(value) }
-    }
+    for step in section.steps { try run(step) }
     guard let observe else { return }
     for output in section.outputs { if let value = slots[output.slot]?.floats { try observe(output.name, value) } }
+  }
+
+  /// Runs a section as far as somebody looks at what enters its matrices; the last one is looked at and not applied.
+  func show(_ section: Plan.Section, parameters: LoadedParameters, to observer: InputObserver) throws(Problem) {
+    guard let last = section.steps.lastIndex(where: { observer.looks(at: $0.operation.matrices) }) else { return }
+    run.parameters = parameters
+    run.inputs = observer
+    defer { run.inputs = nil }
+    for step in section.steps[..<last] { try run(step) }
+    let step = section.steps[last]
+    guard let map = step.operation as? MapOperation, case .floats(let x)? = slots[step.inputs[0]] else {
+      return try run(step)
+    }
+    try observer.see(x, before: map.matrices)
+  }
+
+  private func run(_ step: Plan.Step) throws(Problem) {
+    var inputs: [SlotValue] = []
+    for slot in step.inputs {
+      guard let value = slots[slot] else {
+        throw Problem(.networkInput, "the network needs `\(plan.slots[slot])`, which was not given")
+      }
+      inputs.append(value)
+    }
+    let outputs = try step.run(inputs, isLastUse: step.isLastUse, run)
+    release(step, inputs, keeping: outputs)
+    for (slot, value) in zip(step.outputs, outputs) { slots[slot] = .floats(value) }
   }
 
   private func release(_ step: Plan.Step, _ inputs: [SlotValue], keeping outputs: [Activation]) {

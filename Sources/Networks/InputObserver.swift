@@ -8,6 +8,9 @@ struct InputObserver {
   let sites: [String?]
   let body: (_ site: String, _ rows: MatrixView<Float>) throws(Problem) -> Void
 
+  /// Whether it sees what enters some of these.
+  func looks(at matrices: [MatrixHandle]) -> Bool { matrices.contains { sites[$0.index] != nil } }
+
   func see(_ x: Activation, before matrices: [MatrixHandle]) throws(Problem) {
     for matrix in matrices {
       if let site = sites[matrix.index] { try body(site, try MatrixView(x.view, rows: x.rows, columns: x.width)) }

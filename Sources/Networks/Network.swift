@@ -25,6 +25,8 @@ public final class Network: Sendable {
   let plan: Plan
   let store: ParameterStore
   let pool: WorkerPool
+  /// What runs it.
+  public var workers: WorkerPool { pool }
   let rotary: RotaryTables
   /// Sections before the heads, and the heads.
   let trunk: [Plan.Section]

@@ -17,6 +17,8 @@ protocol Operation: Sendable {
   static var mixesRows: Bool { get }
   /// Whether it takes pictures of whatever number of channels and checks them when they come.
   static var takesAnyWidth: Bool { get }
+  /// The matrices whose inputs an ``InputObserver`` sees.
+  var matrices: [MatrixHandle] { get }
   init(_ binding: inout Binding) throws(Problem)
   /// - Parameter inputs: those of floats, in their order; those of whole numbers are in `run`.
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation]
@@ -26,6 +28,7 @@ extension Operation {
   static func readsIndices(input place: Int) -> Bool { false }
   static var mixesRows: Bool { false }
   static var takesAnyWidth: Bool { false }
+  var matrices: [MatrixHandle] { [] }
 }
 
 /// Every operation there is; a new one is a file in `Operations/` and a line here.

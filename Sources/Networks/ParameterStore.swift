@@ -284,7 +284,7 @@ extension ParameterStore {
   }
 
   /// All elements as floats, in canonical layout and value.
-  private func floats(_ source: Source) throws(Problem) -> AlignedBuffer {
+  func floats(_ source: Source) throws(Problem) -> AlignedBuffer {
     let reader = try source.parameter.recipe.reader(files: files)
     let count = source.shape.reduce(1, *)
     let buffer = try AlignedBuffer(count: count, of: Float.self)

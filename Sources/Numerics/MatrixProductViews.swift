@@ -85,6 +85,18 @@ public struct MatrixView<Element> {
   public var transposed: MatrixView {
     MatrixView(rows: columns, columns: rows, elements, stride: stride, isTransposed: !isTransposed)
   }
+
+  /// Some of the rows, in place.
+  ///
+  /// - Throws: `matrix.shape` for rows that are not there.
+  public func rows(_ range: Range<Int>) throws(Problem) -> MatrixView {
+    guard range.lowerBound >= 0, range.upperBound <= rows else {
+      throw Problem(.matrixShape, "rows \(range) of a matrix that has \(rows)")
+    }
+    return MatrixView(
+      rows: range.count, columns: columns, elements.map { $0 + range.lowerBound * (isTransposed ? 1 : stride) },
+      stride: stride, isTransposed: isTransposed)
+  }
 }
 
 /// A matrix written in place: the result of ``MatrixProduct``. Valid while the memory beneath it is.

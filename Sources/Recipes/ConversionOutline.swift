@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierEvaluation
 internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierMerging
@@ -13,12 +14,21 @@ public struct ConversionOutline: Sendable {
 
   /// One line before the work.
   public var summary: String {
-    "convert: \(plan.jobs.count) tensors, \(ByteCount.text(plan.layout.byteCount)) to write, "
+    "\(plan.verb.rawValue): \(plan.jobs.count) tensors, \(ByteCount.text(plan.layout.byteCount)) to write, "
       + "\(plan.memory.threads) threads, at most \(ByteCount.text(plan.memory.predictedPeak)) of "
       + "\(ByteCount.text(plan.options.memory)) memory"
   }
 
-  public var json: JSON { PlanText.json(plan) }
+  public var json: JSON {
+    var json = PlanText.json(plan)
+    json["conversions"] = .array(changes.map(\.json))
+    return json
+  }
+
+  /// What became of parameters in reduced forms, a line each: `low_rank BF16 to BF16: 210 tensors, 107 MB become 177 MB`.
+  public var reducedForms: [String] { changes.filter(\.isReduced).map(\.text) }
+  /// The same for programs.
+  public var reducedFormsJSON: JSON { .array(changes.filter(\.isReduced).map(\.json)) }
 
   /// What is read, what becomes of it, what is written and how much memory that takes.
   public var text: String {
@@ -30,7 +40,7 @@ public struct ConversionOutline: Sendable {
       }
     }
     add(
-      "convert",
+      plan.verb == .materialize ? "reduced" : "convert",
       plan.models.map {
         "\($0.reference.key): \($0.family ?? "unknown family"), \($0.checkpoint.parameters.count) tensors, "
           + "\(ByteCount.text(PlanText.storedBytes(of: $0))) as stored"
@@ -57,6 +67,7 @@ public struct ConversionOutline: Sendable {
     var from: String
     var to: String
     var isCopied: Bool
+    var isReduced: Bool
     var tensors = 0
     var bytesBefore = 0
     var bytesAfter = 0
@@ -67,6 +78,13 @@ public struct ConversionOutline: Sendable {
       if from == to { return "\(from) stays: \(count), \(ByteCount.text(bytesAfter)), in the layout of the family" }
       return "\(from) to \(to): \(count), \(ByteCount.text(bytesBefore)) become \(ByteCount.text(bytesAfter))"
     }
+
+    var json: JSON {
+      [
+        "from": .string(from), "to": .string(to), "copied": .bool(isCopied), "tensors": .number(tensors),
+        "bytes_before": .number(bytesBefore), "bytes_after": .number(bytesAfter),
+      ]
+    }
   }
 
   /// The largest first.
@@ -75,7 +93,8 @@ public struct ConversionOutline: Sendable {
     for job in plan.jobs {
       let output = plan.layout.tensors[job.outputIndex]
       let change = Change(
-        from: job.storedFormats, to: output.elementType.safetensorsName, isCopied: job.operation == .copy)
+        from: job.storedFormats, to: output.elementType.safetensorsName, isCopied: job.operation == .copy,
+        isReduced: job.readsReducedForms)
       let place = changes.firstIndex {
         $0.from == change.from && $0.to == change.to && $0.isCopied == change.isCopied
       }
@@ -98,15 +117,41 @@ public struct ConversionOutline: Sendable {
 }
 
 extension MergeJob {
-  /// How what it reads is stored: `Q4_K`, or of several tensors `BF16 and F32`.
+  /// How what it reads is stored: `Q4_K`, of several tensors `BF16 and F32`, in a reduced form `bitmap BF16`.
   var storedFormats: String {
     var names: [String] = []
-    for tensor in inputs.flatMap({ $0.parameter.recipe.storedTensors }) where !names.contains(tensor.format.name) {
-      names.append(tensor.format.name)
-    }
+    for name in inputs.flatMap({ $0.parameter.recipe.formatNames }) where !names.contains(name) { names.append(name) }
     return names.joined(separator: " and ")
   }
 
   /// Bytes of what it reads, read once.
   var storedBytes: Int { inputs.flatMap { $0.parameter.recipe.storedTensors }.reduce(0) { $0 + $1.byteCount } }
+
+  var readsReducedForms: Bool { inputs.contains { $0.parameter.recipe.isReduced } }
+}
+
+extension StorageRecipe {
+  /// The formats of what it reads, each perhaps several times.
+  fileprivate var formatNames: [String] {
+    switch self {
+    case .stored(let tensor), .coded(let tensor): return [tensor.format.name]
+    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _): return base.formatNames
+    case .updated(let base, _, let update): return base.formatNames + update.storedTensors.map(\.format.name)
+    case .gathered(_, let sources, _): return sources.flatMap(\.formatNames)
+    case .reduced(let storage):
+      let form = ReducedForm(storage)
+      return ["\(form.name) \(form.typeNames.map { $0.uppercased() }.joined(separator: " and "))"]
+    }
+  }
+
+  /// Whether it reads a parameter in a reduced form.
+  fileprivate var isReduced: Bool {
+    switch self {
+    case .stored, .coded: false
+    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _):
+      base.isReduced
+    case .gathered(_, let sources, _): sources.contains(where: \.isReduced)
+    case .reduced: true
+    }
+  }
 }

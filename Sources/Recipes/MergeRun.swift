@@ -40,7 +40,7 @@ public struct MergeRun: Sendable {
       made: provenance(plan), layout: plan.layout, records: output.finishedRecords(), small: small,
       fileDigests: plan.options.sha256 ? try sha256(output, small) : [:])
     try output.commit(
-      adding: small + [(Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8))],
+      adding: small + plan.reports + [(Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8))],
       keepingJournal: keepingJournal)
     let seconds = Machine.monotonicSeconds - start
     listener.receive(.ended(stage: plan.verb.rawValue, seconds: seconds))

@@ -2,12 +2,19 @@ public import EspalierBasics
 
 /// All methods by name.
 public enum ReductionMethods {
-  public static let all: [any ReductionMethod.Type] = [
+  public static let all = pruning + factorization
+
+  /// Those that make zeros; their budgets are a sparsity or a pattern.
+  public static let pruning: [any ReductionMethod.Type] = [
     MagnitudePruning.self,
     Wanda.self,
     SparseGPT.self,
     OptimalBrainCompression.self,
     NetTrim.self,
+  ]
+
+  /// Those that make factors; their budgets are a rank or a share of the numbers.
+  public static let factorization: [any ReductionMethod.Type] = [
     PlainSVD.self,
     ActivationScaledSVD.self,
     ActivationWeightedSVD.self,

@@ -2,7 +2,6 @@ import ArgumentParser
 import EspalierBasics
 import EspalierCalibration
 import EspalierCheckpoints
-import EspalierEvaluation
 import EspalierLinearMaps
 import EspalierNetworks
 import EspalierRecipes
@@ -156,43 +155,23 @@ struct Calibrate: ParsableCommand {
   // MARK: - Gathering
 
   private func gather(_ checkpoint: any Checkpoint) throws(Problems) {
-    var texts: [TokenWindows.Text] = []
-    var documents: [StatisticsRecord.Text] = []
-    for path in text {
-      let set = try TextSet.reading(path)
-      texts += set.documents.map { TokenWindows.Text(name: path, text: $0.text) }
-      let digest = try single { () throws(Problem) in
-        try FileSystem.read(path).withUnsafeBytes { Digest(of: $0) }
-      }
-      documents.append(StatisticsRecord.Text(name: set.name, digest: digest))
-    }
+    let calibrationText = try CalibrationText(
+      text, for: checkpoint, sequences: sequences, length: length, seed: seed)
     let options = try running.options(work, lookup, default: .exact)
     try single { () throws(Problem) in
-      let context = checkpoint.contextLength
-      let windows = try TokenWindows(
-        texts, tokenizer: try ModelTokenizer(of: checkpoint).tokenizer, count: sequences,
-        length: length ?? min(2048, context ?? 2048), choice: seed.map { .drawn(seed: $0) } ?? .first)
       // A block is used once, so weights need not stay.
       let network = try Network(
         checkpoint, architectures: options.families, mode: options.mode, residency: .streamed, workers: options.pool)
       let calibration = try Calibration(
-        network, sequences: windows.sequences, memory: options.memory, momentLimit: momentWidth, workers: options.pool)
-      var record = StatisticsRecord(
-        model: nil, tokenizer: try tokenizerDigest(checkpoint), texts: documents,
-        tokens: TokenWindows.digest(of: windows.sequences), cut: windows.cut, mode: options.mode.rawValue,
-        momentLimit: momentWidth)
+        network, sequences: calibrationText.windows.sequences, memory: options.memory, momentLimit: momentWidth,
+        workers: options.pool)
+      var record = calibrationText.record(mode: options.mode, momentLimit: momentWidth)
       guard !plan else { return report(planJSON(calibration.plan, record), calibration.plan.text(record)) }
       if let problem = StatisticsWriter.obstacle(at: output, resume: resume, force: force) { throw problem }
       record.model = try ModelIdentity(of: checkpoint, workers: options.pool)
       let done = try calibration.run(record, to: output, resume: resume, force: force, listener: style.listener())
       try report(done, calibration.plan, record)
     }
-  }
-
-  private func tokenizerDigest(_ checkpoint: any Checkpoint) throws(Problem) -> Digest? {
-    if let bytes = checkpoint.embeddedFiles["tokenizer.json"] { return bytes.withUnsafeBytes { Digest(of: $0) } }
-    guard let folder = checkpoint.folder, FileSystem.isFile("\(folder)/tokenizer.json") else { return nil }
-    return try FileSystem.read("\(folder)/tokenizer.json").withUnsafeBytes { Digest(of: $0) }
   }
 
   private func planJSON(_ plan: CalibrationPlan, _ record: StatisticsRecord) -> JSON {

@@ -33,7 +33,8 @@ struct Chat: ParsableCommand {
       let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
         let text = try TextModel(checkpoint, options: options)
-        var conversation = Conversation(text, system: system)
+        for warning in text.model.network.warnings { Machine.writeToStandardError(warning.description + "\n") }
+        var conversation = Conversation(text, options: options, system: system)
         // Fails now if the model has no chat template, not after the first message was typed.
         _ = try text.vocabulary.prompt([("user", "")])
         try converse(&conversation, sampling.generator(defaultTemperature: 0.7, endTokens: text.endTokens))
@@ -70,14 +71,16 @@ struct Chat: ParsableCommand {
 /// What was said so far, and the session that has read it.
 struct Conversation {
   private let text: TextModel
+  private let options: RunOptions
   private let session: Session
   private let system: String?
   private var messages: [(role: String, content: String)] = []
   /// Whether it was said that the conversation outgrows the model.
   private var hasWarned = false
 
-  init(_ text: TextModel, system: String?) {
+  init(_ text: TextModel, options: RunOptions, system: String?) {
     self.text = text
+    self.options = options
     self.system = system
     session = Session(text.model)
     reset()
@@ -96,6 +99,7 @@ struct Conversation {
     let ids = try text.vocabulary.ids(ofRenderedPrompt: try text.vocabulary.prompt(extended))
     // The session has read the beginning, unless the template writes earlier answers in another way.
     if session.tokens.count >= ids.count || !ids.starts(with: session.tokens) { session.reset() }
+    try options.check(text.model.network, keeping: generator.tokens(afterPrompt: ids.count))
     let warning = generator.warning(promptTokens: ids.count, contextLength: text.model.contextLength)
     if let warning, !hasWarned {
       hasWarned = true

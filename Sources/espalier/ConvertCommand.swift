@@ -1,9 +1,7 @@
 import ArgumentParser
 import EspalierBasics
-import EspalierCheckpoints
 import EspalierNumerics
 import EspalierRecipes
-import EspalierTokenizers
 
 struct Convert: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -41,27 +39,10 @@ struct Convert: ParsableCommand {
     }
   }
 
-  /// A GGUF file is a whole model, so a folder written from it without a tokenizer is a surprise.
-  private static func warning(ofNoTokenizer plan: MergePlan) -> Problem? {
-    guard let checkpoint = plan.models.first?.checkpoint, let file = checkpoint.weightFiles.first,
-      checkpoint is GGUFCheckpoint || file.hasSuffix(".gguf"),
-      // Where there was one that could not be written, that was said.
-      !plan.warnings.contains(where: { $0.code.rawValue.hasPrefix("tokenizer.") }),
-      !plan.smallFiles.contains(where: { tokenizers.contains($0.name) })
-    else { return nil }
-    return Problem(
-      .tokenizerMissing, "the GGUF file has no tokenizer, and the output will have none",
-      remedy: "Copy tokenizer.json and its companions from the model's folder.", file: file, severity: .warning)
-  }
-
-  /// Files that make a tokenizer by themselves.
-  private static let tokenizers = ["tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"]
-
   func run() throws {
     let listener = style.listener()
     try reportingProblems(json: style.json) { () throws(Problems) in
-      var plan = try Conversion.plan(of: model, elementType: elementType, options: writing.options(work, lookup))
-      if let warning = Self.warning(ofNoTokenizer: plan) { plan.warnings.append(warning) }
+      let plan = try Conversion.plan(of: model, elementType: elementType, options: writing.options(work, lookup))
       let outline = ConversionOutline(plan)
       for problem in plan.warnings { listener.receive(.problem(problem)) }
       if dryRun {

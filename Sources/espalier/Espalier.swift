@@ -17,14 +17,21 @@ struct Espalier: ParsableCommand {
         espalier generate model --prompt "Once"  continue a text
         espalier evaluate model --text book.txt  perplexity and more, with intervals
         espalier calibrate model --text t -o s   what a text says of a model's inputs
+        espalier prune model --sparsity 0.5 -o p remove weights, with every matrix's error
+        espalier factorize model --rank 64 -o f  products of small matrices in place of large ones
         espalier compare small --against model   how far one model is from another
+        espalier materialize small -o plain      write reduced forms as plain tensors
+        espalier extract-lora ft --base b -o a   a fine-tune as a low-rank adapter
+        espalier try wanda --explain             a method of reduction on one matrix
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Convert.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self,
-      Chat.self, Calibrate.self, Tokenize.self, Forward.self, Methods.self,
+      Merge.self, Prune.self, Factorize.self, Sensitivity.self, Convert.self, Materialize.self, ExtractLora.self,
+      Calibrate.self,
+      Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
+      Tokenize.self, Forward.self, Methods.self,
     ])
 
   /// Exit codes: 0 done, 1 failed, 2 bad usage or recipe, 3 a gate did not hold.

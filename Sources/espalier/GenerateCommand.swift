@@ -55,11 +55,13 @@ struct Generate: ParsableCommand {
       let checkpoint = try lookup.open(model)
       let options = try running.options(work, lookup, default: .fast)
       do throws(Problem) {
-        let model = try SpeakingModel(checkpoint, options: options)
+        var model = try SpeakingModel(checkpoint, options: options)
         for warning in model.network.warnings { Machine.writeToStandardError(warning.description + "\n") }
         let ids = try promptIDs(model.vocabulary)
         let ends = ignoreEnd ? [] : model.vocabulary.endTokens
         let generator = sampling.generator(defaultTemperature: 0, endTokens: ends)
+        model = try model.keeping(
+          tokens: generator.tokens(afterPrompt: ids.count), of: checkpoint, options: options)
         if let warning = generator.warning(promptTokens: ids.count, contextLength: model.contextLength) {
           Machine.writeToStandardError(warning.description + "\n")
         }

@@ -1,13 +1,5 @@
 import EspalierBasics
 
-#if canImport(Darwin)
-  import Darwin
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Glibc
-#endif
-
 /// Lines of standard input as they come: what a writer has written is there before it writes on.
 struct StandardInput {
   /// The beginning of a line whose end has not come.
@@ -20,7 +12,7 @@ struct StandardInput {
   /// - Throws: `file.read`.
   mutating func lines() throws(Problem) -> [[UInt8]]? {
     while !hasEnded {
-      let count = try readSome()
+      let count = try Machine.readStandardInput(into: &buffer)
       let new = buffer[..<count]
       guard count > 0 else { break }
       guard let end = new.lastIndex(of: UInt8(ascii: "\n")) else {
@@ -39,17 +31,5 @@ struct StandardInput {
 
   private static func line(_ bytes: ArraySlice<UInt8>) -> [UInt8] {
     Array(bytes.last == UInt8(ascii: "\r") ? bytes.dropLast() : bytes)
-  }
-
-  /// One read of the descriptor into the buffer; 0 at the end of input.
-  private mutating func readSome() throws(Problem) -> Int {
-    while true {
-      let count = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
-      if count >= 0 { return count }
-      let number = errno
-      guard number == EINTR else {
-        throw Problem(.fileRead, "cannot read standard input: \(String(cString: strerror(number)))")
-      }
-    }
   }
 }

@@ -2,7 +2,7 @@ import EspalierBasics
 import TestSupport
 import Testing
 
-/// Verbs on models that read a text and write another.
+/// Verbs on models that read a text whole: those that write another, and encoders.
 @Suite struct RewritingTests {
   private static let fixtures =
     "\(FileSystem.parent(of: FileSystem.parent(of: #filePath)))/NetworksTests/Fixtures"
@@ -55,6 +55,21 @@ import Testing
       #expect(result["ending"]?.string == ending && result["text"]?.string == Self.words(expected))
       #expect(result["prompt_tokens"]?.integer == prompt.count + 1)
       #expect(try Program.run(arguments).output == Self.words(expected) + "\n")
+    }
+  }
+
+  /// Of encoders, too.
+  @Test func weightsThatNothingReadsAreNamed() throws {
+    try withModel("bert_base") { whole in
+      try withTemporaryFolder { folder in
+        let (model, unread) = try copyWithoutLastLayer(of: whole, in: folder, layers: "layer")
+        try write("w5 w90\nw7 w61\n", to: "\(folder)/sentences.txt")
+        for command in [["evaluate", model], ["compare", model, "--against", whole]] {
+          let outcome = try Program.run(command + ["--sentences", "\(folder)/sentences.txt"])
+          let warnings = outcome.errors.split(separator: "\n").filter { $0.contains("are read by nothing") }
+          #expect(outcome.code == 0 && warnings.count == 1 && warnings[0].contains(unread), "\(outcome)")
+        }
+      }
     }
   }
 

@@ -90,6 +90,56 @@ import Testing
     #expect(outcome.output == "42\n", "\(outcome)")
   }
 
+  /// Every verb that runs a model tells of a config that asks for less than there is, on standard error.
+  @Test func weightsThatNothingReadsAreNamed() throws {
+    let base = "\(Self.models)/base"
+    let text = ["--text", "\(Self.texts)/arith.txt", "--limit", "1"]
+    try withTemporaryFolder { folder in
+      let (model, unread) = try copyWithoutLastLayer(of: base, in: folder)
+      let commands = [
+        ["evaluate", model] + text, ["evaluate", model, "--json", "--quiet"] + text,
+        ["compare", model, "--against", base] + text, ["compare", base, "--against", model] + text,
+        ["generate", model, "--prompt", "a", "--max-tokens", "1"], ["chat", model],
+      ]
+      for command in commands {
+        let outcome = try Program.run(command)
+        #expect(outcome.code == 0, "\(outcome)")
+        let warnings = outcome.errors.split(separator: "\n").filter { $0.contains("are read by nothing") }
+        #expect(warnings.count == 1 && warnings[0].contains(unread), "\(outcome)")
+      }
+    }
+    for command in [["evaluate", base] + text, ["compare", base, "--against", base] + text, ["chat", base]] {
+      let outcome = try Program.run(command)
+      #expect(outcome.code == 0 && !outcome.errors.contains("warning"), "\(outcome)")
+    }
+  }
+
+  /// Keys and values of 30,000 tokens take 123 MB in this model.
+  @Test func aPromptThatDoesNotFitIsRefused() throws {
+    let base = "\(Self.models)/base"
+    try withTemporaryFolder { folder in
+      let prompt = String(repeating: "a ", count: 30_000)
+      try write(prompt, to: "\(folder)/prompt")
+      func generate(_ options: String...) throws -> Program.Outcome {
+        try Program.run(["generate", base, "--memory", "100M"] + options)
+      }
+      for outcome in [
+        try generate("--prompt-file", "\(folder)/prompt", "--max-tokens", "1"),
+        try generate("--prompt", "a", "--max-tokens", "\(Int.max)"),
+      ] {
+        #expect(outcome.code == 1 && outcome.errors.contains("memory.ceiling"), "\(outcome)")
+        #expect(outcome.errors.contains("for the prompt and its answer of"), "\(outcome)")
+      }
+      let short = try generate("--prompt", "a", "--max-tokens", "1")
+      #expect(short.code == 0, "\(short)")
+      // A chat goes on.
+      try write(prompt + "\na\n", to: "\(folder)/messages")
+      let chat = try Program.shell(
+        "\"$espalier\" chat '\(base)' --memory 100M --max-tokens 1 < '\(folder)/messages'")
+      #expect(chat.code == 0 && chat.errors.contains("memory.ceiling") && !chat.output.isEmpty, "\(chat)")
+    }
+  }
+
   @Test func badInputIsSaidSo() throws {
     try withTemporaryFolder { folder in
       try write("{\"context\": 1}\n{}\n", to: "\(folder)/bad.jsonl")

@@ -1,5 +1,6 @@
 import EspalierBasics
 import Foundation
+import Testing
 
 /// Bytes of every file of a folder, by name; nil if there is no such folder.
 func contents(of folder: String) throws -> [String: [UInt8]]? {
@@ -16,3 +17,20 @@ func differences(_ a: String, _ b: String) throws -> [String] {
 }
 
 func write(_ text: String, to path: String) throws { try FileSystem.write(Array(text.utf8), to: path) }
+
+/// A copy of a model whose config asks for a layer less than its weights have.
+///
+/// - Returns: its folder, and part of the names of the weights that nothing reads: `.layers.7.`.
+func copyWithoutLastLayer(
+  of model: String, in folder: String, layers name: String = "layers"
+) throws -> (path: String, unread: String) {
+  let copy = "\(folder)/short"
+  let copied = try Program.shell("cp -r '\(model)' '\(copy)'")
+  #expect(copied.code == 0, "\(copied)")
+  var config = try JSON(parsing: try FileSystem.read("\(copy)/config.json"))
+  let layers = try #require(config["num_hidden_layers"]?.integer)
+  config["num_hidden_layers"] = .number(layers - 1)
+  try FileSystem.remove("\(copy)/config.json")
+  try FileSystem.write(Array(config.text().utf8), to: "\(copy)/config.json")
+  return (copy, ".\(name).\(layers - 1).")
+}

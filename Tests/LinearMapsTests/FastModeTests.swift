@@ -9,19 +9,10 @@ import Testing
 
   /// Runs every tile of an integer product.
   func integerProduct(_ map: StoredMatrix, _ x: [Float], rows: Int, kernel: DotKernel) throws -> [Float] {
-    var y = [Float](repeating: .nan, count: rows * map.outputWidth)
-    try x.withUnsafeBufferPointer { x in
-      try y.withUnsafeMutableBufferPointer { y in
-        let activations = CodedActivations(try MatrixView(x, rows: rows, columns: map.inputWidth))
-        let target = try MutableMatrixView(y, rows: rows, columns: map.outputWidth)
-        guard let product = IntegerProduct(activations, map, into: target, kernel: kernel) else {
-          Issue.record("no integer product")
-          return
-        }
-        for tile in 0..<product.tileCount { product.run(tile: tile) }
-      }
+    try x.withUnsafeBufferPointer { elements in
+      let activations = CodedActivations(try MatrixView(elements, rows: rows, columns: map.inputWidth))
+      return try tiled(map, x, rows: rows) { IntegerProduct(activations, map, into: $1, kernel: kernel) }
     }
-    return y
   }
 
   func matrix(_ format: WeightFormat, rows: Int, columns: Int, gap: Int = 0) throws -> StoredMatrix {

@@ -1,6 +1,8 @@
 import EspalierBasics
-import EspalierLinearMaps
 import EspalierNumerics
+import Testing
+
+@testable import EspalierLinearMaps
 
 /// Knuth's MMIX congruential generator, so that every failure can be run again.
 struct TestGenerator: RandomNumberGenerator {
@@ -83,6 +85,22 @@ func apply(
       try map.apply(
         MatrixView(x, rows: rows, columns: map.inputWidth),
         into: MutableMatrixView(y, rows: rows, columns: map.outputWidth), mode: mode, parallel: parallel)
+    }
+  }
+  return y
+}
+
+/// What the tiles of a product with `map` write, one after the other.
+func tiled(
+  _ map: some LinearMap, _ x: [Float], rows: Int,
+  _ product: (MatrixView<Float>, MutableMatrixView<Float>) throws -> (any TiledProduct)?
+) throws -> [Float] {
+  var y = [Float](repeating: .nan, count: rows * map.outputWidth)
+  try x.withUnsafeBufferPointer { x in
+    try y.withUnsafeMutableBufferPointer { y in
+      let target = try MutableMatrixView(y, rows: rows, columns: map.outputWidth)
+      let product = try #require(try product(try MatrixView(x, rows: rows, columns: map.inputWidth), target))
+      for tile in 0..<product.tileCount { product.run(tile: tile) }
     }
   }
   return y

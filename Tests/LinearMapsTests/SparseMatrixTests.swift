@@ -73,16 +73,7 @@ import Testing
       }
       guard kernel != .portable else { continue }
       for tokens in 1...8 {
-        var y = [Float](repeating: .nan, count: tokens * rows)
-        try x.withUnsafeBufferPointer { x in
-          try y.withUnsafeMutableBufferPointer { y in
-            let product = try #require(
-              SparseProduct(
-                MatrixView(x, rows: tokens, columns: columns), sparse,
-                into: MutableMatrixView(y, rows: tokens, columns: rows), kernel: kernel))
-            for tile in 0..<product.tileCount { product.run(tile: tile) }
-          }
-        }
+        let y = try tiled(sparse, x, rows: tokens) { SparseProduct($0, sparse, into: $1, kernel: kernel) }
         #expect(sameBits(y, expected[..<(tokens * rows)]), "\(kernel), \(tokens) rows")
       }
     }

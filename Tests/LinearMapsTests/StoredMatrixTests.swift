@@ -52,16 +52,7 @@ import Testing
       let expected = try product(x, widened(map), depth: columns)
       for kernel in MatrixProduct.Kernel.available where kernel != .portable {
         for tokens in 1...8 {
-          var y = [Float](repeating: .nan, count: tokens * rows)
-          try x.withUnsafeBufferPointer { x in
-            try y.withUnsafeMutableBufferPointer { y in
-              let streamed = try #require(
-                StreamedProduct(
-                  MatrixView(x, rows: tokens, columns: columns), map,
-                  into: MutableMatrixView(y, rows: tokens, columns: rows), kernel: kernel))
-              for tile in 0..<streamed.tileCount { streamed.run(tile: tile) }
-            }
-          }
+          let y = try tiled(map, x, rows: tokens) { StreamedProduct($0, map, into: $1, kernel: kernel) }
           #expect(y == Array(expected[..<(tokens * rows)]), "\(kernel), \(tokens) rows, gap \(gap)")
         }
       }

@@ -15,15 +15,22 @@ struct FactorizationGoldenTests {
       golden.weight, golden.statistics, to: .rank(rank), parallel: MatrixProduct.serially)
   }
 
+  /// The three ranks at which the other implementation has `name`, each with what our method makes of the weight.
+  func cases(
+    _ name: String, centered: Bool? = nil, _ method: any ReductionMethod.Type, _ golden: FactorizationGolden,
+    _ parameters: [String: ParameterValue] = [:]
+  ) throws -> [(FactorizationGolden.Case, ReducedMatrix)] {
+    let cases = golden.cases(of: name, centered: centered)
+    #expect(cases.count == 3)
+    return try cases.map { ($0, try reduce(method, golden, rank: $0.rank, parameters)) }
+  }
+
   func near(_ found: Double, _ expected: Double) -> Bool { abs(found - expected) <= 1e-4 * expected }
 
   @Test("Plain singular values", arguments: FactorizationGolden.names)
   func plain(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "svd")
-    #expect(cases.count == 3)
-    for entry in cases {
-      let reduced = try reduce(PlainSVD.self, golden, rank: entry.rank)
+    for (entry, reduced) in try cases("svd", PlainSVD.self, golden) {
       #expect(near(reduced.certificate.error, entry.error), "\(entry.name): \(reduced.certificate.error)")
       #expect(reduced.certificate.kind == .measured)
     }
@@ -38,16 +45,14 @@ struct FactorizationGoldenTests {
     arguments: FactorizationGolden.names)
   func whitened(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "whitened_svd")
-    #expect(cases.count == 3)
-    for entry in cases {
-      let certificate = try reduce(WhitenedSVD.self, golden, rank: entry.rank).certificate
+    for (entry, reduced) in try cases("whitened_svd", WhitenedSVD.self, golden) {
+      let certificate = reduced.certificate
       let optimum = try #require(entry.optimum)
       #expect(near(certificate.error, entry.error), "\(entry.name): \(certificate.error)")
       #expect(certificate.error > optimum * (1 - 1e-6))
       #expect(abs(try #require(certificate.floor) - optimum) < 1e-9 * optimum)
       // The outputs themselves, without the moment.
-      let direct = try outputError(golden, reduced: reduce(WhitenedSVD.self, golden, rank: entry.rank))
+      let direct = try outputError(golden, reduced: reduced)
       #expect(near(direct, entry.error) && direct > optimum * (1 - 1e-6))
     }
   }
@@ -87,22 +92,18 @@ struct FactorizationGoldenTests {
   @Test("Principal components of the outputs", arguments: FactorizationGolden.names)
   func principalComponents(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "feature_pca", centered: false)
-    #expect(cases.count == 3)
-    for entry in cases {
-      let certificate = try reduce(FeaturePCA.self, golden, rank: entry.rank).certificate
-      #expect(near(certificate.error, entry.error), "\(entry.name): \(certificate.error)")
-      #expect(certificate.error > entry.error * (1 - 1e-6))
+    for (entry, reduced) in try cases("feature_pca", centered: false, FeaturePCA.self, golden) {
+      let error = reduced.certificate.error
+      #expect(near(error, entry.error), "\(entry.name): \(error)")
+      #expect(error > entry.error * (1 - 1e-6))
     }
   }
 
   @Test("Principal components around the mean, which goes into the bias", arguments: FactorizationGolden.names)
   func centered(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "feature_pca", centered: true)
-    #expect(cases.count == 3)
-    for entry in cases {
-      let reduced = try reduce(FeaturePCA.self, golden, rank: entry.rank, ["center": .flag(true)])
+    let reductions = try cases("feature_pca", centered: true, FeaturePCA.self, golden, ["center": .flag(true)])
+    for (entry, reduced) in reductions {
       let shift = try #require(reduced.outputShift)
       #expect(near(try outputError(golden, reduced: reduced), entry.error), "\(entry.name)")
       let affine = try outputError(golden, reduced: reduced, shift: shift, bias: golden.bias)
@@ -118,10 +119,7 @@ struct FactorizationGoldenTests {
   @Test("Columns and rows by empirical interpolation", arguments: FactorizationGolden.names)
   func columnsAndRows(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "cur")
-    #expect(cases.count == 3)
-    for entry in cases {
-      let reduced = try reduce(CUR.self, golden, rank: entry.rank)
+    for (entry, reduced) in try cases("cur", CUR.self, golden) {
       guard case .cur(_, _, _, let columns, let rows) = reduced.form else {
         Issue.record("\(entry.name) is no CUR")
         continue
@@ -135,10 +133,7 @@ struct FactorizationGoldenTests {
   @Test("Columns alone", arguments: FactorizationGolden.names)
   func columnsAlone(name: String) throws {
     let golden = try FactorizationGolden(name)
-    let cases = golden.cases(of: "cid")
-    #expect(cases.count == 3)
-    for entry in cases {
-      let reduced = try reduce(ColumnInterpolation.self, golden, rank: entry.rank)
+    for (entry, reduced) in try cases("cid", ColumnInterpolation.self, golden) {
       #expect(near(reduced.certificate.error, entry.error), "\(entry.name): \(reduced.certificate.error)")
       guard case .factors(let left, _) = reduced.form else { continue }
       #expect(left == golden.weight.selecting(columns: golden.integers("\(entry.name).columns")))

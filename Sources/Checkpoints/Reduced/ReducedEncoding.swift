@@ -11,6 +11,13 @@ public struct ReducedEncoding: Sendable {
     public let shape: [Int]
     /// The tensor's bytes as they go into the file.
     public let bytes: [UInt8]
+
+    public init(name: String, elementType: ElementType, shape: [Int], bytes: [UInt8]) {
+      self.name = name
+      self.elementType = elementType
+      self.shape = shape
+      self.bytes = bytes
+    }
   }
 
   public let name: String

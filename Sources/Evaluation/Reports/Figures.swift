@@ -1,10 +1,10 @@
 internal import EspalierBasics
 
 /// Numbers as reports print them.
-enum Figures {
+package enum Figures {
   /// Three significant digits or as many as asked for (1 to 9); with an exponent below 0.001 and from a million on.
   /// `-` for what is not there.
-  static func text(_ value: Double?, significant digits: Int = 3) -> String {
+  package static func text(_ value: Double?, significant digits: Int = 3) -> String {
     guard let value else { return "-" }
     guard value.isFinite, value != 0 else { return value == 0 ? "0" : "\(value)" }
     var exponent = 0
@@ -21,10 +21,10 @@ enum Figures {
     return Decimals.text(value, max(0, digits - 1 - exponent))
   }
 
-  static func text(_ value: Float?) -> String { text(value.map { Double($0) }) }
+  package static func text(_ value: Float?) -> String { text(value.map { Double($0) }) }
 
   /// A fraction as a percentage; what is not quite nothing or everything is not printed as such.
-  static func percent(_ fraction: Double) -> String {
+  package static func percent(_ fraction: Double) -> String {
     let text = Decimals.text(100 * fraction, 2)
     if text == "0.00" { return fraction > 0 ? "<0.01 %" : "0 %" }
     if text == "100.00" { return fraction < 1 ? ">99.99 %" : "100 %" }
@@ -32,7 +32,7 @@ enum Figures {
   }
 
   /// A count with a unit of thousands: `6.56 M`.
-  static func count(_ count: Int) -> String {
+  package static func count(_ count: Int) -> String {
     guard count >= 1000 else { return "\(count)" }
     let units = [(1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1000, "k")]
     let (size, unit) = units.first { count >= $0.0 } ?? (1000, "k")
@@ -41,10 +41,10 @@ enum Figures {
   }
 
   /// `64x256`; `scalar` for no dimensions.
-  static func shape(_ shape: [Int]) -> String {
+  package static func shape(_ shape: [Int]) -> String {
     shape.isEmpty ? "scalar" : shape.map { "\($0)" }.joined(separator: "x")
   }
 
   /// A count of things: `1 tensor`, `3 tensors`.
-  static func plural(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+  package static func plural(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 }

@@ -18,15 +18,23 @@ public struct Inspection: Sendable {
 
     /// Bytes of the parameter as the model stores it.
     public var byteCount: Int {
-      guard parameter.isQuantized else { return parameter.elementCount * parameter.elementType.byteWidth }
+      guard parameter.isQuantized || form != nil else { return plainByteCount }
       return parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount }
     }
 
-    /// The type the model stores it in: an element type, or a type of quantized blocks by its name in GGUF files.
+    /// Bytes of the parameter with every element written in its type.
+    public var plainByteCount: Int { parameter.elementCount * parameter.elementType.byteWidth }
+
+    /// The type the model stores it in: an element type, a type of quantized blocks by its name in GGUF files, or a
+    /// reduced form with the type of its numbers.
     public var typeName: String {
+      if let form { return "\(form.name) \(form.typeNames.joined(separator: " and "))" }
       guard parameter.isQuantized else { return parameter.elementType.rawValue }
       return parameter.storedFormat?.name ?? "mixed"
     }
+
+    /// What is known of the reduced form it is stored in; nil where every element is stored.
+    public var form: ReducedForm? { parameter.reducedForm.map { ReducedForm($0) } }
   }
 
   /// Some of the tensors taken together.
@@ -62,7 +70,8 @@ public struct Inspection: Sendable {
   /// - Throws: what reading the files throws.
   public func measured(_ options: MeasurementOptions = MeasurementOptions()) throws(Problem) -> Inspection {
     let costs = tensors.map { tensor in
-      tensor.byteCount * (options.spectra && MeasurementContext.hasSpectrum(tensor.parameter) ? 2 : 1)
+      (tensor.form == nil ? tensor.byteCount : tensor.plainByteCount)
+        * (options.spectra && MeasurementContext.hasSpectrum(tensor.parameter) ? 2 : 1)
     }
     var result = self
     result.tensors = try MeasurementContext.run(options, stage: "inspect", totalBytes: costs.reduce(0, +)) {
@@ -74,6 +83,8 @@ public struct Inspection: Sendable {
 
   public var parameterCount: Int { tensors.reduce(0) { $0 + $1.parameter.elementCount } }
   public var byteCount: Int { tensors.reduce(0) { $0 + $1.byteCount } }
+  /// Bytes with every reduced parameter written out in the type of its numbers.
+  public var plainByteCount: Int { tensors.reduce(0) { $0 + ($1.form == nil ? $1.byteCount : $1.plainByteCount) } }
 
   // MARK: - Groups
 

@@ -12,7 +12,9 @@ extension Inspection {
       ("tensor_count", .number(tensors.count)),
       ("parameter_count", .number(parameterCount)),
       ("byte_count", .number(byteCount)),
+      ("plain_byte_count", .number(plainByteCount)),
       ("types", .array(types.map(\.json))),
+      ("reduced", reducedJSON),
       ("roles", .array(roles.map(\.json))),
       ("modules", .array(modules.map(\.json))),
       ("layers", .array(layers.map(\.json))),
@@ -35,7 +37,8 @@ extension Inspection.Tensor {
         ("shape", .array(parameter.shape.map { .number($0) })),
         ("type", .string(typeName)),
         ("byte_count", .number(byteCount)),
-      ] + place.members + (statistics?.members ?? []) + (spectrum.map { [("spectrum", $0.json)] } ?? []))
+      ] + (form.map { [("form", $0.json), ("plain_byte_count", .number(plainByteCount))] } ?? []) + place.members
+        + (statistics?.members ?? []) + (spectrum.map { [("spectrum", $0.json)] } ?? []))
   }
 }
 

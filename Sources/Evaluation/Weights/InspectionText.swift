@@ -15,6 +15,7 @@ extension Inspection {
     if outline.family != nil { sections.append(Self.table("role", roles)) }
     if modules.count > 1 { sections.append(Self.table("module", modules)) }
     sections.append(findings)
+    sections.append(detail == .tensors ? reducedTensorTable : reducedTable)
     switch detail {
     case .summary: break
     case .layers: sections.append(Self.table("layer", layers))
@@ -29,7 +30,8 @@ extension Inspection {
       "family      \(outline.family ?? "not recognised: places are inferred from names")",
       "tensors     \(tensors.count)",
       "parameters  \(parameterCount) (\(Figures.count(parameterCount)))",
-      "bytes       \(byteCount) (\(ByteCount.text(byteCount)))",
+      "bytes       \(byteCount) (\(ByteCount.text(byteCount)))"
+        + (reduced.isEmpty ? "" : ", \(ByteCount.text(plainByteCount)) with the reduced forms written out"),
     ]
   }
 

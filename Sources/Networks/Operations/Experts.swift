@@ -20,6 +20,8 @@ struct ExpertsOperation: Operation {
   private let isNormalized: Bool
   private let function: es_activation
 
+  var matrices: [MatrixHandle] { gate + up + down }
+
   init(_ binding: inout Binding) throws(Problem) {
     try binding.expect(inputs: 2)
     let (width, inner) = (binding.inputWidths[0], binding.shape("gate")?.first ?? 0)

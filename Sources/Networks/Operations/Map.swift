@@ -17,6 +17,8 @@ struct MapOperation: Operation {
 
   private let parts: [Part]
 
+  var matrices: [MatrixHandle] { parts.map(\.weight) }
+
   init(_ binding: inout Binding) throws(Problem) {
     try binding.expect(inputs: 1)
     guard let shape = binding.shape("weight"), let outputs = shape.first else {
@@ -37,7 +39,7 @@ struct MapOperation: Operation {
   func joined(with other: MapOperation) -> MapOperation { MapOperation(parts: parts + other.parts) }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {
-    let outputs = try run.apply(parts.map(\.weight), to: inputs[0])
+    let outputs = try run.apply(matrices, to: inputs[0])
     for (part, y) in zip(parts, outputs) {
       guard let bias = run.vector(part.bias) else { continue }
       try run.forEachSpan(rows: y.rows, width: y.width) { rows in

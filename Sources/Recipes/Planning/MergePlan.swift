@@ -28,7 +28,7 @@ public struct MergeOptions: Sendable {
 /// Everything about a merge that is known before a weight is read.
 public struct MergePlan: Sendable {
   /// What the output is made by.
-  public enum Verb: String, Sendable { case merge, convert }
+  public enum Verb: String, Sendable { case merge, convert, materialize, reduce }
 
   public struct Model: Sendable {
     public var reference: ModelReference
@@ -50,6 +50,8 @@ public struct MergePlan: Sendable {
   public var warnings: [Problem]
   /// Small files of the output: config, tokenizer, and so on; manifest and model card come at the end.
   public var smallFiles: [(name: String, bytes: [UInt8])]
+  /// Files that tell of seconds, which the manifest does not name: two runs of one recipe differ in nothing else.
+  public var reports: [(name: String, bytes: [UInt8])] = []
   public var memory: JobRunner.MemoryPlan
 
   /// Bytes read and written.

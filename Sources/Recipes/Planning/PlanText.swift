@@ -110,12 +110,23 @@ public struct MergeReport: Sendable {
 
   public var json: JSON {
     .object([
-      ("event", figures.verb == .merge ? "merged" : "converted"), ("output", .string(figures.output)),
+      ("event", .string(figures.verb.past)), ("output", .string(figures.output)),
       ("tensors", .number(figures.tensors)),
       ("kept", .number(figures.kept)), ("bytes_written", .number(figures.bytesWritten)),
       ("bytes_moved", .number(figures.bytesMoved)), ("seconds", .number(figures.seconds)),
       ("peak_bytes", figures.peakBytes.map { .number($0) } ?? .null),
       ("predicted_peak_bytes", .number(figures.predictedPeakBytes)), ("threads", .number(figures.threads)),
     ])
+  }
+}
+
+extension MergePlan.Verb {
+  /// What was done.
+  fileprivate var past: String {
+    switch self {
+    case .merge: "merged"
+    case .convert: "converted"
+    case .materialize: "materialized"
+    }
   }
 }

@@ -30,6 +30,7 @@ public struct ModelEvaluation: Sendable {
     var report = EvaluationReport()
     if data.needsLanguageModel {
       let speaker = try SpeakingModel(checkpoint, options: run)
+      tellWarnings(of: [speaker.network])
       if let model = try continuing([speaker])?.first {
         let evaluated = try model.evaluated(name: name)
         let options = options(for: [model])
@@ -42,6 +43,7 @@ public struct ModelEvaluation: Sendable {
     }
     if data.needsEncoder {
       let encoder = try run.encoder(of: checkpoint, name: name)
+      tellWarnings(of: [encoder.network])
       for metric in try classes(encoder, .model) { report.add(metric) }
       for sentences in data.sentences {
         report.add(
@@ -60,6 +62,7 @@ public struct ModelEvaluation: Sendable {
       // The candidate's share of the memory is what the reference leaves.
       let second = try SpeakingModel(reference, options: run)
       let first = try SpeakingModel(candidate, options: run, beside: try second.network.residentBytes)
+      tellWarnings(of: [first.network, second.network])
       if let models = try continuing([first, second]) {
         let pair = (try models[0].evaluated(name: name), try models[1].evaluated(name: referenceName))
         let options = options(for: models)
@@ -86,7 +89,8 @@ public struct ModelEvaluation: Sendable {
     }
     if data.needsEncoder {
       let second = try run.encoder(of: reference, name: referenceName)
-      let first = try run.encoder(of: candidate, name: name, beside: try second.residentBytes)
+      let first = try run.encoder(of: candidate, name: name, beside: try second.network?.residentBytes ?? 0)
+      tellWarnings(of: [first.network, second.network])
       for (candidate, reference) in zip(try classes(first, .model), try classes(second, .reference)) {
         report.add(candidate)
         report.add(reference)
@@ -102,6 +106,10 @@ public struct ModelEvaluation: Sendable {
   }
 
   // MARK: - Parts
+
+  private func tellWarnings(of networks: [Network?]) {
+    for problem in networks.flatMap({ $0?.warnings ?? [] }) { listener.receive(.problem(problem)) }
+  }
 
   private func choices(
     _ model: EvaluatedModel, _ subject: MetricHeader.Subject, _ options: EvaluationOptions
@@ -149,23 +157,12 @@ public struct ModelEvaluation: Sendable {
           named: name, mode: run.mode, codec: codec, ending: ending, on: set.items, data: set.name,
           maximumTokens: answerTokens, contextLength: speaker.contextLength, subject: subject, options: options()
         ) { (prompt, limit, stop) throws(Problem) in
-          try checkMemory(of: speaker.network, tokens: prompt.count + limit)
+          try run.check(speaker.network, keeping: prompt.count + limit)
           let generator = Generator(maxTokens: limit, endTokens: vocabulary.endTokens, stopStrings: stop)
           return try speaker.continuation(of: prompt, generator: generator)
         })
     }
     return metrics
-  }
-
-  /// - Throws: `memory.ceiling` if the keys and values of so many tokens do not fit beside the weights.
-  private func checkMemory(of network: Network, tokens: Int) throws(Problem) {
-    let bytes = tokens * network.stateBytesPerToken + (try network.residentBytes) + RunOptions.workingMemory
-    guard bytes <= run.memory else {
-      throw Problem(
-        .memoryCeiling,
-        "a prompt and its answer of \(tokens) tokens take \(ByteCount.text(bytes)), and the ceiling is "
-          + ByteCount.text(run.memory), remedy: "Raise --memory.")
-    }
   }
 
   private func classes(
@@ -189,14 +186,5 @@ public struct ModelEvaluation: Sendable {
 }
 
 extension EvaluatedEncoder {
-  fileprivate var residentBytes: Int {
-    get throws(Problem) { try (model as? SequenceEncoder)?.network.residentBytes ?? 0 }
-  }
-}
-
-extension Network {
-  /// Bytes of weights that stay in memory.
-  var residentBytes: Int {
-    get throws(Problem) { residency == .resident ? try weightBytes() : 0 }
-  }
+  fileprivate var network: Network? { (model as? SequenceEncoder)?.network }
 }

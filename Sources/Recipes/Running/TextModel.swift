@@ -27,6 +27,12 @@ public struct TextModel: Sendable {
 }
 
 extension Generator {
+  /// How many tokens a prompt and what follows it have at the most.
+  public func tokens(afterPrompt count: Int) -> Int {
+    let (sum, overflow) = count.addingReportingOverflow(maxTokens)
+    return overflow ? Int.max : sum
+  }
+
   /// A warning if what follows a prompt may take it beyond what a model was made for.
   ///
   /// - Parameters:
@@ -61,13 +67,26 @@ public enum SpeakingModel: Sendable {
 
   /// - Throws: what is missing or not understood: the network, the tokenizer.
   public init(_ checkpoint: any Checkpoint, options: RunOptions, beside bytesBeside: Int = 0) throws(Problem) {
-    let network = try options.network(of: checkpoint, beside: bytesBeside)
-    let vocabulary = try ModelTokenizer(of: checkpoint)
+    try self.init(
+      try options.network(of: checkpoint, beside: bytesBeside), vocabulary: try ModelTokenizer(of: checkpoint))
+  }
+
+  private init(_ network: Network, vocabulary: ModelTokenizer) throws(Problem) {
     if network.readsDecoderText {
       self = .rewriting(try TextRewritingModel(network, vocabulary: vocabulary))
     } else {
       self = .continuing(try TextModel(network, vocabulary: vocabulary))
     }
+  }
+
+  /// The same model with room for the keys and values of so many tokens: if they do not fit beside the weights, those
+  /// are read block by block. No weights are read here.
+  ///
+  /// - Throws: `memory.ceiling` if they do not fit even so.
+  public func keeping(
+    tokens: Int, of checkpoint: any Checkpoint, options: RunOptions
+  ) throws(Problem) -> SpeakingModel {
+    try SpeakingModel(try options.network(of: checkpoint, keeping: tokens), vocabulary: vocabulary)
   }
 
   public var vocabulary: ModelTokenizer {

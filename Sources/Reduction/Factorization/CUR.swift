@@ -44,7 +44,7 @@ public struct CUR: SharedInputs {
   public func check(
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) {
-    _ = try Self.rank(budget, weight)
+    _ = try Self.rank(budget, outputs: weight.rows, inputs: weight.columns)
     if weighsActivations || fitsOutputs { _ = try Self.required(statistics, inputs: weight.columns) }
   }
 
@@ -59,7 +59,7 @@ public struct CUR: SharedInputs {
     _ weight: Matrix<Float>, _ factor: Matrix<Double>?, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
-    let rank = try Self.rank(budget, weight)
+    let rank = try Self.rank(budget, outputs: weight.rows, inputs: weight.columns)
     let wide = Matrix<Double>(weight)
     var scores = wide
     if weighsActivations {
@@ -92,18 +92,18 @@ public struct CUR: SharedInputs {
       certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))
   }
 
-  private static func rank(_ budget: MatrixBudget, _ weight: Matrix<Float>) throws(Problem) -> Int {
-    let (m, n) = (Double(weight.rows), Double(weight.columns))
+  /// - Throws: `reduction` for a budget of zeros, and one that does not pay for one rank.
+  static func rank(_ budget: MatrixBudget, outputs: Int, inputs: Int) throws(Problem) -> Int {
+    let (m, n) = (Double(outputs), Double(inputs))
     guard case .parameters(let share) = budget, share > 0, share <= 1, min(m, n) > 0 else {
-      return try budget.rank(outputs: weight.rows, inputs: weight.columns, method: card.name)
+      return try budget.rank(outputs: outputs, inputs: inputs, method: card.name)
     }
     // r² + (m + n) r = share m n
     let half = (m + n) / 2
-    let rank = min(Int((half * half + share * m * n).squareRoot() - half), weight.rows, weight.columns)
+    let rank = min(Int((half * half + share * m * n).squareRoot() - half), outputs, inputs)
     guard rank >= 1 else {
       throw Problem(
-        .reduction, "\(card.name): \(share) of a matrix of \(weight.rows) x \(weight.columns) does not pay for one rank"
-      )
+        .reduction, "\(card.name): \(share) of a matrix of \(outputs) x \(inputs) does not pay for one rank")
     }
     return rank
   }

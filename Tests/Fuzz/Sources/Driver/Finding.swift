@@ -6,6 +6,7 @@
 
 /// Says what is wrong and ends the process, by which libFuzzer knows and keeps the input.
 public func finding(_ what: String) -> Never {
-  fputs("finding: \(what)\n", stderr)
+  let line = Array("finding: \(what)\n".utf8)
+  _ = write(STDERR_FILENO, line, line.count)
   abort()
 }

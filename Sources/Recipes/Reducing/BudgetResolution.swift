@@ -1,0 +1,113 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierNetworks
+public import EspalierReduction
+
+/// How the budget of a whole model becomes one of each matrix.
+public struct BudgetResolution: Sendable {
+  /// Where `--allocate` and goals of error take their levels from.
+  public let table: SensitivityTable
+  public let assignment: BudgetAssignment
+
+  /// Levels of least error within a goal, or, for a goal of error, of least bytes.
+  ///
+  /// - Parameters:
+  ///   - isUniform: one level for all matrices.
+  ///   - plan: of the same matrices as the table.
+  /// - Throws: `reduction` for a goal that no levels reach, naming the least that they do.
+  public init(
+    _ goal: BudgetGoal, from table: SensitivityTable, isUniform: Bool, for plan: ReductionPlan
+  ) throws(Problem) {
+    self.table = table
+    let untouched = plan.untouched(by: table)
+    assignment =
+      isUniform
+      ? try table.uniform(for: goal, untouched: untouched)
+      : try table.allocation(for: goal, untouched: untouched, keepsDense: true)
+  }
+
+  /// What the assignment asks for, matrix by matrix; those that stay as they are have no entry.
+  public var goal: ReductionRequest.Goal {
+    var budgets: [ExactString: MatrixBudget] = [:]
+    for (row, level) in zip(table.rows, assignment.levels) { budgets[ExactString(row.name)] = level }
+    return .allotted(budgets)
+  }
+
+  /// In words, with how sure it is that nothing better exists.
+  public var text: String {
+    let reduced = assignment.levels.count { $0 != nil }
+    let certificate = assignment.allocation.certificate
+    return "allocated: \(reduced) of \(table.rows.count) matrices are reduced, objective "
+      + "\(Decimals.text(assignment.allocation.error, 6)) (\(certificate.kind.rawValue): \(certificate.norm))"
+  }
+}
+
+extension ReductionPlan {
+  /// What of the model is not in a table.
+  func untouched(by table: SensitivityTable) -> UntouchedPart {
+    let listed = table.rows.reduce(into: (numbers: 0, bytes: 0)) {
+      $0.numbers += $1.numbers
+      $0.bytes += $1.denseBytes
+    }
+    return UntouchedPart(
+      numbers: max(0, modelNumbers - listed.numbers), bytes: max(0, modelBytes - listed.bytes))
+  }
+
+  /// Numbers and bytes of what is written where nothing is reduced.
+  public var modelNumbers: Int { conversion.layout.tensors.reduce(0) { $0 + $1.elementCount } }
+  public var modelBytes: Int { conversion.layout.tensors.reduce(0) { $0 + $1.byteCount } }
+
+  /// One level for all matrices that keeps a goal for the whole model, without measuring.
+  ///
+  /// - Throws: `reduction` for a goal that the smallest level exceeds, or one of error.
+  public func uniformBudget(_ goal: BudgetGoal, of pattern: Int? = nil) throws(Problem) -> UniformBudget {
+    let targets = blocks.flatMap(\.matrices).map {
+      UniformBudget.Target(
+        $0.name, rows: $0.outputs, columns: $0.inputs, elementType: $0.parameter.elementType)
+    }
+    let numbers = targets.reduce(0) { $0 + $1.rows * $1.columns }
+    let bytes = targets.reduce(0) { $0 + $1.rows * $1.columns * $1.elementType.byteWidth }
+    let family: LevelFamily =
+      request.makesFactors
+      ? (request.method == CUR.card.name ? .cur : .factors)
+      : .zeros(pattern.map { .groups(keep: 1, of: $0) } ?? .perRow(0), sparse: request.storage == .reduced)
+    return try UniformBudget(
+      goal, for: targets, in: family,
+      untouched: UntouchedPart(numbers: modelNumbers - numbers, bytes: modelBytes - bytes))
+  }
+
+  /// Of the file of statistics, or of the tokens.
+  func statisticsDigest() throws(Problem) -> Digest? {
+    switch request.source {
+    case .nothing: return nil
+    case .file(let path):
+      let file = try File.reading(path)
+      return try OutputFolder.digest(of: file, at: 0, byteCount: try file.size())
+    case .text(let text, _): return text.record(mode: network.mode, momentLimit: request.momentLimit).tokens
+    }
+  }
+}
+
+extension SensitivityTable {
+  /// - Throws: `sensitivity.format` and what reading throws.
+  public init(at path: String) throws(Problem) {
+    do throws(Problem) { try self.init(parsing: try FileSystem.read(path)) } catch { throw error.at(file: path) }
+  }
+
+  /// Refuses a table of another model, method or calibration, or of other matrices.
+  ///
+  /// - Throws: `sensitivity.mismatch`.
+  public func require(for plan: ReductionPlan) throws(Problem) {
+    try require(
+      method: plan.request.method, parameters: plan.request.parameters,
+      model: try ModelIdentity(of: plan.checkpoint, workers: plan.network.workers),
+      statistics: try plan.statisticsDigest())
+    let listed = Set(rows.map { ExactString($0.name) })
+    if let missing = plan.blocks.flatMap(\.matrices).first(where: { !listed.contains(ExactString($0.name)) }) {
+      throw Problem(
+        .sensitivityMismatch, "the table does not have a matrix that is to be reduced",
+        remedy: "Measure one with the same --keep and --only.", tensor: missing.name)
+    }
+  }
+}

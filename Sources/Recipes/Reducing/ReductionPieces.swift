@@ -1,0 +1,133 @@
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierNumerics
+
+/// Reduced parameters on their way to the output: a file each in `OUT.pieces`, complete or not there.
+///
+/// How large a sparse matrix becomes is known only when it is made, so the output is laid out when all are. An
+/// interrupted run is continued from the files that are there; each holds the digest of its bytes.
+struct ReductionPieces {
+  /// A parameter in its new form, and what became of its matrices.
+  struct Piece {
+    let parameter: Parameter
+    let outcomes: [MatrixOutcome]
+  }
+
+  private let folder: String
+
+  private static let runFile = "run.json"
+  private static let key = "espalier.piece"
+
+  static func path(beside output: String) -> String { output + ".pieces" }
+
+  /// What stands in the way of beginning.
+  static func obstacles(beside output: String, policy: OutputFolder.Policy) -> [Problem] {
+    let path = path(beside: output)
+    guard FileSystem.kind(path) != nil else { return [] }
+    guard isOurs(path) else {
+      return [
+        Problem(
+          .outputPartial, "there is something that was not written by espalier, where the output is prepared",
+          remedy: "Choose another name for the output, or remove it yourself.", file: path)
+      ]
+    }
+    guard !policy.resume, !policy.force else { return [] }
+    return [
+      Problem(
+        .outputPartial, "matrices of an earlier, unfinished run are there",
+        remedy: "Continue it with --resume, or start over with --force.", file: path)
+    ]
+  }
+
+  private static func isOurs(_ path: String) -> Bool {
+    FileSystem.isFolder(path)
+      && (FileSystem.isFile("\(path)/\(runFile)") || (try? FileSystem.list(path).isEmpty) == true)
+  }
+
+  /// - Parameter fingerprint: all that the pieces depend on.
+  /// - Throws: `journal.mismatch` if what is there is of another run, as ``obstacles(beside:policy:)``.
+  init(beside output: String, fingerprint: JSON, policy: OutputFolder.Policy) throws(Problem) {
+    folder = Self.path(beside: output)
+    if let problem = Self.obstacles(beside: output, policy: policy).first { throw problem }
+    if FileSystem.kind(folder) != nil, policy.resume, FileSystem.isFile("\(folder)/\(Self.runFile)") {
+      let found = try JSON(parsing: try FileSystem.read("\(folder)/\(Self.runFile)"))
+      let names = fingerprint.members?.keys ?? []
+      let changed = names.filter { found[$0] != fingerprint[$0] }
+      guard changed.isEmpty, found.members?.count == names.count else {
+        throw Problem(
+          .journalMismatch,
+          "what is there belongs to another run; changed since: \(changed.joined(separator: ", "))",
+          remedy: "Restore what changed, or start over with --force.", file: folder)
+      }
+      return
+    }
+    if FileSystem.kind(folder) != nil { try remove() }
+    try FileSystem.createParents(of: folder)
+    try FileSystem.createFolder(folder)
+    try FileSystem.write(fingerprint.bytes(pretty: true), to: "\(folder)/\(Self.runFile)")
+  }
+
+  private func file(_ index: Int) -> String {
+    let digits = String(index)
+    return "\(folder)/\(String(repeating: "0", count: max(0, 5 - digits.count)))\(digits).safetensors"
+  }
+
+  /// The piece of number `index`, if an earlier run finished it and its bytes are what it wrote.
+  func finished(_ index: Int) throws(Problem) -> Piece? {
+    let path = file(index)
+    guard FileSystem.isFile(path) else { return nil }
+    guard let checkpoint = try? SafetensorsCheckpoint(at: path),
+      let text = checkpoint.metadata.first(where: { $0.key == Self.key })?.value,
+      let record = try? JSON(parsing: text), checkpoint.parameters.count == 1,
+      let outcomes = record["matrices"]?.array?.compactMap({ MatrixOutcome($0) }), !outcomes.isEmpty
+    else { return nil }
+    let parameter = checkpoint.parameters[0]
+    let tensors = parameter.recipe.storedTensors
+    let file = try File.reading(path)
+    let start = tensors.map(\.offset).min() ?? 0
+    let bytes = tensors.reduce(0) { $0 + $1.byteCount }
+    let digest = try OutputFolder.digest(of: file, at: start, byteCount: bytes)
+    return record["digest"]?.string == digest.description ? Piece(parameter: parameter, outcomes: outcomes) : nil
+  }
+
+  /// Writes a parameter whole, or leaves nothing.
+  ///
+  /// - Parameter reduced: the form and the shape of a parameter that is stored in one; nil for a plain tensor.
+  func write(
+    _ index: Int, _ parts: [ReducedEncoding.Part], reduced: (name: String, form: ReducedStorage.Form, shape: [Int])?,
+    outcomes: [MatrixOutcome]
+  ) throws(Problem) -> Piece {
+    let digest = ChunkedDigest(byteCount: parts.reduce(0) { $0 + $1.bytes.count })
+    var feed = ChunkedDigest.Feed(into: digest, at: 0)
+    for part in parts { part.bytes.withUnsafeBytes { feed.update($0) } }
+    let record: JSON = [
+      "digest": .string(digest.value().description), "matrices": .array(outcomes.map(\.json)),
+    ]
+    var metadata = [(Self.key, record.text())]
+    if let entry = ReducedSection.entry(for: reduced.map { [$0] } ?? []) { metadata.append((entry.key, entry.value)) }
+    let header = SafetensorsHeader.bytes(for: parts.map { ($0.name, $0.elementType, $0.shape) }, metadata: metadata)
+    let path = file(index)
+    let temporary = path + ".tmp"
+    let output = try File.writing(temporary, truncate: true)
+    try output.write(header, at: 0)
+    var offset = header.count
+    for part in parts {
+      try output.write(part.bytes, at: offset)
+      offset += part.bytes.count
+    }
+    try output.sync()
+    try FileSystem.rename(temporary, to: path)
+    do throws(Problems) {
+      let parameter = try SafetensorsCheckpoint(at: path).parameters.first
+      guard let parameter else { throw Problems([Problem(.fileWrite, "the piece has no parameter", file: path)]) }
+      return Piece(parameter: parameter, outcomes: outcomes)
+    } catch { throw error.all.first ?? Problem(.fileWrite, "the piece cannot be read again", file: path) }
+  }
+
+  func remove() throws(Problem) {
+    // What tells the folder to be ours goes last, so that an interrupted removal can be continued.
+    for name in try FileSystem.list(folder) where name != Self.runFile { try FileSystem.remove("\(folder)/\(name)") }
+    try FileSystem.remove(folder)
+  }
+}

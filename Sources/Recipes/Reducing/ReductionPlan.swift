@@ -1,0 +1,201 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCalibration
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+public import EspalierNetworks
+internal import EspalierNumerics
+internal import EspalierReduction
+
+/// Everything about a pruning or a factorization that is known before a weight is read.
+public struct ReductionPlan: Sendable {
+  struct Block: Sendable {
+    let name: String
+    let targets: [ReductionTarget]
+    /// Sites whose statistics are gathered together, pass by pass; empty where none are gathered.
+    let passes: [[InputSite]]
+
+    var matrices: [NetworkMatrix] { targets.flatMap(\.matrices) }
+  }
+
+  public let request: ReductionRequest
+  public let checkpoint: any Checkpoint
+  /// Keeps no weights: each block is used once.
+  public let network: Network
+  /// The model written as it is, of which reduced parameters take the place of others.
+  public let conversion: MergePlan
+  public let warnings: [Problem]
+  let families: [Architecture]
+  let method: any ReductionMethod
+  let needs: StatisticsNeed
+  let blocks: [Block]
+  let statistics: StatisticsFile?
+  /// What goes from block to block lies in a file.
+  let spills: Bool
+  /// The most that is resident at once, in bytes.
+  public let peakBytes: Int
+
+  public var matrixCount: Int { blocks.reduce(0) { $0 + $1.matrices.count } }
+  /// Numbers of the matrices that are reduced.
+  public var targetedNumbers: Int {
+    blocks.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.outputs * $1.inputs } }
+  }
+
+  /// - Parameter options: where the result goes, and under which ceiling.
+  /// - Throws: every problem that can be known from headers, all at once.
+  public init(
+    _ request: ReductionRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions, writing: MergeOptions
+  ) throws(Problems) {
+    var problems = Problems()
+    var conversion: MergePlan?
+    do throws(Problems) { conversion = try Conversion.plan(of: model, elementType: nil, options: writing) } catch {
+      problems.all += error.all
+    }
+    let type = problems.collect { () throws(Problem) in try ReductionMethods.method(named: request.method) }
+    let method = type.flatMap { type in
+      problems.collect { () throws(Problem) -> any ReductionMethod in
+        try type.init(ReductionParameters(request.parameters, for: type.card))
+      }
+    }
+    let network = problems.collect { () throws(Problem) in
+      try Network(
+        checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
+    }
+    var selection: ReductionSelection?
+    do throws(Problems) { selection = try ReductionSelection(keep: request.keep, only: request.only) } catch {
+      problems.all += error.all
+    }
+    if let conversion {
+      problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
+    }
+    guard problems.errors.isEmpty, let conversion, let type, let method, let network, let selection else {
+      throw Problems(problems.errors.uniqued())
+    }
+    self.request = request
+    self.checkpoint = checkpoint
+    self.network = network
+    self.conversion = conversion
+    families = run.families
+    self.method = method
+    needs = type.needs
+    do throws(Problem) {
+      if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
+      (blocks, spills, peakBytes) = try Self.blocks(
+        of: network, request, selection, needs: needs, memory: run.memory, problems: &problems)
+    } catch {
+      problems.add(error)
+      throw problems
+    }
+    problems.all += Self.complaints(request, blocks, needs, statistics)
+    guard problems.errors.isEmpty else { throw Problems(problems.errors.uniqued()) }
+    warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
+  }
+
+  // MARK: - Parts
+
+  private static func blocks(
+    of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection, needs: StatisticsNeed,
+    memory: Int, problems: inout Problems
+  ) throws(Problem) -> (blocks: [Block], spills: Bool, peak: Int) {
+    var taken: Set<ExactString> = []
+    let all = try network.blocks()
+    var targets: [[ReductionTarget]] = []
+    for index in all.indices {
+      let matrices = try network.matrices(ofBlock: index).filter { matrix in
+        if case .allotted(let budgets) = request.goal { return budgets[ExactString(matrix.name)] != nil }
+        return true
+      }
+      targets.append(selection.targets(among: matrices, taken: &taken))
+    }
+    let solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
+    guard case .text(let text, _) = request.source else {
+      let fixed = JobRunner.baseBytes + solver
+      try check(fixed, memory)
+      return (zip(all, targets).map { Block(name: $0.name, targets: $1, passes: []) }, false, fixed)
+    }
+    try check(CalibrationPlan.workingBytes + solver, memory)
+    let plan = try CalibrationPlan(
+      network, lengths: text.windows.sequences.map(\.count), memory: memory - solver,
+      momentLimit: request.momentLimit)
+    let blocks = zip(plan.blocks, targets).map { planned, targets in
+      let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
+      let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
+      return Block(name: planned.block.name, targets: targets, passes: passes)
+    }
+    return (blocks, plan.spills, plan.peakBytes + solver)
+  }
+
+  private static func check(_ bytes: Int, _ memory: Int) throws(Problem) {
+    guard bytes <= memory else {
+      throw Problem(
+        .memoryCeiling,
+        "reducing the largest matrix takes \(ByteCount.text(bytes)), and the ceiling is \(ByteCount.text(memory))",
+        remedy: "Raise --memory.")
+    }
+  }
+
+  /// Bytes that reducing takes beside the statistics: of the matrices of a site, widened, changed and in float64 while
+  /// errors are measured; with a moment, its copy and the factors that methods make of it.
+  private static func solverBytes(_ target: ReductionTarget, needs: StatisticsNeed) -> Int {
+    let largest = target.matrices.reduce(0) { max($0, $1.outputs * $1.inputs) }
+    let width = target.matrices.reduce(0) { max($0, $1.inputs) }
+    return 40 * largest + 8 * target.parameter.elementCount + (needs == .nothing ? 8 : 32) * width * width
+  }
+
+  /// What of the request cannot be done with these matrices.
+  private static func complaints(
+    _ request: ReductionRequest, _ blocks: [Block], _ needs: StatisticsNeed, _ file: StatisticsFile?
+  ) -> [Problem] {
+    var problems: [Problem] = []
+    let targets = blocks.flatMap(\.targets)
+    if targets.isEmpty {
+      problems.append(
+        Problem(
+          .reduction, "no matrix is left to reduce",
+          remedy: "See `espalier inspect` for names, and --keep and --only for what was chosen."))
+    }
+    if needs > .nothing, case .nothing = request.source {
+      problems.append(
+        Problem(
+          .reduction, "\(request.method) needs to know what reaches the matrices",
+          remedy: "Give --text, or --statistics of `espalier calibrate`."))
+    }
+    for matrix in targets.flatMap(\.matrices) {
+      guard let budget = request.budget(of: matrix.name) else { continue }
+      if let complaint = budget.complaint(outputs: matrix.outputs, inputs: matrix.inputs) {
+        problems.append(
+          Problem(.reduction, complaint, remedy: "Leave it out with --keep.", tensor: matrix.name))
+      }
+      if let file, !file.sites.contains(where: { ExactString($0) == ExactString(matrix.site) }), needs > .nothing {
+        problems.append(
+          Problem(.reduction, "the statistics have nothing of \(matrix.site)", file: file.path, tensor: matrix.name))
+      }
+    }
+    if request.storage == .reduced {
+      for target in targets where target.wholeMatrix == nil && request.makesFactors {
+        problems.append(
+          Problem(
+            .reduction, "the parameter holds several matrices, whose factors cannot be stored in its place",
+            remedy: "Leave it out with --keep, or give --store dense.", tensor: target.parameter.name))
+      }
+      for target in targets where target.parameter.shape.count < 2 {
+        problems.append(
+          Problem(.reduction, "\(target.parameter.shape) is not the shape of a matrix", tensor: target.parameter.name))
+      }
+    }
+    return problems
+  }
+}
+
+extension ReductionRequest {
+  /// The budget of a matrix; nil where it has none.
+  func budget(of matrix: String) -> MatrixBudget? {
+    switch goal {
+    case .budget(let budget): budget
+    case .allotted(let budgets): budgets[ExactString(matrix)]
+    }
+  }
+
+  var makesFactors: Bool { ReductionMethods.factorization.contains { $0.card.name == method } }
+}

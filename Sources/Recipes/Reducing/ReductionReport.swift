@@ -1,0 +1,191 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierNetworks
+internal import EspalierNumerics
+
+/// What a pruning or a factorization did, for people and programs.
+public struct ReductionReport: Sendable {
+  /// How the reduced model compares with the original.
+  public struct Evaluation: Sendable {
+    public var json: JSON
+    public var text: String
+
+    public init(json: JSON, text: String) {
+      self.json = json
+      self.text = text
+    }
+  }
+
+  public let method: String
+  public let request: String
+  public let mode: String
+  public let outcomes: [MatrixOutcome]
+  public let evaluation: Evaluation?
+  /// Matrices taken over from an earlier, unfinished run.
+  public let resumed: Int
+  public let plannedPeakBytes: Int
+  public let secondsReducing: Double
+  public let secondsMeasuring: Double
+  /// Bytes of the matrices that were reduced, as they were stored and as they are.
+  public let bytesBefore: Int
+  public let bytesAfter: Int
+  /// Bytes of all weights before, as far as they are read.
+  public let modelBytesBefore: Int
+  /// What writing took; nil while it is not written.
+  public internal(set) var written: MergeRun.Report?
+  private let output: String
+  private let bytesByParameter: [ExactString: (before: Int, after: Int)]
+
+  init(
+    _ plan: ReductionPlan, outcomes: [MatrixOutcome], parameters: [Parameter], resumed: Int, evaluation: Evaluation?,
+    secondsReducing: Double, secondsMeasuring: Double
+  ) {
+    method = plan.request.method
+    request = plan.request.text
+    mode = plan.network.mode.rawValue
+    output = plan.conversion.options.output
+    self.outcomes = outcomes
+    self.evaluation = evaluation
+    self.resumed = resumed
+    self.secondsReducing = secondsReducing
+    self.secondsMeasuring = secondsMeasuring
+    plannedPeakBytes = plan.peakBytes
+    func bytes(_ parameter: Parameter) -> Int { parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } }
+    let original = plan.checkpoint.parametersByName()
+    var sizes: [ExactString: (before: Int, after: Int)] = [:]
+    for parameter in parameters {
+      let name = ExactString(parameter.name)
+      sizes[name] = (original[name].map(bytes) ?? 0, bytes(parameter))
+    }
+    bytesByParameter = sizes
+    bytesBefore = sizes.values.reduce(0) { $0 + $1.before }
+    bytesAfter = sizes.values.reduce(0) { $0 + $1.after }
+    modelBytesBefore = plan.checkpoint.parameters.reduce(0) { $0 + bytes($1) }
+  }
+
+  public var modelBytesAfter: Int { modelBytesBefore - bytesBefore + bytesAfter }
+  /// Numbers of the matrices before, and those that are not zero or are in factors after.
+  public var numbersBefore: Int { outcomes.reduce(0) { $0 + $1.outputs * $1.inputs } }
+  public var numbersAfter: Int { outcomes.reduce(0) { $0 + $1.numbers } }
+
+  /// The root of the mean of the squared errors: each matrix counts alike.
+  public var meanError: Double {
+    guard !outcomes.isEmpty else { return 0 }
+    return (outcomes.reduce(0) { $0 + $1.error.error * $1.error.error } / Double(outcomes.count)).squareRoot()
+  }
+
+  // MARK: - As JSON
+
+  public var json: JSON {
+    .object([
+      ("espalier_reduction", 1), ("output", .string(output)), ("method", .string(method)),
+      ("request", .string(request)), ("mode", .string(mode)),
+      (
+        "model",
+        [
+          "bytes_before": .number(modelBytesBefore), "bytes_after": .number(modelBytesAfter),
+          "matrix_bytes_before": .number(bytesBefore), "matrix_bytes_after": .number(bytesAfter),
+          "matrix_numbers_before": .number(numbersBefore), "matrix_numbers_after": .number(numbersAfter),
+          "mean_error": .number(meanError),
+        ]
+      ),
+      ("evaluation", evaluation?.json ?? .null),
+      ("seconds_reducing", .number(secondsReducing)), ("seconds_measuring", .number(secondsMeasuring)),
+      ("resumed_matrices", .number(resumed)), ("planned_peak_bytes", .number(plannedPeakBytes)),
+      ("peak_bytes", Machine.peakResidentBytes.map { .number($0) } ?? .null),
+      (
+        "matrices",
+        .array(
+          outcomes.map { outcome in
+            var json = outcome.json
+            let bytes = bytesByParameter[ExactString(outcome.parameter)]
+            json["parameter_bytes_before"] = bytes.map { .number($0.before) } ?? .null
+            json["parameter_bytes_after"] = bytes.map { .number($0.after) } ?? .null
+            return json
+          })
+      ),
+    ])
+  }
+
+  // MARK: - For people
+
+  /// Some lines at the end of a run.
+  public var text: String {
+    let size = ByteCount.text
+    var lines = [
+      "\(output): \(outcomes.count) matrices by \(method), "
+        + "\(percent(numbersAfter, of: numbersBefore)) of their numbers stay, mean error \(Self.error(meanError)) "
+        + "(\(kinds))"
+    ]
+    if resumed > 0 { lines.append("\(resumed) parameters were there from an earlier run") }
+    lines.append(
+      "\(size(modelBytesBefore)) become \(size(modelBytesAfter)) (\(percent(modelBytesAfter, of: modelBytesBefore)))")
+    if let worst = outcomes.max(by: { $0.error.error < $1.error.error }) {
+      lines.append("largest error: \(Self.error(worst.error.error)), \(worst.name)")
+    }
+    let writing = written.map { ", writing \(Decimals.text($0.seconds, 1)) s" } ?? ""
+    let measuring = secondsMeasuring >= 0.05 ? ", measuring \(Decimals.text(secondsMeasuring, 1)) s" : ""
+    let peak = Machine.peakResidentBytes.map { size($0) } ?? "unknown"
+    lines.append(
+      "reducing \(Decimals.text(secondsReducing, 1)) s\(measuring)\(writing), memory at most \(peak), planned "
+        + size(plannedPeakBytes))
+    if let evaluation { lines.append("\n" + evaluation.text) }
+    return lines.joined(separator: "\n")
+  }
+
+  /// How sure the errors are, each kind once.
+  private var kinds: String { outcomes.map(\.error.kind.rawValue).uniqued().joined(separator: ", ") }
+
+  private func percent(_ part: Int, of whole: Int) -> String {
+    whole == 0 ? "-" : Decimals.text(100 * Double(part) / Double(whole), 1) + " %"
+  }
+
+  private static func error(_ value: Double) -> String { Decimals.text(value, 4) }
+
+  /// `REPORT.md`.
+  public var markdown: String {
+    let size = ByteCount.text
+    var text = """
+      # What was kept and what was lost
+
+      Method `\(method)` on \(outcomes.count) matrices. Weights of \(size(modelBytesBefore)) became \
+      \(size(modelBytesAfter)); \(percent(numbersAfter, of: numbersBefore)) of the numbers of these matrices stay.
+
+      ```
+      \(request)```
+
+
+      """
+    if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
+    let norms = outcomes.map { "\($0.error.norm) (\($0.error.kind.rawValue))" }.uniqued()
+    text += """
+      ## Matrix by matrix
+
+      Error: \(norms.joined(separator: "; ")). Baseline: the error of the plain method \
+      (\(baselineName)) at the same budget.
+
+      | matrix | shape | budget | error | baseline | numbers | bytes before | bytes after | seconds |
+      |---|---|---|---:|---:|---:|---:|---:|---:|
+
+      """
+    var told: Set<ExactString> = []
+    for outcome in outcomes {
+      let bytes = bytesByParameter[ExactString(outcome.parameter)] ?? (0, 0)
+      // Of a parameter with several matrices the first tells the bytes.
+      let isFirst = told.insert(ExactString(outcome.parameter)).inserted
+      let cells = [
+        outcome.name, "\(outcome.outputs) x \(outcome.inputs)", outcome.budget, Self.error(outcome.error.error),
+        outcome.baseline.map { Self.error($0) } ?? "-", "\(outcome.numbers)", isFirst ? size(bytes.before) : "",
+        isFirst ? size(bytes.after) : "", Decimals.text(outcome.seconds, 2),
+      ]
+      text += "| " + cells.joined(separator: " | ") + " |\n"
+    }
+    return text
+  }
+
+  private var baselineName: String {
+    outcomes.contains { $0.budget.hasPrefix("rank") || $0.budget.hasPrefix("parameters") } ? "SVD" : "magnitude"
+  }
+}

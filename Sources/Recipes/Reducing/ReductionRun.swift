@@ -1,0 +1,210 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierNetworks
+internal import EspalierNumerics
+internal import EspalierReduction
+
+/// Carries a plan out: block by block, each matrix by the rows that reach it.
+///
+/// In sequence a block is shown the rows, its matrices are reduced, and the rows go on through what they became; in one
+/// shot they go on through the block as it was. The result depends on neither threads nor memory.
+public struct ReductionRun {
+  private let plan: ReductionPlan
+  private let pool: WorkerPool
+  private let listener: any ProgressListener
+  private let pieces: ReductionPieces
+  private var parameters: [Parameter] = []
+  private var outcomes: [MatrixOutcome] = []
+  private var resumed = 0
+
+  /// Reduces, measures and writes.
+  ///
+  /// - Parameter measure: compares the reduced model, which is given, with the original, before it is written.
+  /// - Throws: what reading, the method and writing throw. Finished matrices stay for `--resume`.
+  public static func execute(
+    _ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener,
+    measure: ((any Checkpoint) throws(Problem) -> ReductionReport.Evaluation?)? = nil
+  ) throws(Problem) -> ReductionReport {
+    let began = Machine.monotonicSeconds
+    var run = try ReductionRun(plan, workers: workers, listener: listener)
+    try run.reduceAll()
+    let reduced = Machine.monotonicSeconds
+    let overlay = OverlaidCheckpoint(plan.checkpoint, replacing: run.parameters)
+    let evaluation = try measure?(overlay)
+    var report = ReductionReport(
+      plan, outcomes: run.outcomes, parameters: run.parameters, resumed: run.resumed, evaluation: evaluation,
+      secondsReducing: reduced - began, secondsMeasuring: Machine.monotonicSeconds - reduced)
+    try ReductionAssembly.write(plan, run.parameters, report: &report, listener: listener)
+    try run.pieces.remove()
+    return report
+  }
+
+  private init(_ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener) throws(Problem) {
+    self.plan = plan
+    pool = workers
+    self.listener = listener
+    if let record = plan.statistics?.record.model {
+      let identity = try ModelIdentity(of: plan.checkpoint, workers: workers)
+      if let difference = record.difference(from: identity) {
+        throw Problem(
+          .statisticsFormat, "the statistics are of another model: \(difference)",
+          remedy: "Calibrate this model.", file: plan.statistics?.path)
+      }
+    }
+    pieces = try ReductionPieces(
+      beside: plan.conversion.options.output, fingerprint: try Self.fingerprint(plan),
+      policy: plan.conversion.options.policy)
+  }
+
+  /// Everything that the pieces depend on.
+  private static func fingerprint(_ plan: ReductionPlan) throws(Problem) -> JSON {
+    var members: [(String, JSON)] = [
+      ("version", .string(MergeRun.version)), ("request", .string(plan.request.text)),
+      ("mode", .string(plan.network.mode.rawValue)),
+      ("config", .string(Digest(of: plan.checkpoint.config?.text() ?? "").description)),
+    ]
+    for path in plan.checkpoint.weightFiles + (plan.statistics.map { [$0.path] } ?? []) {
+      let identity = try File.reading(path).identity()
+      members.append(
+        ("input \(path)", ["size": .number(identity.size), "modified": .number(identity.modifiedNanoseconds)]))
+    }
+    return .object(members)
+  }
+
+  // MARK: - Blocks
+
+  private mutating func reduceAll() throws(Problem) {
+    let began = Machine.monotonicSeconds
+    listener.receive(.began(stage: "reduce", totalBytes: plan.blocks.reduce(0) { $0 + $1.targetedBytes }))
+    var found: [[ReductionPieces.Piece?]] = []
+    var number = 0
+    for block in plan.blocks {
+      found.append(try block.targets.indices.map { (index) throws(Problem) in try pieces.finished(number + index) })
+      number += block.targets.count
+    }
+    let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
+    let statistics = last >= 0 ? try BlockStatistics(plan, workers: pool) : nil
+    number = 0
+    for (index, block) in plan.blocks.enumerated() {
+      try reduce(block, from: number, found[index], by: statistics)
+      number += block.targets.count
+      if index < last { try statistics?.advance(through: plan.request.isSequential ? try reducedNetwork() : nil) }
+    }
+    listener.receive(.ended(stage: "reduce", seconds: Machine.monotonicSeconds - began))
+  }
+
+  /// The network with what was reduced so far.
+  private func reducedNetwork() throws(Problem) -> Network? {
+    guard !parameters.isEmpty else { return nil }
+    return try Network(
+      OverlaidCheckpoint(plan.checkpoint, replacing: parameters), architectures: plan.families,
+      mode: plan.network.mode, residency: .streamed, workers: pool)
+  }
+
+  /// - Parameters:
+  ///   - first: the number of the block's first piece.
+  ///   - found: pieces that an earlier run finished.
+  private mutating func reduce(
+    _ block: ReductionPlan.Block, from first: Int, _ found: [ReductionPieces.Piece?], by statistics: BlockStatistics?
+  ) throws(Problem) {
+    let targets = zip(block.targets, found).filter { $1 == nil }.map(\.0)
+    let work = SiteReduction(plan: plan, pool: pool)
+    var results: [ExactString: SiteReduction.Result] = [:]
+    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
+      let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
+      for result in try work.reduce(matrices, statistics, sample: sample) {
+        results[ExactString(result.outcome.name)] = result
+      }
+    }
+    for (offset, target) in block.targets.enumerated() {
+      let piece: ReductionPieces.Piece
+      if let finished = found[offset] {
+        piece = finished
+        resumed += 1
+      } else {
+        piece = try write(first + offset, target, target.matrices.compactMap { results[ExactString($0.name)] })
+      }
+      parameters.append(piece.parameter)
+      outcomes += piece.outcomes
+      listener.receive(.advanced(bytes: target.bytes))
+    }
+  }
+
+  // MARK: - Writing
+
+  private func write(
+    _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
+  ) throws(Problem) -> ReductionPieces.Piece {
+    let parameter = target.parameter
+    let outcomes = results.map(\.outcome)
+    if plan.request.storage == .reduced, target.wholeMatrix != nil, let result = results.first {
+      let encoding = try result.weight.reducedEncoding(
+        of: parameter, isTransposed: target.matrices[0].isTransposed,
+        pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
+      return try pieces.write(
+        index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
+    }
+    let values = try whole(target, results)
+    guard plan.request.storage == .reduced else {
+      let part = ReducedEncoding.Part(
+        name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
+        bytes: parameter.elementType.encoded(values))
+      return try pieces.write(index, [part], reduced: nil, outcomes: outcomes)
+    }
+    let columns = parameter.shape.last ?? 1
+    let matrix = try Matrix(rows: values.count / max(1, columns), columns: columns, elements: values)
+    let encoding = try ReducedEncoding(
+      try SparseMatrix(matrix, elementType: parameter.elementType), name: parameter.name, shape: parameter.shape)
+    return try pieces.write(
+      index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
+  }
+
+  /// All numbers of a parameter in its own layout: those of the matrices as they have become, others as they are.
+  private func whole(_ target: ReductionTarget, _ results: [SiteReduction.Result]) throws(Problem) -> [Float] {
+    if let matrix = target.wholeMatrix, let result = results.first {
+      return matrix.isTransposed ? result.weight.dense.transposed.elements : result.weight.dense.elements
+    }
+    var values = try target.parameter.allElements()
+    for (matrix, result) in zip(target.matrices, results) {
+      for (row, place) in (matrix.rows ?? Array(0..<matrix.outputs)).enumerated() {
+        for column in 0..<matrix.inputs { values[place * matrix.inputs + column] = result.weight.dense[row, column] }
+      }
+    }
+    return values
+  }
+}
+
+extension ReductionTarget {
+  /// Bytes of its matrices, were they stored plainly.
+  var bytes: Int { matrices.reduce(0) { $0 + $1.outputs * $1.inputs * parameter.elementType.byteWidth } }
+}
+
+extension ReductionPlan.Block {
+  var targetedBytes: Int { targets.reduce(0) { $0 + $1.bytes } }
+}
+
+extension MatrixBudget {
+  /// How the zeros of a matrix are stored.
+  var sparsePattern: SparsePattern {
+    guard case .pattern(let keep, let of) = self, of.nonzeroBitCount == 1, of <= 64, keep > 0 else {
+      return .unstructured
+    }
+    return .groups(keep: keep, of: of)
+  }
+}
+
+extension Parameter {
+  /// Every number, in the order of the parameter's shape.
+  fileprivate func allElements() throws(Problem) -> [Float] {
+    let reader = try recipe.reader(files: FilePool())
+    let scratch = try AlignedBuffer(byteCount: reader.scratchBytes(for: elementCount))
+    var values = [Float](repeating: 0, count: elementCount)
+    try values.withUnsafeMutableBufferPointer { (values) throws(Problem) in
+      guard let start = values.baseAddress else { return }
+      try reader.read(0..<elementCount, into: start, scratch: scratch.address)
+    }
+    return values
+  }
+}

@@ -1,0 +1,59 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierNetworks
+
+/// A stored parameter with the matrices in it that are reduced.
+struct ReductionTarget: Sendable {
+  let parameter: Parameter
+  var matrices: [NetworkMatrix]
+
+  /// The matrix that is all of the parameter, if one is.
+  var wholeMatrix: NetworkMatrix? { matrices.count == 1 && matrices[0].rows == nil ? matrices[0] : nil }
+}
+
+/// Which matrices of a network are reduced.
+struct ReductionSelection {
+  private let keep: [RegularExpression]
+  private let only: [RegularExpression]
+
+  /// - Throws: every pattern that is not understood.
+  init(keep: [String], only: [String]) throws(Problems) {
+    var problems = Problems()
+    func compiled(_ patterns: [String]) -> [RegularExpression] {
+      patterns.compactMap { pattern in
+        problems.collect { () throws(Problem) in try RegularExpression.searching(pattern) }
+      }
+    }
+    (self.keep, self.only) = (compiled(keep), compiled(only))
+    guard problems.all.isEmpty else { throw problems }
+  }
+
+  /// Unless something else is asked for, what maps rows inside layers; routers decide too much for their size.
+  func contains(_ matrix: NetworkMatrix) -> Bool {
+    let name = matrix.name
+    if keep.contains(where: { $0.matches(name) }) { return false }
+    guard only.isEmpty else { return only.contains { $0.matches(name) } }
+    return matrix.layer != nil && !Self.spared.contains(matrix.part)
+  }
+
+  private static let spared: Set<Role.Part> = [
+    .embedding, .positionEmbedding, .typeEmbedding, .patchEmbedding, .headProjection, .headTransform, .pooler,
+    .classifier, .router, .sharedExpertGate, .norm, .convolution,
+  ]
+
+  /// The targets of a block, a parameter each, in the order of its matrices.
+  func targets(among matrices: [NetworkMatrix], taken: inout Set<ExactString>) -> [ReductionTarget] {
+    var targets: [ReductionTarget] = []
+    for matrix in matrices where contains(matrix) {
+      let name = ExactString(matrix.parameter.name)
+      if let place = targets.firstIndex(where: { ExactString($0.parameter.name) == name }) {
+        targets[place].matrices.append(matrix)
+      } else if taken.insert(name).inserted {
+        // A parameter that several layers share is reduced by what its first layer sees.
+        targets.append(ReductionTarget(parameter: matrix.parameter, matrices: [matrix]))
+      }
+    }
+    return targets
+  }
+}

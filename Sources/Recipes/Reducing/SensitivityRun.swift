@@ -1,0 +1,110 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierNetworks
+internal import EspalierNumerics
+public import EspalierReduction
+
+/// Measures what every matrix loses at every level of a method, each by itself, all others being as they were.
+public struct SensitivityRun {
+  private let plan: ReductionPlan
+  private let levels: [MatrixBudget]
+  private let work: SiteReduction
+  private let listener: any ProgressListener
+
+  /// Levels that a method is measured at unless others are asked for: tenths.
+  ///
+  /// - Parameter of: the groups of a pattern; nil for shares.
+  public static func standardLevels(of method: String, patternsOf of: Int? = nil) -> [MatrixBudget] {
+    if let of { return (1..<max(2, of)).map { .pattern(keep: $0, of: of) } }
+    let makesFactors = ReductionMethods.factorization.contains { $0.card.name == method }
+    return (1...9).map { makesFactors ? .parameters(Double($0) / 10) : .sparsity(Double($0) / 10) }
+  }
+
+  /// - Parameter plan: says which matrices, which method and what is known; its budget is not used.
+  /// - Throws: what reading and the method throw. Of levels that a matrix does not have it is left out; one that has none
+  ///   is an error.
+  public static func measure(
+    _ plan: ReductionPlan, levels: [MatrixBudget], workers: WorkerPool, listener: any ProgressListener
+  ) throws(Problem) -> SensitivityTable {
+    let run = SensitivityRun(
+      plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), listener: listener)
+    return try run.table(workers)
+  }
+
+  private func table(_ workers: WorkerPool) throws(Problem) -> SensitivityTable {
+    let began = Machine.monotonicSeconds
+    listener.receive(.began(stage: "sensitivity", totalBytes: plan.blocks.reduce(0) { $0 + $1.targetedBytes }))
+    let statistics = try BlockStatistics(plan, workers: workers)
+    let last = plan.blocks.lastIndex { !$0.targets.isEmpty } ?? -1
+    var rows: [SensitivityTable.Row] = []
+    var norm = ""
+    for (index, block) in plan.blocks.enumerated() where index <= last {
+      try statistics.forEachSite(of: block, reaching: block.targets) { (site, known, sample) throws(Problem) in
+        let matrices = block.matrices.filter { ExactString($0.site) == ExactString(site) }
+        let seen = SiteReduction.Seen(known, sample, width: matrices[0].inputs)
+        for row in try self.rows(matrices, seen, norm: &norm) { rows.append(row) }
+        listener.receive(
+          .advanced(
+            bytes: matrices.reduce(0) { $0 + $1.outputs * $1.inputs * $1.parameter.elementType.byteWidth }))
+      }
+      if index < last { try statistics.advance() }
+    }
+    listener.receive(.ended(stage: "sensitivity", seconds: Machine.monotonicSeconds - began))
+    let record = SensitivityTable.Record(
+      method: plan.request.method, parameters: plan.request.parameters, norm: norm,
+      model: try ModelIdentity(of: plan.checkpoint, workers: workers), statistics: try plan.statisticsDigest())
+    return try SensitivityTable(record, rows: rows)
+  }
+
+  /// The matrices of one site.
+  private func rows(
+    _ matrices: [NetworkMatrix], _ seen: SiteReduction.Seen, norm: inout String
+  ) throws(Problem) -> [SensitivityTable.Row] {
+    let weights = try matrices.map { (matrix) throws(Problem) in try plan.network.weight(of: matrix) }
+    var measured: [[SensitivityTable.Level]] = matrices.map { _ in [] }
+    for level in levels {
+      let fitting = matrices.indices.filter {
+        level.complaint(outputs: matrices[$0].outputs, inputs: matrices[$0].inputs) == nil
+      }
+      guard !fitting.isEmpty else { continue }
+      let stored = try work.reduce(
+        fitting.map { matrices[$0] }, fitting.map { weights[$0] }, seen, to: fitting.map { _ in level })
+      for (place, result) in zip(fitting, stored) {
+        let error = try work.error(of: result, weights[place], seen)
+        norm = error.norm
+        measured[place].append(
+          SensitivityTable.Level(
+            budget: level, numbers: result.numbers, bytes: try bytes(of: result, matrices[place], level),
+            relativeError: error.error, kind: error.kind))
+      }
+    }
+    var rows: [SensitivityTable.Row] = []
+    for (place, matrix) in matrices.enumerated() {
+      guard !measured[place].isEmpty else {
+        throw Problem(
+          .reduction, "the matrix of \(matrix.outputs) x \(matrix.inputs) has none of the levels",
+          remedy: "Leave it out with --keep, or give other --levels.", tensor: matrix.name)
+      }
+      rows.append(
+        SensitivityTable.Row(
+          name: matrix.name, shape: [matrix.outputs, matrix.inputs], site: matrix.site,
+          denseBytes: matrix.outputs * matrix.inputs * matrix.parameter.elementType.byteWidth,
+          outputEnergy: try OutputError.energy(
+            of: weights[place], statistics: seen.measured, parallel: work.parallel), levels: measured[place]))
+    }
+    return rows
+  }
+
+  /// What the result takes in the form that it is stored in.
+  private func bytes(
+    of result: StoredWeight, _ matrix: NetworkMatrix, _ level: MatrixBudget
+  ) throws(Problem) -> Int {
+    var form = StoredForm.dense
+    if plan.request.storage == .reduced {
+      let pattern = level.sparsePattern
+      form = StoredForm(result.form, zeros: pattern)
+    }
+    return try form.bytes(
+      rows: matrix.outputs, columns: matrix.inputs, elementType: matrix.parameter.elementType)
+  }
+}

@@ -1,0 +1,115 @@
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierNetworks
+internal import EspalierNumerics
+internal import EspalierReduction
+
+/// Reduces the matrices that one site's rows reach, and measures what that costs.
+struct SiteReduction {
+  struct Result {
+    let weight: StoredWeight
+    let outcome: MatrixOutcome
+  }
+
+  let plan: ReductionPlan
+  let pool: WorkerPool
+
+  /// - Parameters:
+  ///   - statistics: of the site; nil where nothing was gathered.
+  ///   - sample: of some of the rows, with a moment, where `statistics` have none.
+  func reduce(
+    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?
+  ) throws(Problem) -> [Result] {
+    let began = Machine.monotonicSeconds
+    var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
+    for matrix in matrices {
+      guard let budget = plan.request.budget(of: matrix.name) else { continue }
+      chosen.append((matrix, try plan.network.weight(of: matrix), budget))
+    }
+    guard !chosen.isEmpty else { return [] }
+    let seen = Seen(statistics, sample, width: chosen[0].matrix.inputs)
+    let reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
+    let share = (Machine.monotonicSeconds - began) / Double(chosen.count)
+    var results: [Result] = []
+    for (entry, result) in zip(chosen, reduced) {
+      let start = Machine.monotonicSeconds
+      let error = try error(of: result, entry.weight, seen)
+      let baseline = try baseline(entry.weight, seen.measured, to: entry.budget)
+      results.append(
+        Result(
+          weight: result,
+          outcome: MatrixOutcome(
+            name: entry.matrix.name, parameter: entry.matrix.parameter.name, site: entry.matrix.site,
+            outputs: entry.matrix.outputs, inputs: entry.matrix.inputs, budget: entry.budget.description, error: error,
+            baseline: baseline, numbers: result.numbers, rows: statistics?.count ?? 0,
+            seconds: share + Machine.monotonicSeconds - start)))
+    }
+    return results
+  }
+
+  /// What is known of a site's rows.
+  struct Seen {
+    /// What methods go by. An expert that no row reached is reduced as if all its inputs were alike.
+    let known: SiteStatistics?
+    /// What errors are measured on.
+    let measured: SiteStatistics?
+
+    init(_ statistics: SiteStatistics?, _ sample: SiteStatistics?, width: Int) {
+      let isUnseen = statistics.map { $0.count == 0 } ?? false
+      known = isUnseen ? .alike(width: width) : statistics
+      measured = isUnseen ? nil : sample.flatMap { $0.count > 0 ? $0 : nil } ?? statistics
+    }
+  }
+
+  /// The matrices as they will be stored.
+  func reduce(
+    _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
+  ) throws(Problem) -> [StoredWeight] {
+    let reduced: [ReducedMatrix]
+    do throws(Problem) {
+      reduced = try plan.method.reduce(weights, seen.known, to: budgets, parallel: parallel)
+    } catch { throw error.at(tensor: matrices[0].name) }
+    var stored: [StoredWeight] = []
+    for (matrix, result) in zip(matrices, reduced) {
+      guard result.outputShift == nil else {
+        throw Problem(
+          .reduction, "what was centered needs a bias, which no tensor of the model takes",
+          remedy: "Reduce without `center`.", tensor: matrix.name)
+      }
+      stored.append(try StoredWeight(result.form, as: matrix.parameter.elementType, parallel: parallel))
+    }
+    return stored
+  }
+
+  func error(of stored: StoredWeight, _ weight: Matrix<Float>, _ seen: Seen) throws(Problem) -> Certificate {
+    try OutputError.certificate(of: stored.dense, original: weight, statistics: seen.measured, parallel: parallel)
+  }
+
+  /// The error of what needs no data, at the same budget.
+  private func baseline(
+    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+  ) throws(Problem) -> Double? {
+    let plain: any ReductionMethod.Type = plan.request.makesFactors ? PlainSVD.self : MagnitudePruning.self
+    guard plan.request.measuresBaseline, plain.card.name != plan.request.method else { return nil }
+    let method = try plain.init(ReductionParameters([:], for: plain.card))
+    return try method.reduce(weight, statistics, to: budget, parallel: parallel).certificate.error
+  }
+
+  func parallel(_ count: Int, _ body: (Int) throws(Problem) -> Void) throws(Problem) {
+    try pool.forEach(count, body)
+  }
+}
+
+extension SiteStatistics {
+  /// Of inputs that are all alike and know nothing of each other: methods do then what they do without data.
+  fileprivate static func alike(width: Int) -> SiteStatistics {
+    var statistics = SiteStatistics(width: width)
+    statistics.count = 1
+    statistics.squareSums = [Double](repeating: 1, count: width)
+    statistics.absoluteSums = statistics.squareSums
+    var identity = [Double](repeating: 0, count: width * width)
+    for column in 0..<width { identity[column * width + column] = 1 }
+    if let moment = try? Matrix(rows: width, columns: width, elements: identity) { statistics.moment = .full(moment) }
+    return statistics
+  }
+}

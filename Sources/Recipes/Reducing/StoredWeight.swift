@@ -1,0 +1,65 @@
+internal import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+internal import EspalierReduction
+
+/// A reduced matrix as it will be stored: each number rounded once to the parameter's type.
+struct StoredWeight {
+  let form: ReducedMatrix.Form
+  /// What the form stands for, `[outputs, inputs]`.
+  let dense: Matrix<Float>
+
+  init(_ form: ReducedMatrix.Form, as type: ElementType, parallel: MatrixProduct.ParallelLoop) throws(Problem) {
+    self.form = form.map { $0.rounded(to: type) }
+    dense = try self.form.materialized(parallel: parallel)
+  }
+
+  /// Numbers that are stored.
+  var numbers: Int {
+    form.factors.isEmpty
+      ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count }
+  }
+
+  /// The parts in which the parameter that it is all of is stored in a reduced form.
+  ///
+  /// - Parameter pattern: of the zeros of a dense matrix.
+  func reducedEncoding(
+    of parameter: Parameter, isTransposed: Bool, pattern: SparsePattern
+  ) throws(Problem) -> ReducedEncoding {
+    let type = parameter.elementType
+    guard form.factors.isEmpty else {
+      // (A B)ᵀ = Bᵀ Aᵀ
+      let ordered = isTransposed ? form.factors.reversed().map(\.transposed) : form.factors
+      return try ReducedEncoding(factors: ordered, elementType: type, name: parameter.name, shape: parameter.shape)
+    }
+    let matrix = try SparseMatrix(
+      isTransposed ? dense.transposed : dense, elementType: type, pattern: isTransposed ? .unstructured : pattern)
+    return try ReducedEncoding(matrix, name: parameter.name, shape: parameter.shape)
+  }
+}
+
+extension Matrix<Float> {
+  func rounded(to type: ElementType) -> Matrix<Float> {
+    guard type != .f32 else { return self }
+    var result = self
+    let bytes = type.encoded(elements)
+    bytes.withUnsafeBytes { bytes in
+      result.elements.withUnsafeMutableBufferPointer { target in
+        guard let source = bytes.baseAddress, let target = target.baseAddress else { return }
+        type.decode(source, into: target, count: elements.count)
+      }
+    }
+    return result
+  }
+}
+
+extension ElementType {
+  /// Floats as they are stored.
+  func encoded(_ values: [Float]) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
+      if let start = bytes.baseAddress { encode(values, into: UnsafeMutableRawPointer(start), count: values.count) }
+      count = values.count * byteWidth
+    }
+  }
+}

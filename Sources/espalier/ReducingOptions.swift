@@ -1,0 +1,190 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierCheckpoints
+import EspalierEvaluation
+import EspalierLinearMaps
+import EspalierNetworks
+import EspalierNumerics
+import EspalierRecipes
+import EspalierReduction
+
+/// Calibration text, or statistics that were gathered before.
+struct CalibratingOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("Calibration text, plain or JSON lines {\"text\"} (repeatable).", valueName: "file"),
+    completion: .file())
+  var text: [String] = []
+
+  @Option(help: "Windows of calibration text.")
+  var sequences = 128
+
+  @Option(help: "Tokens of a window (default: 2048, or the model's context if that is shorter).")
+  var length: Int?
+
+  @Option(help: "Draw the windows among all there are with this seed (default: the first ones).")
+  var seed: UInt64?
+
+  @Option(
+    help: ArgumentHelp("Statistics of `espalier calibrate` in place of text.", valueName: "file"), completion: .file())
+  var statistics: String?
+
+  @Option(
+    help: "Columns up to which a second moment is kept whole; wider ones in squares along the diagonal.")
+  var momentWidth = 8192
+
+  func validate() throws {
+    if !text.isEmpty, statistics != nil { throw ValidationError("Give --text or --statistics, not both.") }
+    if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
+    if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
+    if momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
+  }
+
+  var isGiven: Bool { !text.isEmpty || statistics != nil }
+
+  func source(for checkpoint: any Checkpoint, isSequential: Bool) throws(Problems) -> ReductionRequest.Source {
+    if let statistics { return .file(statistics) }
+    guard !text.isEmpty else { return .nothing }
+    let text = try CalibrationText(text, for: checkpoint, sequences: sequences, length: length, seed: seed)
+    return .text(text, isSequential: isSequential)
+  }
+}
+
+/// The parameters of a method, and which matrices it is for.
+struct SelectingOptions: ParsableArguments {
+  @Option(
+    name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
+  var settings: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Leave matrices as they are whose name has this (regular expression, repeatable).", valueName: "pattern"))
+  var keep: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Reduce only matrices whose name has this, wherever they are (repeatable).", valueName: "pattern"))
+  var only: [String] = []
+
+  func validate() throws {
+    for setting in settings where !setting.contains("=") {
+      throw ValidationError("--set \(setting) is not name=value.")
+    }
+  }
+
+  /// As the method's card understands them.
+  var parameters: [String: ParameterValue] { ParameterValue.values(settings) }
+}
+
+/// What pruning and factorization take alike.
+struct ReducingOptions: ParsableArguments {
+  @OptionGroup(title: "Calibration") var calibrating: CalibratingOptions
+
+  @Flag(help: "Let each block see the original blocks before it, not the reduced ones.")
+  var oneShot = false
+
+  @OptionGroup var selecting: SelectingOptions
+
+  @Flag(help: "Do not measure the plain method (magnitude, SVD) beside.")
+  var noBaseline = false
+
+  @Option(
+    help: ArgumentHelp("Text on which the result is compared with the original (repeatable).", valueName: "file"),
+    completion: .file())
+  var test: [String] = []
+
+  @Option(help: "Tokens of a window of --test (default: 512, or the model's context if that is shorter).")
+  var testWindow: Int?
+
+  @Option(help: "At most this many windows of each --test.")
+  var testLimit: Int?
+
+  @Flag(help: "Say what would be done, touch nothing.")
+  var plan = false
+
+  @OptionGroup(title: "Gates") var gates: GateOptions
+  @OptionGroup var writing: WritingOptions
+  @OptionGroup var running: RunningOptions
+  @OptionGroup var lookup: ModelLookup
+  @OptionGroup var work: WorkOptions
+  @OptionGroup var style: OutputStyle
+
+  func validate() throws {
+    if let testWindow, testWindow < 2 { throw ValidationError("--test-window must be at least 2.") }
+    if let testLimit, testLimit < 1 { throw ValidationError("--test-limit must be at least 1.") }
+  }
+
+  /// Plans, and carries out unless only the plan is wanted.
+  func run(
+    _ model: String, method: String, _ wish: BudgetWish, _ budget: BudgetOptions, storage: ReductionRequest.Storage
+  ) throws {
+    var passes = true
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let checkpoint = try lookup.open(model)
+      let gates = try gates.gates
+      let data = try EvaluationData(texts: test)
+      let levels = SensitivityRun.standardLevels(of: method, patternsOf: wish.groups)
+      var request = ReductionRequest(
+        method: method, goal: .budget(wish.level ?? levels[0]),
+        source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
+      request.parameters = selecting.parameters
+      request.storage = storage
+      (request.keep, request.only) = (selecting.keep, selecting.only)
+      request.momentLimit = calibrating.momentWidth
+      request.measuresBaseline = !noBaseline
+      let run = try running.options(work, lookup, default: .exact)
+      let options = writing.options(work, lookup)
+      var plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      if wish.level == nil || budget.allocate {
+        do throws(Problem) {
+          request = try resolved(request, wish, budget, levels, plan, run, listener)
+        } catch { throw Problems([error]) }
+        plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
+      }
+      let outline = ReductionOutline(plan)
+      guard !self.plan else { return print(style.json ? outline.json.text() : outline.text) }
+      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
+      var judged: Problems?
+      do throws(Problem) {
+        let report = try ReductionRun.execute(plan, workers: run.pool, listener: listener) {
+          (reduced) throws(Problem) in
+          guard data.needsLanguageModel else { return nil }
+          let length = testWindow ?? min(512, checkpoint.contextLength ?? 512)
+          let evaluation = ModelEvaluation(
+            data: data, cut: TextProtocol(.windows(length: length), limit: testLimit), run: run, listener: listener)
+          var found = try evaluation.compare(reduced, named: writing.output, against: checkpoint, named: model)
+          do throws(Problems) { try found.judge(gates) } catch { judged = error }
+          passes = found.passes
+          return ReductionReport.Evaluation(json: found.json, text: found.text)
+        }
+        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+      } catch { throw Problems([error]) }
+      if let judged { throw judged }
+    }
+    if !passes { throw gateFailed }
+  }
+
+  /// The request with a budget for each matrix in place of a goal for the whole model.
+  private func resolved(
+    _ request: ReductionRequest, _ wish: BudgetWish, _ budget: BudgetOptions, _ levels: [MatrixBudget],
+    _ plan: ReductionPlan, _ run: RunOptions, _ listener: any ProgressListener
+  ) throws(Problem) -> ReductionRequest {
+    var request = request
+    if !budget.allocate, budget.maxError == nil {
+      request.goal = .budget(try plan.uniformBudget(wish.goal, of: wish.groups).level)
+      return request
+    }
+    let table: SensitivityTable
+    if let path = budget.table {
+      table = try SensitivityTable(at: path)
+      try table.require(for: plan)
+    } else {
+      table = try SensitivityRun.measure(plan, levels: levels, workers: run.pool, listener: listener)
+    }
+    let resolution = try BudgetResolution(wish.goal, from: table, isUniform: false, for: plan)
+    listener.receive(.note(resolution.text))
+    (request.goal, request.table) = (resolution.goal, table)
+    return request
+  }
+}

@@ -1,0 +1,105 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierExecution
+import EspalierRecipes
+import EspalierReduction
+
+struct Sensitivity: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measures what every matrix loses at every level of a method, and keeps the table.",
+    discussion: """
+      Each matrix is reduced by itself, all others being as they were; the table says how far its outputs move on the \
+      calibration text, how many numbers stay and what they take. `prune` and `factorize` deal budgets out by it \
+      (--allocate, --max-error); Docs/budgets.md describes the file.
+
+      EXAMPLES
+        espalier sensitivity model --method wanda --text book.txt -o wanda.json
+        espalier sensitivity model --method whitened-svd --statistics statistics.safetensors -o svd.json
+        espalier sensitivity model --method sparsegpt --level 0.5 --level 0.7 --text book.txt -o sparse.json
+        espalier prune model --method wanda --sparsity 0.5 --allocate --table wanda.json --text book.txt -o half
+      """)
+
+  @Argument(help: "The model: a folder, a GGUF file, or model+adapter.", completion: .directory)
+  var model: String
+
+  @Option(help: "Any method of prune or factorize.")
+  var method: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Sparsity, or share of the numbers that stays (repeatable; default: 0.1 to 0.9).", valueName: "share"))
+  var level: [Double] = []
+
+  @Option(help: ArgumentHelp("Levels that keep 1 to M - 1 of every M inputs.", valueName: "M"))
+  var groups: Int?
+
+  @Flag(help: "Count bytes as prune --store sparse stores them.")
+  var sparse = false
+
+  @OptionGroup(title: "Calibration") var calibrating: CalibratingOptions
+  @OptionGroup var selecting: SelectingOptions
+
+  @Option(name: [.short, .long], help: "The file to write.", completion: .file(extensions: ["json"]))
+  var output: String
+
+  @Flag(help: "Replace an existing output.")
+  var force = false
+
+  @OptionGroup var running: RunningOptions
+  @OptionGroup var lookup: ModelLookup
+  @OptionGroup var work: WorkOptions
+  @OptionGroup var style: OutputStyle
+
+  private var makesFactors: Bool { ReductionMethods.factorization.contains { $0.card.name == method } }
+
+  func validate() throws {
+    let known = ReductionMethods.all.map { $0.card.name }
+    guard known.contains(method) else {
+      throw ValidationError("--method \(method) is none of \(known.joined(separator: ", ")).")
+    }
+    if !level.isEmpty, groups != nil { throw ValidationError("Give --level or --groups, not both.") }
+    if let groups, !(2...1024).contains(groups) { throw ValidationError("--groups must be from 2 to 1024.") }
+    if groups != nil, makesFactors { throw ValidationError("\(method) makes factors, which have no patterns.") }
+    if let bad = level.first(where: { !($0 > 0 && $0 < 1) }) {
+      throw ValidationError("--level \(bad) is not between 0 and 1.")
+    }
+  }
+
+  private var levels: [MatrixBudget] {
+    level.isEmpty
+      ? SensitivityRun.standardLevels(of: method, patternsOf: groups)
+      : level.map { makesFactors ? .parameters($0) : .sparsity($0) }
+  }
+
+  func run() throws {
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      if FileSystem.kind(output) != nil, !force {
+        throw Problems([
+          Problem(
+            .outputExists, "the output exists already", remedy: "Choose another name, or give --force.", file: output)
+        ])
+      }
+      let checkpoint = try lookup.open(model)
+      var request = ReductionRequest(
+        method: method, goal: .budget(levels[0]),
+        source: try calibrating.source(for: checkpoint, isSequential: false))
+      request.parameters = selecting.parameters
+      (request.keep, request.only) = (selecting.keep, selecting.only)
+      request.storage = sparse || makesFactors ? .reduced : .dense
+      request.momentLimit = calibrating.momentWidth
+      let run = try running.options(work, lookup, default: .exact)
+      // Nothing of the model is written, so nothing stands where it would be.
+      var options = MergeOptions(output: output + ".model")
+      (options.threads, options.memory, options.models) = (work.threadCount, work.memoryBytes, lookup.models)
+      options.architectures = lookup.architecture
+      let plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      do throws(Problem) {
+        let table = try SensitivityRun.measure(plan, levels: levels, workers: run.pool, listener: listener)
+        try FileSystem.write(table.json.bytes(pretty: true) + [UInt8(ascii: "\n")], to: output)
+        if style.json { print(table.json.text()) } else if !style.quiet { print(table.text) }
+      } catch { throw Problems([error]) }
+    }
+  }
+}
