@@ -41,6 +41,35 @@ ES_CLONES void es_prune_invert(double *upper, int64_t stride, int64_t n, double 
   }
 }
 
+typedef double row_of_8 __attribute__((vector_size(64), aligned(8), may_alias));
+
+ES_CLONES void es_prune_transpose(const double *source, int64_t source_stride, int64_t rows, int64_t columns,
+                                  float *target, int64_t target_stride) {
+  int64_t i = 0;
+  for (; i + 8 <= rows; i += 8) {
+    int64_t j = 0;
+    for (; j + 8 <= columns; j += 8) {
+      row_of_8 square[8];
+      for (int r = 0; r < 8; r++) square[r] = *(const row_of_8 *)(source + (i + r) * source_stride + j);
+      // Log2 8 rounds of interleaving the first half of the rows with the second.
+      for (int round = 0; round < 3; round++) {
+        row_of_8 mixed[8];
+        for (int r = 0; r < 4; r++) {
+          mixed[2 * r] = __builtin_shufflevector(square[r], square[r + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+          mixed[2 * r + 1] = __builtin_shufflevector(square[r], square[r + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(square, mixed, sizeof square);
+      }
+      for (int k = 0; k < 8; k++)
+        for (int r = 0; r < 8; r++) target[(j + k) * target_stride + i + r] = (float)square[k][r];
+    }
+    for (; j < columns; j++)
+      for (int r = 0; r < 8; r++) target[j * target_stride + i + r] = (float)source[(i + r) * source_stride + j];
+  }
+  for (; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) target[j * target_stride + i] = (float)source[i * source_stride + j];
+}
+
 ES_CLONES void es_prune_scale(const double *values, double factor, int64_t n, double *scaled) {
   for (int64_t i = 0; i < n; i++) scaled[i] = values[i] * factor;
 }

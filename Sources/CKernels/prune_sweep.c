@@ -135,9 +135,9 @@ ES_CLONES void es_prune_sweep(double *w, int64_t rows, int64_t width, const doub
   scatter(columns, rows, width, w);
 }
 
-ES_CLONES void es_prune_exchange(const double *values, int64_t n, float *weights, double *changes) {
+ES_CLONES void es_prune_exchange(const double *values, int64_t n, float *weights, float *changes) {
   for (int64_t i = 0; i < n; i++) {
-    changes[i] = (double)weights[i] - values[i];
+    changes[i] = (float)((double)weights[i] - values[i]);
     weights[i] = (float)values[i];
   }
 }

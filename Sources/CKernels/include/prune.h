@@ -54,8 +54,9 @@ void es_prune_mark_least_of_groups(const double *values, int64_t n, int64_t of, 
 void es_prune_sweep(double *w, int64_t rows, int64_t width, const double *u, double cut, int64_t drop, int64_t of,
                     double *room);
 
-/// Puts n values in the place of weights, rounded to nearest: changes[i] = weights[i] - values[i] of what was there.
-void es_prune_exchange(const double *values, int64_t n, float *weights, double *changes);
+/// Puts n values in the place of weights, rounded to nearest: changes[i] = weights[i] - values[i] of what was there, in
+/// float64, rounded.
+void es_prune_exchange(const double *values, int64_t n, float *weights, float *changes);
 
 /// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular R with H = R Rᵀ, zeros below its
 /// diagonal.
@@ -70,6 +71,12 @@ int64_t es_prune_factor(double *negated, int64_t stride, int64_t n, double *room
 /// @param upper rows `stride` apart.
 /// @param room for n values.
 void es_prune_invert(double *upper, int64_t stride, int64_t n, double *room);
+
+/// Exchanges rows and columns: target[j][i] = source[i][j] for i < rows, j < columns, rounded to nearest.
+///
+/// @param source, target rows so many elements apart.
+void es_prune_transpose(const double *source, int64_t source_stride, int64_t rows, int64_t columns, float *target,
+                        int64_t target_stride);
 
 /// scaled[i] = values[i] * factor.
 void es_prune_scale(const double *values, double factor, int64_t n, double *scaled);

@@ -12,7 +12,7 @@ public import EspalierNumerics
 /// W[i, l] -= e[i, j] U[j, l]           l > j
 /// ```
 ///
-/// W `[outputs, inputs]`; all arithmetic in float64, one rounding at the end. In a block of columns the weights of least
+/// W `[outputs, inputs]`. In a block of columns the weights of least
 /// score go as they stand when the block begins, over all rows together; with keep of n, the least of a group as they
 /// stand when the sweep reaches it. Weights of inputs that were always zero go. Source: algorithm 1.
 ///
@@ -21,9 +21,10 @@ public import EspalierNumerics
 ///
 ///     W[:, B] -= E U[.., B] = -D R[.., B] U[B, B]
 ///
-/// so that R is never inverted as a whole and a weight is read and written once.
+/// so that R is never inverted as a whole and a weight is read and written once. Of all this only the product D R is taken
+/// in float32, in which the source works throughout; the rest is float64, rounded once at the end.
 ///
-/// Cost: n³ / 3 + outputs n² flops for n inputs; 8 outputs n + 8 n² bytes.
+/// Cost: n³ / 3 + outputs n² flops for n inputs; 4 outputs n + 4 n² bytes, and 8 n² while the moment is factored.
 public struct SparseGPT: SharedInputs {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
@@ -58,10 +59,9 @@ public struct SparseGPT: SharedInputs {
 
   /// R, and U within each block of columns.
   public struct Factor: Sendable {
-    /// R `[inputs, inputs]`, what is above the blocks on the diagonal also mirrored below them: there a product reads it in
-    /// the order in which it is stored.
-    let mirrored: [Double]
-    /// One after the other, row after row.
+    /// Rᵀ `[inputs, inputs]` below the blocks on the diagonal, which is where products read it; the rest is undefined.
+    let lower: [Float]
+    /// U of one block after the other, row after row.
     let inverses: [Double]
     /// Inputs that were always zero.
     let dead: [Int]
@@ -73,12 +73,20 @@ public struct SparseGPT: SharedInputs {
     let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
     var (upper, dead) = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel).taken()
     let inverses = try inverses(of: upper, parallel)
-    let (n, size) = (upper.rows, blockSize)
-    try upper.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
-      guard let base = buffer.baseAddress else { return }
-      try UpperTriangle(elements: base, count: n, stride: n).mirror(block: size, parallel)
+    let n = upper.rows
+    var failure: Problem?
+    let lower = [Float](unsafeUninitializedCapacity: n * n) { target, initialized in
+      guard let target = target.baseAddress else { return }
+      initialized = n * n
+      do throws(Problem) {
+        try upper.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+          guard let base = buffer.baseAddress else { return }
+          try UpperTriangle(elements: base, count: n, stride: n).writeTransposed(block: blockSize, to: target, parallel)
+        }
+      } catch { failure = error }
     }
-    return Factor(mirrored: upper.elements, inverses: inverses, dead: dead)
+    if let failure { throw failure }
+    return Factor(lower: lower, inverses: inverses, dead: dead)
   }
 
   private func inverses(
@@ -130,15 +138,15 @@ public struct SparseGPT: SharedInputs {
     var result = weight
     guard !weight.elements.isEmpty else { return result }
     for j in factor.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
-    let changes = OrderStatistic.Room(weight.elements.count)
+    let changes = Room<Float>(weight.elements.count)
     try result.elements.withUnsafeMutableBufferPointer { (result) throws(Problem) in
-      try factor.mirrored.withUnsafeBufferPointer { (mirrored) throws(Problem) in
+      try factor.lower.withUnsafeBufferPointer { (lower) throws(Problem) in
         try factor.inverses.withUnsafeBufferPointer { (inverses) throws(Problem) in
-          guard let result = result.baseAddress, let mirrored = mirrored.baseAddress,
+          guard let result = result.baseAddress, let lower = lower.baseAddress,
             let inverses = inverses.baseAddress
           else { return }
           let sweep = Sweep(
-            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, mirrored: mirrored)
+            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, lower: lower)
           for block in blocks(of: weight.columns) {
             try sweep.prune(block, inverses + block.lowerBound * blockSize, to: budget, parallel)
           }
@@ -167,9 +175,9 @@ private struct Sweep: @unchecked Sendable {
   let columns: Int
   let weights: UnsafeMutablePointer<Float>
   /// D: what was taken from the weights of the columns so far, before rounding.
-  let changes: UnsafeMutablePointer<Double>
-  /// R, and below the blocks on its diagonal Rᵀ.
-  let mirrored: UnsafePointer<Double>
+  let changes: UnsafeMutablePointer<Float>
+  /// Rᵀ, below the blocks on its diagonal.
+  let lower: UnsafePointer<Float>
 
   /// Rows of one call: the work must not depend on the number of threads.
   private static let bundle = 96
@@ -181,8 +189,8 @@ private struct Sweep: @unchecked Sendable {
   ) throws(Problem) {
     let (start, width) = (block.lowerBound, block.count)
     let size = rows * width
-    // The block as it stands; scores, before them the products they wait for; and room to search them.
-    let room = OrderStatistic.Room(3 * size)
+    // The block as it stands; scores, before them products; and room to search them, before that products in float32.
+    let room = Room<Double>(3 * size)
     let (values, scores) = (room.values, room.values + size)
     var (share, drop, of) = (0.0, 0, 0)
     switch budget {
@@ -195,7 +203,7 @@ private struct Sweep: @unchecked Sendable {
       for i in range {
         es_prune_difference(weights + i * columns + start, nil, Int64(width), values + i * width)
       }
-      try bringUpToDate(block, inverse, range, values, scores)
+      if start > 0 { try bringUpToDate(block, inverse, range, values, scores) }
       guard share > 0 else { return }
       for i in range { es_prune_scores(values + i * width, diagonal, Int64(width), scores + i * width) }
     }
@@ -204,7 +212,7 @@ private struct Sweep: @unchecked Sendable {
     let cut = share > 0 ? es_prune_select(scores, Int64(size), rank, scores + size) : -1
     try eachBundle(parallel) { (range) throws(Problem) in
       let together = Int(ES_PRUNE_SWEEP_ROWS)
-      let own = OrderStatistic.Room(24 * width)
+      let own = Room<Double>(24 * width)
       for first in stride(from: range.lowerBound, to: range.upperBound, by: together) {
         es_prune_sweep(
           values + first * width, Int64(min(together, range.upperBound - first)), Int64(width), inverse, cut,
@@ -227,24 +235,27 @@ private struct Sweep: @unchecked Sendable {
 
   /// Adds what the columns before the block do to it: `W[:, block] += (D R[.., block]) U[block, block]`.
   ///
-  /// - Parameter products: room for the block.
+  /// - Parameter products: room for the block, twice.
   private func bringUpToDate(
     _ block: Range<Int>, _ inverse: UnsafePointer<Double>, _ range: Range<Int>,
     _ values: UnsafeMutablePointer<Double>, _ products: UnsafeMutablePointer<Double>
   ) throws(Problem) {
     let (start, width, first) = (block.lowerBound, block.count, range.lowerBound)
-    guard start > 0 else { return }
     let tile = MatrixProduct.Tile(rows: Self.bundle)
+    let narrow = UnsafeMutableRawPointer(products + (rows + first) * width)
+      .bindMemory(to: Float.self, capacity: range.count * width)
     try MatrixProduct.multiply(
       UpperTriangle.view(changes + first * columns, rows: range.count, columns: start, stride: columns),
-      UpperTriangle.view(mirrored + start * columns, rows: width, columns: start, stride: columns).transposed,
-      into: UpperTriangle.mutableView(products + first * width, rows: range.count, columns: width, stride: width),
+      UpperTriangle.view(lower + start * columns, rows: width, columns: start, stride: columns).transposed,
+      into: UpperTriangle.mutableView(narrow, rows: range.count, columns: width, stride: width),
       accumulate: false, kernel: .fastest, tile: tile)
+    let wide = products + first * width
+    es_prune_difference(narrow, nil, Int64(range.count * width), wide)
     // U is zero below its diagonal.
     let step = 64
     for part in stride(from: 0, to: width, by: step).map({ $0..<min(width, $0 + step) }) {
       try MatrixProduct.multiply(
-        UpperTriangle.view(products + first * width, rows: range.count, columns: part.upperBound, stride: width),
+        UpperTriangle.view(wide, rows: range.count, columns: part.upperBound, stride: width),
         UpperTriangle.view(inverse + part.lowerBound, rows: part.upperBound, columns: part.count, stride: width),
         into: UpperTriangle.mutableView(
           values + first * width + part.lowerBound, rows: range.count, columns: part.count, stride: width),

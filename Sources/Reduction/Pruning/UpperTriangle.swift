@@ -21,8 +21,8 @@ struct UpperTriangle: @unchecked Sendable {
   /// - Throws: `linear-algebra.not-positive-definite`.
   func factor(_ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
     let size = Self.block * Self.block
-    let scratch = Scratch(byteCount: size * MemoryLayout<Double>.stride)
-    let divisor = scratch.address.bindMemory(to: Double.self, capacity: size)
+    let divisors = Room<Double>(size)
+    let divisor = divisors.values
     for columns in blocks.reversed() {
       // Rows at a time: the more, the less often what they meet is packed.
       let height = columns.lowerBound < 8 * Self.block ? Self.block : 2 * Self.block
@@ -41,8 +41,8 @@ struct UpperTriangle: @unchecked Sendable {
       let width = columns.count
       try parallel(columns.lowerBound / Self.block) { (index) throws(Problem) in
         let first = index * Self.block
-        let own = Scratch(byteCount: size * MemoryLayout<Double>.stride)
-        let copy = own.address.bindMemory(to: Double.self, capacity: size)
+        let own = Room<Double>(size)
+        let copy = own.values
         for i in 0..<Self.block {
           (copy + i * width).update(from: elements + (first + i) * stride + columns.lowerBound, count: width)
         }
@@ -59,7 +59,7 @@ struct UpperTriangle: @unchecked Sendable {
     _ columns: Range<Int>, _ divisor: UnsafeMutablePointer<Double>
   ) throws(Problem) {
     let (first, width) = (columns.lowerBound, columns.count)
-    let room = OrderStatistic.Room(width)
+    let room = Room<Double>(width)
     let start = elements + first * stride + first
     let failed = es_prune_factor(start, Int64(stride), Int64(width), room.values)
     guard failed < 0 else {
@@ -77,12 +77,12 @@ struct UpperTriangle: @unchecked Sendable {
     let blocks = blocks
     try parallel(blocks.count) { (index) throws(Problem) in
       let (first, width) = (blocks[index].lowerBound, blocks[index].count)
-      let room = OrderStatistic.Room(width)
+      let room = Room<Double>(width)
       es_prune_invert(elements + first * stride + first, Int64(stride), Int64(width), room.values)
     }
     guard blocks.count > 1 else { return }
-    let scratch = Scratch(byteCount: Self.block * count * MemoryLayout<Double>.stride)
-    let halfway = scratch.address.bindMemory(to: Double.self, capacity: Self.block * count)
+    let room = Room<Double>(Self.block * count)
+    let halfway = room.values
     for rows in blocks.dropLast().reversed() {
       let start = rows.upperBound
       let width = count - start
@@ -107,20 +107,24 @@ struct UpperTriangle: @unchecked Sendable {
     }
   }
 
-  /// Writes what is above the blocks on the diagonal below them too, mirrored.
+  /// Writes what is above the blocks on the diagonal to another matrix, rows and columns exchanged, in float32.
   ///
-  /// - Parameter block: columns of a block.
-  func mirror(block: Int, _ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
+  /// - Parameters:
+  ///   - block: columns of a block.
+  ///   - target: `[count, count]`; what is not below the blocks is left alone.
+  func writeTransposed(
+    block: Int, to target: UnsafeMutablePointer<Float>, _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
     let tile = 64
-    try parallel((count + tile - 1) / tile) { (index) throws(Problem) in
-      let rows = index * tile..<min(count, (index + 1) * tile)
-      // Of a row, what lies before the block that it is in; in squares that stay in the cache.
-      let last = (rows.upperBound - 1) / block * block
-      for start in Swift.stride(from: 0, to: last, by: tile) {
-        for j in rows {
-          let target = elements + j * stride
-          for p in start..<max(start, min(j / block * block, start + tile)) { target[p] = elements[p * stride + j] }
-        }
+    let parts = Swift.stride(from: 0, to: count, by: tile).map { $0..<min(count, $0 + tile) }
+    try parallel(parts.count) { (index) throws(Problem) in
+      for part in Swift.stride(from: 0, to: count, by: block).map({ $0..<min(count, $0 + block) }) {
+        // Columns of the part that are in this block, and the rows above it.
+        let columns = parts[index].clamped(to: part)
+        guard !columns.isEmpty else { continue }
+        es_prune_transpose(
+          elements + columns.lowerBound, Int64(stride), Int64(part.lowerBound), Int64(columns.count),
+          target + columns.lowerBound * count, Int64(count))
       }
     }
   }
@@ -144,17 +148,17 @@ struct UpperTriangle: @unchecked Sendable {
   }
 
   /// Memory as an operand.
-  static func view(
-    _ start: UnsafePointer<Double>, rows: Int, columns: Int, stride: Int
-  ) throws(Problem) -> MatrixView<Double> {
+  static func view<Element>(
+    _ start: UnsafePointer<Element>, rows: Int, columns: Int, stride: Int
+  ) throws(Problem) -> MatrixView<Element> {
     try MatrixView(
       UnsafeBufferPointer(start: start, count: (rows - 1) * stride + columns), rows: rows, columns: columns,
       stride: stride)
   }
 
-  static func mutableView(
-    _ start: UnsafeMutablePointer<Double>, rows: Int, columns: Int, stride: Int
-  ) throws(Problem) -> MutableMatrixView<Double> {
+  static func mutableView<Element>(
+    _ start: UnsafeMutablePointer<Element>, rows: Int, columns: Int, stride: Int
+  ) throws(Problem) -> MutableMatrixView<Element> {
     try MutableMatrixView(
       UnsafeMutableBufferPointer(start: start, count: (rows - 1) * stride + columns), rows: rows, columns: columns,
       stride: stride)
