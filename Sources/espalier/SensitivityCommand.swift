@@ -1,6 +1,7 @@
 import ArgumentParser
 import EspalierBasics
 import EspalierExecution
+import EspalierLinearMaps
 import EspalierRecipes
 import EspalierReduction
 

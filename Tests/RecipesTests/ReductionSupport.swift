@@ -1,3 +1,4 @@
+import EspalierArchitectures
 import EspalierBasics
 import EspalierCalibration
 import EspalierCheckpoints
@@ -33,7 +34,7 @@ struct ReducedModel {
     _ request: ReductionRequest, to output: String, threads: Int = 2, memory: Int = 1 << 30, resume: Bool = false
   ) throws -> (ReductionPlan, WorkerPool) {
     let pool = WorkerPool(threads: threads)
-    let run = RunOptions(mode: .exact, pool: pool, memory: memory, families: try .families(with: []))
+    let run = RunOptions(mode: .exact, pool: pool, memory: memory, families: try Architecture.families(with: []))
     var writing = MergeOptions(output: output)
     writing.threads = threads
     writing.memory = memory

@@ -129,7 +129,8 @@ import Testing
         checkpoint.parameters.map(\.name) == [
           "w", "w.column_indices", "w.columns", "w.link", "w.row_indices", "w.rows",
         ])
-      let record = try JSON(parsing: Array(try #require(checkpoint.metadata.first { $0.key == "espalier.trial" }).value.utf8))
+      let record = try JSON(
+        parsing: Array(try #require(checkpoint.metadata.first { $0.key == "espalier.trial" }).value.utf8))
       #expect(record["method"] == "cur" && record["budget"]?["rank"] == 2)
       let columns = try values("w.columns", in: bench.output)
       let indices = try #require(checkpoint.parameters.first { $0.name == "w.column_indices" })
@@ -152,7 +153,7 @@ import Testing
         record: record, sites: [.init(name: "site", width: 8, moment: MomentShape(width: 8, limit: 8))], blocks: [])
       let path = "\(folder)/statistics.safetensors"
       let writer = try StatisticsWriter(layout, to: path, resume: false, force: false)
-      try writer.write(try sums.finish(), site: "site")
+      try writer.write(try sums.finish(), of: "site")
       try writer.finish()
       var trial = bench.trial("sparsegpt", .sparsity(0.5))
       let inputs = try bench.run(trial)

@@ -127,6 +127,7 @@ extension MergePlan.Verb {
     case .merge: "merged"
     case .convert: "converted"
     case .materialize: "materialized"
+    case .reduce: "reduced"
     }
   }
 }

@@ -3,6 +3,7 @@ internal import EspalierCalibration
 internal import EspalierCheckpoints
 internal import EspalierNetworks
 internal import EspalierNumerics
+internal import EspalierReduction
 
 /// What calibration says of the sites of one block after another: from a file, or from text that runs through the blocks.
 struct BlockStatistics {

@@ -2,6 +2,7 @@ public import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierNetworks
+internal import EspalierNumerics
 public import EspalierReduction
 
 /// How the budget of a whole model becomes one of each matrix.

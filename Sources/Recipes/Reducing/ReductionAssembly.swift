@@ -2,6 +2,7 @@ internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierMerging
+internal import EspalierReduction
 
 /// Writes a model some of whose parameters have been reduced: those take the places of the original ones, all else is
 /// carried as a conversion carries it.

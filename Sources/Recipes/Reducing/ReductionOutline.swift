@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierNetworks
+internal import EspalierReduction
 
 /// What a pruning or a factorization will do, for people and programs.
 public struct ReductionOutline: Sendable {

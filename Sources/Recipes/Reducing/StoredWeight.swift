@@ -53,13 +53,3 @@ extension Matrix<Float> {
     return result
   }
 }
-
-extension ElementType {
-  /// Floats as they are stored.
-  func encoded(_ values: [Float]) -> [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
-      if let start = bytes.baseAddress { encode(values, into: UnsafeMutableRawPointer(start), count: values.count) }
-      count = values.count * byteWidth
-    }
-  }
-}
