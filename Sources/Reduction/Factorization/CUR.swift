@@ -26,9 +26,11 @@ public struct CUR: SharedInputs {
         "link", .choice(["weight", "outputs"]), default: .word("weight"),
         "What the matrix between is fitted to: the weight, or its outputs (needs the second moment)."),
     ],
-    notes:
-      "A share of parameters counts all three parts: the largest r with r (outputs + inputs + r) within it. Importance `activation` is that of CURing."
-  )
+    notes: """
+      A share of parameters counts all three parts: the largest r with r (outputs + inputs + r) within it. Importance \
+      `activation` is that of CURing. Singular vectors of large matrices come from a random projection, the same in every \
+      run; the certificate then has no floor.
+      """)
   public static let needs = StatisticsNeed.nothing
 
   private let selection: Selection
