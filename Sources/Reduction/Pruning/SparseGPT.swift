@@ -12,9 +12,9 @@ public import EspalierNumerics
 /// W[i, l] -= e[i, j] U[j, l]           l > j
 /// ```
 ///
-/// W `[outputs, inputs]`. In a block of columns the weights of least
-/// score go as they stand when the block begins, over all rows together; with keep of n, the least of a group as they
-/// stand when the sweep reaches it. Weights of inputs that were always zero go. Source: algorithm 1.
+/// W `[outputs, inputs]`. In a block of columns the weights of least score go as they stand when the block begins, over
+/// all rows together; with keep of n, the least of a group as they stand when the sweep reaches it. Weights of inputs
+/// that were always zero go. Source: algorithm 1.
 ///
 /// U itself is needed only within the blocks. With D the change of the weights before a block B, which is E U, what those
 /// columns do to the block is
