@@ -26,48 +26,6 @@ void es_prune_magnitudes(const float *w, const double *norms, int64_t n, double 
   else magnitudes(w, n, scores);
 }
 
-// MARK: SparseGPT
-
-enum { lane_count = 8 };
-typedef double doubles __attribute__((vector_size(lane_count * sizeof(double)), aligned(8), may_alias));
-
-/// w[j] -= error u[j] for j in first ..< width.
-ES_INLINE void subtract(double *w, const double *u, double error, int64_t first, int64_t width) {
-  const doubles errors = {error, error, error, error, error, error, error, error};
-  int64_t j = first;
-  for (; j + lane_count <= width; j += lane_count) {
-    const doubles product = errors * *(const doubles *)(u + j);
-    *(doubles *)(w + j) = *(doubles *)(w + j) - product;
-  }
-  for (; j < width; j++) w[j] -= error * u[j];
-}
-
-ES_CLONES void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned,
-                              int64_t drop, int64_t of, double *negated_errors) {
-  double scores[64];
-  for (int64_t i = 0; i < width; i++) {
-    if (of > 0 && i % of == 0) {
-      // Groups are short; a long one borrows the place of the errors, which come later.
-      double *room = of <= 64 ? scores : negated_errors + i;
-      for (int64_t k = 0; k < of; k++) {
-        const double d = u[(i + k) * stride + i + k];
-        room[k] = w[i + k] * w[i + k] / (d * d);
-      }
-      es_prune_mark_least_of_groups(room, of, of, drop, pruned + i);
-    }
-    if (!pruned[i]) {
-      negated_errors[i] = 0;
-      continue;
-    }
-    const double *row = u + i * stride;
-    const double error = w[i] / row[i];
-    negated_errors[i] = -error;
-    // Whole groups of lanes: what lies before i meets the zeros below U's diagonal and stays as it is.
-    subtract(w, row, error, i / lane_count * lane_count, width);
-    w[i] = 0;
-  }
-}
-
 // MARK: Optimal brain surgeon
 
 // v -= the part of column p that the eliminated columns account for, four of them at a time.

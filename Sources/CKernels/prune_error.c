@@ -61,3 +61,7 @@ ES_CLONES int64_t es_prune_count_kept(const float *values, int64_t n) {
   for (int64_t i = 0; i < n; i++) count += values[i] != 0;
   return count;
 }
+
+ES_CLONES void es_prune_apply(const float *values, const uint8_t *marks, int64_t n, float *kept) {
+  for (int64_t i = 0; i < n; i++) kept[i] = marks[i] ? 0 : values[i];
+}

@@ -15,6 +15,17 @@ void es_prune_magnitudes(const float *w, const double *norms, int64_t n, double 
 /// @param room for n values.
 double es_prune_select(const double *values, int64_t n, int64_t rank, double *room);
 
+/// The values from `low` to `high` (both included) in their order, and how many are below `low`; NaN is not allowed.
+///
+/// @param kept for n values; may be `values`.
+/// @return how many were kept.
+int64_t es_prune_keep_between(
+    const double *values, int64_t n, double low, double high, int64_t *below, double *kept);
+
+/// The slow twin of `es_prune_keep_between`, used where the processor has no compressing.
+int64_t es_prune_keep_between_portable(
+    const double *values, int64_t n, double low, double high, int64_t *below, double *kept);
+
 /// marks[i] = 1 for the `count` least of n values, equal ones by index, else 0; NaN is not allowed.
 ///
 /// @param room for n values.
@@ -23,31 +34,49 @@ void es_prune_mark_least(const double *values, int64_t n, int64_t count, double 
 /// The same in every `of` consecutive of n values, `drop` of each; the time goes with `of` squared.
 void es_prune_mark_least_of_groups(const double *values, int64_t n, int64_t of, int64_t drop, uint8_t *marks);
 
-/// marks[i] = 1 where a value is at most `cut`, else 0.
-void es_prune_mark_up_to(const double *values, int64_t n, double cut, uint8_t *marks);
-
 // MARK: SparseGPT
 
-/// Sweeps the columns of one row of a block from left to right (SparseGPT): a pruned weight becomes 0, and the weights to
-/// its right make up for it by the inverse factor U of the second moment (upper triangular, H⁻¹ = Uᵀ U):
+/// Rows that are swept at once, at most.
+#define ES_PRUNE_SWEEP_ROWS 8
+
+/// Sweeps the columns of a block from left to right, in each of some rows by itself (SparseGPT): a pruned weight becomes 0,
+/// and the weights to its right make up for it by the inverse factor U of the second moment (upper triangular,
+/// H⁻¹ = Uᵀ U):
 ///
 ///     e[i] = w[i] / u[i][i] if pruned, else 0;   w[j] -= e[i] u[i][j] for j > i
 ///
-/// @param w `width` weights of the row; on return those that stay, and 0.
-/// @param u the diagonal block of U, rows `stride` apart, zeros below the diagonal.
-/// @param pruned 1 where a weight is to go. With `of` > 0 it is written, not read: of every `of` columns the `drop` of
-///   least w² / u[i][i]² go, as the row stands when the sweep comes to them; equal ones by column.
-/// @param negated_errors `width` values -e[i], for the columns to the right of the block.
-void es_prune_sweep(double *w, int64_t width, const double *u, int64_t stride, uint8_t *pruned, int64_t drop,
-                    int64_t of, double *negated_errors);
+/// With `of` > 0 the `drop` weights of least w² / u[i][i]² of every `of` columns go, as the row stands when the sweep comes
+/// to them, equal ones by column. Otherwise those go of which that is at most `cut` as the row stands at first.
+///
+/// @param w `[rows, width]`, at most ES_PRUNE_SWEEP_ROWS; on return the weights that stay, and 0.
+/// @param u the diagonal block of U `[width, width]`.
+/// @param room for 24 `width` values.
+void es_prune_sweep(double *w, int64_t rows, int64_t width, const double *u, double cut, int64_t drop, int64_t of,
+                    double *room);
 
-/// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular U with H⁻¹ = Uᵀ U, zeros below its
+/// Puts n values in the place of weights, rounded to nearest: changes[i] = weights[i] - values[i] of what was there, in
+/// float64, rounded.
+void es_prune_exchange(const double *values, int64_t n, float *weights, float *changes);
+
+/// Replaces -H `[n, n]`, of which the upper half is read, by the upper triangular R with H = R Rᵀ, zeros below its
 /// diagonal.
 ///
 /// @param negated rows `stride` apart.
 /// @param room for n values.
 /// @return -1, or the column at which H turned out not to be positive definite.
-int64_t es_prune_invert_factor(double *negated, int64_t stride, int64_t n, double *room);
+int64_t es_prune_factor(double *negated, int64_t stride, int64_t n, double *room);
+
+/// Replaces an upper triangular matrix by its inverse; what is below the diagonal is left alone.
+///
+/// @param upper rows `stride` apart.
+/// @param room for n values.
+void es_prune_invert(double *upper, int64_t stride, int64_t n, double *room);
+
+/// Exchanges rows and columns: target[j][i] = source[i][j] for i < rows, j < columns, rounded to nearest.
+///
+/// @param source, target rows so many elements apart.
+void es_prune_transpose(const double *source, int64_t source_stride, int64_t rows, int64_t columns, float *target,
+                        int64_t target_stride);
 
 /// scaled[i] = values[i] * factor.
 void es_prune_scale(const double *values, double factor, int64_t n, double *scaled);
@@ -101,3 +130,6 @@ void es_prune_weighed_squares(const float *a, const float *b, const double *weig
 
 /// How many of n values are not zero.
 int64_t es_prune_count_kept(const float *values, int64_t n);
+
+/// kept[i] = 0 where marks[i] is not 0, else values[i].
+void es_prune_apply(const float *values, const uint8_t *marks, int64_t n, float *kept);

@@ -26,9 +26,11 @@ public struct CUR: SharedInputs {
         "link", .choice(["weight", "outputs"]), default: .word("weight"),
         "What the matrix between is fitted to: the weight, or its outputs (needs the second moment)."),
     ],
-    notes:
-      "A share of parameters counts all three parts: the largest r with r (outputs + inputs + r) within it. Importance `activation` is that of CURing."
-  )
+    notes: """
+      A share of parameters counts all three parts: the largest r with r (outputs + inputs + r) within it. Importance \
+      `activation` is that of CURing. Singular vectors of large matrices come from a random projection, the same in every \
+      run; the certificate then has no floor.
+      """)
   public static let needs = StatisticsNeed.nothing
 
   private let selection: Selection
@@ -67,11 +69,9 @@ public struct CUR: SharedInputs {
       for i in scores.elements.indices { scores.elements[i] = abs(scores.elements[i]) }
       scores = scores.scaling(columns: norms)
     }
-    let svd = try LinearAlgebra.svd(scores)
-    let leading = Array(0..<rank)
-    let columns = try selection.points(
-      of: svd.vTransposed.selecting(rows: leading).transposed, parallel: parallel)
-    let rows = try selection.points(of: svd.u.selecting(columns: leading), parallel: parallel)
+    let leading = try LeadingVectors(of: scores, rank: rank, parallel: parallel)
+    let columns = try selection.points(of: leading.right, parallel: parallel)
+    let rows = try selection.points(of: leading.left, parallel: parallel)
     let (c, r) = (wide.selecting(columns: columns), wide.selecting(rows: rows))
 
     var (target, inner) = (wide, r)
@@ -79,15 +79,16 @@ public struct CUR: SharedInputs {
       target = try MatrixProduct.product(wide, factor, parallel: parallel)
       inner = try MatrixProduct.product(r, factor, parallel: parallel)
     }
-    let fitted = try LinearAlgebra.leastSquares(c, target)
-    let link = Matrix<Float>(try LinearAlgebra.leastSquares(inner.transposed, fitted.transposed).transposed)
+    let link = Matrix<Float>(try CURLink.fitted(c, target, inner, parallel: parallel))
 
     let form = (Matrix<Float>(c), link, Matrix<Float>(r))
     let start = Machine.monotonicSeconds
     let changed = try Factors.product([form.0, form.1, form.2], parallel: parallel)
     var certificate = try OutputError.certificate(
       of: changed, original: weight, statistics: statistics, parallel: parallel)
-    if statistics == nil, !weighsActivations { certificate.floor = Factors.floor(svd.values, rank: rank) }
+    if statistics == nil, !weighsActivations, let values = leading.values {
+      certificate.floor = Factors.floor(values, rank: rank)
+    }
     var result = ReducedMatrix(
       .cur(columns: form.0, link: form.1, rows: form.2, columnIndices: columns, rowIndices: rows),
       certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))

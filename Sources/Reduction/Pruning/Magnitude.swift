@@ -28,6 +28,6 @@ public struct MagnitudePruning: ReductionMethod {
     let pattern = try PruningPattern(budget, parameters, method: Self.card.name)
     try Pruning.check(weight)
     let mask = try pattern.mask(ofMagnitudes: weight, norms: nil, parallel: parallel)
-    return try Pruning.result(mask.applied(to: weight), of: weight, statistics, parallel)
+    return try Pruning.result(mask.applied(to: weight, parallel: parallel), of: weight, statistics, parallel)
   }
 }

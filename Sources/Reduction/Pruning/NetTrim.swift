@@ -84,7 +84,7 @@ public struct NetTrim: SharedInputs {
     }
     let scores = try Wanda.scores(best, squareSums: (0..<moment.rows).map { max(0, moment[$0, $0]) })
     let mask = try PruningPattern.perLayer(share).mask(of: Self.keepingZerosFirst(scores, best), parallel: parallel)
-    var result = try Pruning.result(mask.applied(to: best), of: weight, statistics, parallel)
+    var result = try Pruning.result(mask.applied(to: best, parallel: parallel), of: weight, statistics, parallel)
     if unsolved > 0 {
       result.certificate.assumptions.append("\(unsolved) of \(bisections) programs stopped above the residual")
     }

@@ -1,4 +1,5 @@
-internal import EspalierBasics
+internal import CKernels
+public import EspalierBasics
 public import EspalierNumerics
 
 /// Which weights of a matrix become zero.
@@ -23,15 +24,34 @@ public struct PruningMask: Sendable, Equatable {
   /// How many weights go.
   public var count: Int { elements.reduce(0) { $0 + Int($1) } }
 
-  /// The matrix with zeros where the mask says so. Shapes must agree.
-  public func applied(to weight: Matrix<Float>) -> Matrix<Float> {
-    var result = weight
-    // A choice, not a branch: half of them would be guessed wrong.
-    result.elements.withUnsafeMutableBufferPointer { weights in
-      elements.withUnsafeBufferPointer { marks in
-        for index in 0..<min(marks.count, weights.count) { weights[index] = marks[index] == 0 ? weights[index] : 0 }
-      }
+  /// The matrix with zeros where the mask says so.
+  ///
+  /// - Throws: `matrix.shape` unless it has the mask's shape.
+  public func applied(
+    to weight: Matrix<Float>, parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> Matrix<Float> {
+    let count = weight.elements.count
+    guard rows == weight.rows, columns == weight.columns else {
+      throw Problem(.matrixShape, "a mask of \(rows) x \(columns) for a matrix of \(weight.rows) x \(weight.columns)")
     }
-    return result
+    let part = 1 << 16
+    var failure: Problem?
+    let kept = [Float](unsafeUninitializedCapacity: count) { target, initialized in
+      guard let target = target.baseAddress else { return }
+      initialized = count
+      do throws(Problem) {
+        try parallel((count + part - 1) / part) { (index) throws(Problem) in
+          weight.elements.withUnsafeBufferPointer { values in
+            elements.withUnsafeBufferPointer { marks in
+              guard let values = values.baseAddress, let marks = marks.baseAddress else { return }
+              let (start, length) = (index * part, min(part, count - index * part))
+              es_prune_apply(values + start, marks + start, Int64(length), target + start)
+            }
+          }
+        }
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return try Matrix(rows: rows, columns: columns, elements: kept)
   }
 }

@@ -67,7 +67,7 @@ public enum PruningPattern: Sendable, Hashable {
           es_prune_mark_least_of_groups(room, width, Int64(of), Int64(of - keep), marks + row * columns)
         }
       case .perLayer(let share):
-        let all = OrderStatistic.Room(count)
+        let all = Room<Double>(count)
         let values = all.values
         try Self.eachRow(rows, columns, parallel) { row, _ in scores(row, values + row * columns) }
         let dropped = Int(Double(count) * share)
@@ -113,7 +113,7 @@ public enum PruningPattern: Sendable, Hashable {
     // Short rows share a call: a loop's round is worth some thousand elements.
     let bundle = max(1, 4096 / columns)
     try parallel((rows + bundle - 1) / bundle) { (index) throws(Problem) in
-      let room = OrderStatistic.Room(2 * columns)
+      let room = Room<Double>(2 * columns)
       for row in index * bundle..<min(rows, (index + 1) * bundle) { body(row, room.values) }
     }
   }
@@ -125,7 +125,7 @@ public enum PruningPattern: Sendable, Hashable {
   ) {
     let across = columns / width
     var sums = [Double](repeating: 0, count: rows / height * across)
-    let room = OrderStatistic.Room(columns)
+    let room = Room<Double>(columns)
     for i in 0..<rows {
       scores(i, room.values)
       for j in 0..<columns { sums[i / height * across + j / width] += room.values[j] * room.values[j] }

@@ -6,18 +6,25 @@ public import EspalierNumerics
 /// Removes weights from left to right, block of columns by block, and lets those to their right make up for them.
 ///
 /// ```
-/// H⁻¹ = Uᵀ U                                               (``InverseFactor``)
+/// H = R Rᵀ,  U = R⁻¹                                       (``MomentFactor``)
 /// score[i, j] = W[i, j]² / U[j, j]²
 /// e[i, j] = W[i, j] / U[j, j] if pruned, else 0
 /// W[i, l] -= e[i, j] U[j, l]           l > j
 /// ```
 ///
-/// W `[outputs, inputs]`; all arithmetic in float64, one rounding at the end. In a block of columns the weights of least
-/// score go as they stand when the block begins, over all rows together; with keep of n, the least of a group as they
-/// stand when the sweep reaches it. What the columns before it did to a block is one product, so a weight is read and
-/// written once a block. Weights of inputs that were always zero go. Source: algorithm 1.
+/// W `[outputs, inputs]`. In a block of columns the weights of least score go as they stand when the block begins, over
+/// all rows together; with keep of n, the least of a group as they stand when the sweep reaches it. Weights of inputs
+/// that were always zero go. Source: algorithm 1.
 ///
-/// Cost: n³ + outputs n² flops for n inputs; 8 outputs n + 16 n² bytes.
+/// U itself is needed only within the blocks. With D the change of the weights before a block B, which is E U, what those
+/// columns do to the block is
+///
+///     W[:, B] -= E U[.., B] = -D R[.., B] U[B, B]
+///
+/// so that R is never inverted as a whole and a weight is read and written once. Of all this only the product D R is taken
+/// in float32, in which the source works throughout; the rest is float64, rounded once at the end.
+///
+/// Cost: n³ / 3 + outputs n² flops for n inputs; 4 outputs n + 4 n² bytes, and 8 n² while the moment is factored.
 public struct SparseGPT: SharedInputs {
   public static let card = MethodCard(
     name: "sparsegpt", summary: "Removes weights column by column and updates the rest by the inputs' second moment.",
@@ -50,45 +57,99 @@ public struct SparseGPT: SharedInputs {
     try Pruning.check(weight)
   }
 
+  /// R, and U within each block of columns.
+  public struct Factor: Sendable {
+    /// Rᵀ `[inputs, inputs]` below the blocks on the diagonal, which is where products read it; the rest is undefined.
+    let lower: [Float]
+    /// U of one block after the other, row after row.
+    let inverses: [Double]
+    /// Inputs that were always zero.
+    let dead: [Int]
+  }
+
   public func prepare(
     _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> InverseFactor {
+  ) throws(Problem) -> Factor {
     let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel)
+    var (upper, dead) = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel).taken()
+    let inverses = try inverses(of: upper, parallel)
+    let n = upper.rows
+    var failure: Problem?
+    let lower = [Float](unsafeUninitializedCapacity: n * n) { target, initialized in
+      guard let target = target.baseAddress else { return }
+      initialized = n * n
+      do throws(Problem) {
+        try upper.elements.withUnsafeMutableBufferPointer { (buffer) throws(Problem) in
+          guard let base = buffer.baseAddress else { return }
+          try UpperTriangle(elements: base, count: n, stride: n).writeTransposed(block: blockSize, to: target, parallel)
+        }
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return Factor(lower: lower, inverses: inverses, dead: dead)
+  }
+
+  private func inverses(
+    of upper: Matrix<Double>, _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [Double] {
+    let n = upper.rows
+    let blocks = blocks(of: n)
+    let size = blocks.reduce(0) { $0 + $1.count * $1.count }
+    var failure: Problem?
+    let inverses = [Double](unsafeUninitializedCapacity: size) { target, initialized in
+      guard let base = target.baseAddress else { return }
+      initialized = size
+      do throws(Problem) {
+        try upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
+          guard let source = upper.baseAddress else { return }
+          // All blocks before one are of full size.
+          try parallel(blocks.count) { (index) throws(Problem) in
+            let (start, width) = (blocks[index].lowerBound, blocks[index].count)
+            let place = base + start * blockSize
+            for i in 0..<width {
+              (place + i * width).initialize(from: source + (start + i) * n + start, count: width)
+            }
+            try UpperTriangle(elements: place, count: width, stride: width).invert(MatrixProduct.serially)
+          }
+        }
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return inverses
+  }
+
+  private func blocks(of columns: Int) -> [Range<Int>] {
+    stride(from: 0, to: columns, by: blockSize).map { $0..<min(columns, $0 + blockSize) }
   }
 
   public func reduce(
-    _ weight: Matrix<Float>, _ factor: InverseFactor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
+    _ weight: Matrix<Float>, _ factor: Factor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     let pruned = try solve(weight, factor, to: budget, parallel: parallel)
     return try Pruning.result(pruned, of: weight, statistics, parallel)
   }
 
-  /// The pruned weight alone; matrices that share their inputs share the factor.
-  ///
-  /// - Throws: `reduction`, `matrix.shape`, `linear-algebra.non-finite`, as ``reduce(_:_:to:parallel:)``.
-  public func solve(
-    _ weight: Matrix<Float>, _ factor: InverseFactor, to budget: MatrixBudget,
+  /// The pruned weight alone.
+  func solve(
+    _ weight: Matrix<Float>, _ factor: Factor, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> Matrix<Float> {
-    try check(budget, for: weight)
-    try Pruning.check(weight)
-    guard factor.upper.rows == weight.columns else {
-      throw Problem(.matrixShape, "a factor of \(factor.upper.rows) columns for a weight of \(weight.columns) inputs")
-    }
     var result = weight
     guard !weight.elements.isEmpty else { return result }
     for j in factor.dead { for i in 0..<weight.rows { result[i, j] = 0 } }
-    // -e of all columns so far, row after row.
-    let errors = OrderStatistic.Room(weight.elements.count)
+    let changes = Room<Float>(weight.elements.count)
     try result.elements.withUnsafeMutableBufferPointer { (result) throws(Problem) in
-      try factor.upper.elements.withUnsafeBufferPointer { (upper) throws(Problem) in
-        guard let result = result.baseAddress, let upper = upper.baseAddress else { return }
-        let sweep = Sweep(
-          rows: weight.rows, columns: weight.columns, weights: result, errors: errors.values, upper: upper)
-        for start in stride(from: 0, to: weight.columns, by: blockSize) {
-          try sweep.prune(start..<min(start + blockSize, weight.columns), to: budget, parallel)
+      try factor.lower.withUnsafeBufferPointer { (lower) throws(Problem) in
+        try factor.inverses.withUnsafeBufferPointer { (inverses) throws(Problem) in
+          guard let result = result.baseAddress, let lower = lower.baseAddress,
+            let inverses = inverses.baseAddress
+          else { return }
+          let sweep = Sweep(
+            rows: weight.rows, columns: weight.columns, weights: result, changes: changes.values, lower: lower)
+          for block in blocks(of: weight.columns) {
+            try sweep.prune(block, inverses + block.lowerBound * blockSize, to: budget, parallel)
+          }
         }
       }
     }
@@ -113,17 +174,23 @@ private struct Sweep: @unchecked Sendable {
   let rows: Int
   let columns: Int
   let weights: UnsafeMutablePointer<Float>
-  let errors: UnsafeMutablePointer<Double>
-  let upper: UnsafePointer<Double>
+  /// D: what was taken from the weights of the columns so far, before rounding.
+  let changes: UnsafeMutablePointer<Float>
+  /// Rᵀ, below the blocks on its diagonal.
+  let lower: UnsafePointer<Float>
 
   /// Rows of one call: the work must not depend on the number of threads.
   private static let bundle = 96
 
-  func prune(_ block: Range<Int>, to budget: MatrixBudget, _ parallel: MatrixProduct.ParallelLoop) throws(Problem) {
+  /// - Parameter inverse: U within the block.
+  func prune(
+    _ block: Range<Int>, _ inverse: UnsafePointer<Double>, to budget: MatrixBudget,
+    _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
     let (start, width) = (block.lowerBound, block.count)
     let size = rows * width
-    // The block as it stands, and, where they are needed, the scores and room to search them.
-    let room = OrderStatistic.Room(3 * size)
+    // The block as it stands; scores, before them products; and room to search them, before that products in float32.
+    let room = Room<Double>(3 * size)
     let (values, scores) = (room.values, room.values + size)
     var (share, drop, of) = (0.0, 0, 0)
     switch budget {
@@ -131,12 +198,12 @@ private struct Sweep: @unchecked Sendable {
     case .pattern(let keep, let group): (drop, of) = (group - keep, group)
     case .rank, .parameters: break
     }
-    let diagonal = block.map { upper[$0 * columns + $0] }
+    let diagonal = (0..<width).map { inverse[$0 * width + $0] }
     try eachBundle(parallel) { (range) throws(Problem) in
       for i in range {
         es_prune_difference(weights + i * columns + start, nil, Int64(width), values + i * width)
       }
-      try bringUpToDate(block, range, values)
+      if start > 0 { try bringUpToDate(block, inverse, range, values, scores) }
       guard share > 0 else { return }
       for i in range { es_prune_scores(values + i * width, diagonal, Int64(width), scores + i * width) }
     }
@@ -144,18 +211,16 @@ private struct Sweep: @unchecked Sendable {
     let rank = Int64(min(size - 1, Int(Double(size) * share)))
     let cut = share > 0 ? es_prune_select(scores, Int64(size), rank, scores + size) : -1
     try eachBundle(parallel) { (range) throws(Problem) in
-      let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: width)
-      defer { marks.deallocate() }
-      for i in range {
-        if share > 0 {
-          es_prune_mark_up_to(scores + i * width, Int64(width), cut, marks)
-        } else {
-          marks.initialize(repeating: 0, count: width)
-        }
+      let together = Int(ES_PRUNE_SWEEP_ROWS)
+      let own = Room<Double>(24 * width)
+      for first in stride(from: range.lowerBound, to: range.upperBound, by: together) {
         es_prune_sweep(
-          values + i * width, Int64(width), upper + start * columns + start, Int64(columns), marks, Int64(drop),
-          Int64(of), errors + i * columns + start)
-        es_decode_f64(values + i * width, weights + i * columns + start, Int64(width))
+          values + first * width, Int64(min(together, range.upperBound - first)), Int64(width), inverse, cut,
+          Int64(drop), Int64(of), own.values)
+      }
+      for i in range {
+        let place = i * columns + start
+        es_prune_exchange(values + i * width, Int64(width), weights + place, changes + place)
       }
     }
   }
@@ -168,23 +233,33 @@ private struct Sweep: @unchecked Sendable {
     }
   }
 
-  /// Adds what the columns before the block do to it: `W[:, block] += (-E[:, ..<start]) U[..<start, block]`.
+  /// Adds what the columns before the block do to it: `W[:, block] += (D R[.., block]) U[block, block]`.
+  ///
+  /// - Parameter products: room for the block, twice.
   private func bringUpToDate(
-    _ block: Range<Int>, _ range: Range<Int>, _ values: UnsafeMutablePointer<Double>
+    _ block: Range<Int>, _ inverse: UnsafePointer<Double>, _ range: Range<Int>,
+    _ values: UnsafeMutablePointer<Double>, _ products: UnsafeMutablePointer<Double>
   ) throws(Problem) {
-    let (start, width) = (block.lowerBound, block.count)
-    guard start > 0 else { return }
-    let before = try MatrixView(
-      UnsafeBufferPointer(start: errors + range.lowerBound * columns, count: (range.count - 1) * columns + start),
-      rows: range.count, columns: start, stride: columns)
-    let influence = try MatrixView(
-      UnsafeBufferPointer(start: upper + start, count: (start - 1) * columns + width), rows: start, columns: width,
-      stride: columns)
-    let target = try MutableMatrixView(
-      UnsafeMutableBufferPointer(start: values + range.lowerBound * width, count: range.count * width),
-      rows: range.count, columns: width)
+    let (start, width, first) = (block.lowerBound, block.count, range.lowerBound)
+    let tile = MatrixProduct.Tile(rows: Self.bundle)
+    let narrow = UnsafeMutableRawPointer(products + (rows + first) * width)
+      .bindMemory(to: Float.self, capacity: range.count * width)
     try MatrixProduct.multiply(
-      before, influence, into: target, accumulate: true, kernel: .fastest,
-      tile: MatrixProduct.Tile(rows: Self.bundle))
+      UpperTriangle.view(changes + first * columns, rows: range.count, columns: start, stride: columns),
+      UpperTriangle.view(lower + start * columns, rows: width, columns: start, stride: columns).transposed,
+      into: UpperTriangle.mutableView(narrow, rows: range.count, columns: width, stride: width),
+      accumulate: false, kernel: .fastest, tile: tile)
+    let wide = products + first * width
+    es_prune_difference(narrow, nil, Int64(range.count * width), wide)
+    // U is zero below its diagonal.
+    let step = 64
+    for part in stride(from: 0, to: width, by: step).map({ $0..<min(width, $0 + step) }) {
+      try MatrixProduct.multiply(
+        UpperTriangle.view(wide, rows: range.count, columns: part.upperBound, stride: width),
+        UpperTriangle.view(inverse + part.lowerBound, rows: part.upperBound, columns: part.count, stride: width),
+        into: UpperTriangle.mutableView(
+          values + first * width + part.lowerBound, rows: range.count, columns: part.count, stride: width),
+        accumulate: true, kernel: .fastest, tile: tile)
+    }
   }
 }

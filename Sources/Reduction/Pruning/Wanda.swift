@@ -31,7 +31,7 @@ public struct Wanda: ReductionMethod {
     let seen = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
     let norms = seen.squareSums.map { $0.squareRoot() }
     let mask = try pattern.mask(ofMagnitudes: weight, norms: norms, parallel: parallel)
-    return try Pruning.result(mask.applied(to: weight), of: weight, seen, parallel)
+    return try Pruning.result(mask.applied(to: weight, parallel: parallel), of: weight, seen, parallel)
   }
 
   /// The score of every weight.
