@@ -24,6 +24,14 @@ public struct MomentFactor: Sendable {
   public init(
     moment: Matrix<Double>, count: Int, damp: Double, parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) {
+    try self.init(moment: moment, count: count, damp: damp, clearing: true, parallel: parallel)
+  }
+
+  /// - Parameter clearing: whether there are to be zeros below the diagonal; otherwise half of the memory is never touched,
+  ///   and what it holds is undefined.
+  init(
+    moment: Matrix<Double>, count: Int, damp: Double, clearing: Bool, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
     let n = moment.rows
     guard n == moment.columns else {
       throw Problem(.matrixShape, "a second moment of \(n) x \(moment.columns) is not square")
@@ -40,7 +48,7 @@ public struct MomentFactor: Sendable {
       guard let base = target.baseAddress else { return }
       initialized = n * n
       do throws(Problem) {
-        try Self.copy(moment, scale: -scale, diagonal: diagonal, to: base, parallel)
+        try Self.copy(moment, scale: -scale, diagonal: diagonal, clearing: clearing, to: base, parallel)
         try UpperTriangle(elements: base, count: n, stride: n).factor(parallel)
       } catch { failure = error }
     }
@@ -56,10 +64,10 @@ public struct MomentFactor: Sendable {
   /// Both, to be changed without a copy.
   consuming func taken() -> (upper: Matrix<Double>, dead: [Int]) { (upper, dead) }
 
-  /// The upper half, scaled, with another diagonal and zeros below it.
+  /// The upper half, scaled, with another diagonal.
   private static func copy(
-    _ moment: Matrix<Double>, scale: Double, diagonal: [Double], to target: UnsafeMutablePointer<Double>,
-    _ parallel: MatrixProduct.ParallelLoop
+    _ moment: Matrix<Double>, scale: Double, diagonal: [Double], clearing: Bool,
+    to target: UnsafeMutablePointer<Double>, _ parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
     let n = moment.rows
     let bundle = 32
@@ -72,7 +80,7 @@ public struct MomentFactor: Sendable {
           guard column < 0 else {
             throw Problem(.nonFiniteMatrix, "\(from[column]) at row \(i), column \(column) of the second moment")
           }
-          row.initialize(repeating: 0, count: i)
+          if clearing { row.initialize(repeating: 0, count: i) }
           es_prune_scale(from + i, scale, Int64(n - i), row + i)
           row[i] = diagonal[i]
         }

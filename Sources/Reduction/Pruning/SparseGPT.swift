@@ -71,7 +71,9 @@ public struct SparseGPT: SharedInputs {
     _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> Factor {
     let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    var (upper, dead) = try MomentFactor(moment: moment, count: count, damp: damp, parallel: parallel).taken()
+    var (upper, dead) = try MomentFactor(
+      moment: moment, count: count, damp: damp, clearing: false, parallel: parallel
+    ).taken()
     let inverses = try inverses(of: upper, parallel)
     let n = upper.rows
     var failure: Problem?
@@ -107,7 +109,9 @@ public struct SparseGPT: SharedInputs {
             let (start, width) = (blocks[index].lowerBound, blocks[index].count)
             let place = base + start * blockSize
             for i in 0..<width {
-              (place + i * width).initialize(from: source + (start + i) * n + start, count: width)
+              let row = place + i * width
+              row.initialize(repeating: 0, count: i)
+              (row + i).initialize(from: source + (start + i) * n + start + i, count: width - i)
             }
             try UpperTriangle(elements: place, count: width, stride: width).invert(MatrixProduct.serially)
           }
