@@ -1,6 +1,8 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierBasics
-import EspalierReduction
+public import EspalierReduction
+
+extension SensitivityTable.Objective: ExpressibleByArgument {}
 
 /// What is asked of a whole model, and how it is dealt out.
 struct BudgetWish {
@@ -25,6 +27,10 @@ struct BudgetOptions: ParsableArguments {
 
   @Flag(help: "Deal the budget out by measured sensitivity, so that the sum of squared errors is least.")
   var allocate = false
+
+  @Option(
+    help: "With --allocate: relative, errors count by the size of each matrix's outputs; absolute, as they are.")
+  var objective = SensitivityTable.Objective.relative
 
   @Option(
     help: ArgumentHelp("A table of `espalier sensitivity`, in place of measuring one.", valueName: "file"),

@@ -182,7 +182,7 @@ struct ReducingOptions: ParsableArguments {
     } else {
       table = try SensitivityRun.measure(plan, levels: levels, workers: run.pool, listener: listener)
     }
-    let resolution = try BudgetResolution(wish.goal, from: table, isUniform: false, for: plan)
+    let resolution = try BudgetResolution(wish.goal, budget.objective, from: table, for: plan)
     listener.receive(.note(resolution.text))
     (request.goal, request.table) = (resolution.goal, table)
     return request

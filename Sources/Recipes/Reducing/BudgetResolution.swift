@@ -14,18 +14,14 @@ public struct BudgetResolution: Sendable {
   /// Levels of least error within a goal, or, for a goal of error, of least bytes.
   ///
   /// - Parameters:
-  ///   - isUniform: one level for all matrices.
   ///   - plan: of the same matrices as the table.
   /// - Throws: `reduction` for a goal that no levels reach, naming the least that they do.
   public init(
-    _ goal: BudgetGoal, from table: SensitivityTable, isUniform: Bool, for plan: ReductionPlan
+    _ goal: BudgetGoal, _ objective: SensitivityTable.Objective, from table: SensitivityTable, for plan: ReductionPlan
   ) throws(Problem) {
     self.table = table
-    let untouched = plan.untouched(by: table)
-    assignment =
-      isUniform
-      ? try table.uniform(for: goal, untouched: untouched)
-      : try table.allocation(for: goal, untouched: untouched, keepsDense: true)
+    assignment = try table.allocation(
+      for: goal, objective, untouched: plan.untouched(by: table), keepsDense: true)
   }
 
   /// What the assignment asks for, matrix by matrix; those that stay as they are have no entry.
