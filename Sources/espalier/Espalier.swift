@@ -29,7 +29,8 @@ struct Espalier: ParsableCommand {
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Run.self, Prune.self, Factorize.self, Sensitivity.self, Convert.self, Materialize.self, ExtractLora.self,
+      Merge.self, Run.self, Prune.self, Factorize.self, Sensitivity.self, Convert.self, Materialize.self,
+      ExtractLora.self,
       Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,

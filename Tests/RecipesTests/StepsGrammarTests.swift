@@ -89,7 +89,7 @@ import Testing
     #expect(step.reference == .original && step.cut == .sliding && step.stride == 64 && step.window == 256)
     #expect(step.limit == 8 && step.seed == 5)
     #expect(step.gates == [Gate(.maximumKL, 0.5, strict: true), Gate(.maximumPerplexityRise, 0.05, strict: true)])
-    #expect(other.reference == .model(ModelReference(path: "other/model", line: 5)))
+    #expect(other.reference == .model(ModelReference(path: "other/model", line: 6)))
   }
 
   @Test func allIsToldAtOnceWithItsLine() {

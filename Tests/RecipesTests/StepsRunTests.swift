@@ -42,11 +42,13 @@ import Testing
       options.output = pruned
       let plan = try ReductionPlan(request, of: merged, checkpoint: checkpoint, run: place.run, writing: options)
       _ = try ReductionRun.execute(plan, workers: place.run.pool, listener: SilentListener())
-      #expect(try place.weights(place.output) == place.weights(pruned))
-      #expect(try place.weights(place.output) != place.weights(merged))
-      for name in ["config.json", "tokenizer.json", "README.md"] {
-        let steps = try FileSystem.read("\(place.output)/\(name)")
-        #expect(try steps == FileSystem.read("\(pruned)/\(name)") || name == "README.md", "\(name)")
+      #expect(try place.weights(place.output) == (try place.weights(pruned)))
+      #expect(try place.weights(place.output) != (try place.weights(merged)))
+      for name in ["config.json", "tokenizer.json", "generation_config.json"] {
+        let (one, other) = (
+          try FileSystem.read("\(place.output)/\(name)"), try FileSystem.read("\(pruned)/\(name)")
+        )
+        #expect(one == other, "\(name)")
       }
 
       let verified = try Verification.verify(place.output, threads: 2, listener: SilentListener())
@@ -127,7 +129,7 @@ import Testing
       let placed: JSON = ["run": try #require(report["run"])]
       try FileSystem.write(placed.bytes(), to: "\(stages)/placed.json")
       let resumed = try place.resuming.execute(recipe())
-      #expect(resumed.entries.allSatisfy(\.isKept))
+      #expect(resumed.entries.map(\.isKept) == [true, true])
       #expect(FileSystem.kind(stages) == nil)
       #expect(try place.weights(place.output) == wanted)
     }
@@ -155,7 +157,8 @@ import Testing
       let name = "model.layers.0.mlp.up_proj.weight"
       let (before, after) = (original.values(name), output.values(name))
       // The mean of a weight with itself, or with zero.
-      #expect(zip(before, after).allSatisfy { $1 == $0 || $1 == $0 / 2 })
+      let isMean = zip(before, after).allSatisfy { $1 == $0 || $1 == $0 / 2 }
+      #expect(isMean)
       #expect(zip(before, after).count { $1 == $0 / 2 && $0 != 0 } >= before.count / 2 - 256)
     }
   }
@@ -212,7 +215,8 @@ import Testing
       #expect(found.contains { $0.message.contains("gone.txt") } && found.contains { $0.message.contains("lost.txt") })
       #expect(found.contains { $0.message.contains("groups of 7") })
       #expect(found.contains { $0.message.contains("not/here") })
-      #expect(try FileSystem.list(place.folder) == ["steps.yml"])
+      let files = try FileSystem.list(place.folder)
+      #expect(files == ["steps.yml"])
     }
   }
 

@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierExecution
+import EspalierLinearMaps
 import TestSupport
 
 @testable import EspalierRecipes
