@@ -174,7 +174,7 @@ public struct AdapterExtraction: Sendable {
     for (place, parameter) in zip(places, base.parameters) {
       let name = place.canonicalName
       guard name.hasSuffix(".weight") else {
-        reasons[ExactString(parameter.name)] = "no weight of a module"
+        reasons[ExactString(parameter.name)] = name.hasSuffix(".bias") ? "a bias" : "no weight of a module"
         continue
       }
       let module = String(name.dropLast(".weight".count))

@@ -66,7 +66,7 @@ public struct AdapterExtractionReport: Sendable {
               "kind": .string(matrix.certificate.kind.rawValue),
               "floor": matrix.certificate.floor.map { .number($0) } ?? .null,
               "energy_kept": .number(1 - matrix.certificate.error * matrix.certificate.error),
-              "energy_at_rank": .number(matrix.energy), "change_norm": .number(matrix.change.squaredNorm.squareRoot()),
+              "change_norm": .number(matrix.change.squaredNorm.squareRoot()),
               "relative_change": .number(matrix.change.relativeChange),
               "bytes": .number(
                 matrix.rank * (matrix.target.outputs + matrix.target.inputs) * extraction.options.elementType.byteWidth),

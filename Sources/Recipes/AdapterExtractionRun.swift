@@ -4,7 +4,6 @@ internal import EspalierEvaluation
 internal import EspalierExecution
 internal import EspalierMerging
 internal import EspalierNumerics
-internal import EspalierReduction
 internal import Synchronization
 
 extension AdapterExtraction {
@@ -12,8 +11,6 @@ extension AdapterExtraction {
   struct Extracted: Sendable {
     var target: Target
     var rank: Int
-    /// Share of the squared change that a matrix of this rank can hold.
-    var energy: Double
     /// Of the factors as they are stored.
     var certificate: Certificate
     var change: Change
@@ -97,90 +94,23 @@ extension AdapterExtraction {
       let target = targets[index]
       do throws(Problem) {
         return try ledger.withReservation(of: target.workingBytes) { () throws(Problem) in
-          let delta = try delta(of: target, files: files)
           let parallel: MatrixProduct.ParallelLoop = { (count, body) throws(Problem) in try pool.forEach(count, body) }
-          var adapter = try adapter(of: delta, parallel: parallel)
-          let bytes =
-            options.elementType.encoded(adapter.a.elements) + options.elementType.encoded(adapter.b.elements)
-          if options.elementType != .f32 { try measure(&adapter, stored: bytes, delta: delta, parallel: parallel) }
+          let factors = try AdapterFactors(
+            of: target.delta(files: files), name: target.name, options: options, parallel: parallel)
           let offset = end.withLock { end in
-            defer { end += bytes.count }
+            defer { end += factors.bytes.count }
             return end
           }
-          try scratch.write(bytes, at: offset)
+          try scratch.write(factors.bytes, at: offset)
           listener.receive(.advanced(bytes: 4 * target.base.elementCount))
           return Extracted(
-            target: target, rank: adapter.a.rows, energy: adapter.energy, certificate: adapter.certificate,
+            target: target, rank: factors.a.rows, certificate: factors.certificate,
             change: changes[ExactString(target.name)] ?? Change(), offset: offset)
         }
       } catch { throw error.at(tensor: target.name) }
     }
     listener.receive(.ended(stage: "extract", seconds: Machine.monotonicSeconds - start))
     return extracted
-  }
-
-  /// The fine-tuned matrix minus the base's, in float32, as `[outputs, inputs]`.
-  private func delta(of target: Target, files: FilePool) throws(Problem) -> Matrix<Float> {
-    let readers = [
-      try target.fineTuned.recipe.reader(files: files), try target.base.recipe.reader(files: files),
-    ]
-    let count = target.base.elementCount
-    var elements = [Float](repeating: 0, count: count)
-    let piece = 1 << 18
-    let other = UnsafeMutablePointer<Float>.allocate(capacity: piece)
-    defer { other.deallocate() }
-    let scratch = UnsafeMutableRawPointer.allocate(
-      byteCount: max(64, readers.map { $0.scratchBytes(for: piece) }.max() ?? 0), alignment: 64)
-    defer { scratch.deallocate() }
-    try elements.withUnsafeMutableBufferPointer { (elements) throws(Problem) in
-      guard let target = elements.baseAddress else { return }
-      for start in stride(from: 0, to: count, by: piece) {
-        let range = start..<min(count, start + piece)
-        try readers[0].read(range, into: target + start, scratch: scratch)
-        try readers[1].read(range, into: other, scratch: scratch)
-        for index in 0..<range.count { target[start + index] -= other[index] }
-      }
-    }
-    let matrix = try Matrix(rows: target.base.shape[0], columns: target.base.shape[1], elements: elements)
-    return target.isTransposed ? matrix.transposed : matrix
-  }
-
-  private func adapter(
-    of delta: Matrix<Float>, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> ExtractedAdapter {
-    let limit = min(options.rank ?? .max, delta.rows, delta.columns)
-    guard let energy = options.energy else { return try ExtractedAdapter(of: delta, rank: limit, parallel: parallel) }
-    var adapter = try ExtractedAdapter(of: delta, energy: energy, parallel: parallel)
-    guard adapter.a.rows > limit else { return adapter }
-    // The leading directions come first, so that fewer of them are the best of their rank.
-    adapter.a = adapter.a.selecting(rows: Array(0..<limit))
-    adapter.b = adapter.b.selecting(columns: Array(0..<limit))
-    let squares = adapter.singularValues.reversed().map { $0 * $0 }
-    let (lost, whole) = (squares.dropLast(limit).reduce(0, +), squares.reduce(0, +))
-    adapter.energy = whole > 0 ? 1 - lost / whole : 1
-    adapter.certificate = try Self.certificate(adapter.b, adapter.a, delta, parallel)
-    adapter.certificate.floor = whole > 0 ? (lost / whole).squareRoot() : 0
-    return adapter
-  }
-
-  private static func certificate(
-    _ b: Matrix<Float>, _ a: Matrix<Float>, _ delta: Matrix<Float>, _ parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> Certificate {
-    let product = try MatrixProduct.product(Matrix<Double>(b), Matrix<Double>(a), parallel: parallel)
-    return try OutputError.certificate(
-      of: Matrix<Float>(product), original: delta, statistics: nil, parallel: parallel)
-  }
-
-  /// The error with factors rounded to the type they are stored in.
-  private func measure(
-    _ adapter: inout ExtractedAdapter, stored: [UInt8], delta: Matrix<Float>, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) {
-    let values = options.elementType.decoded(stored, count: adapter.a.elements.count + adapter.b.elements.count)
-    adapter.a.elements = Array(values[..<adapter.a.elements.count])
-    adapter.b.elements = Array(values[adapter.a.elements.count...])
-    let floor = adapter.certificate.floor
-    adapter.certificate = try Self.certificate(adapter.b, adapter.a, delta, parallel)
-    adapter.certificate.floor = floor
   }
 
   // MARK: - The folder

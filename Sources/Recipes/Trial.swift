@@ -94,16 +94,15 @@ public struct Trial: Sendable {
       let measure = TrialMeasure(
         weight: matrix, statistics: statistics, elementType: elementType ?? Self.storedType(of: weight),
         store: store, budget: budget, parallel: parallel)
-      let measuring = Machine.monotonicSeconds
-      _ = try measure.error(of: measure.dense(reduced.form), shift: reduced.outputShift)
-      let measured = Machine.monotonicSeconds
       var result = TrialResult(
         trial: self, card: method.card, weightName: weight.parameter.name, weightType: weight.parameter.elementType,
         weightBytes: weight.storedBytes, outputs: shape.outputs, inputs: shape.inputs, rows: statistics?.count,
         elementType: measure.elementType,
         before: try measure.outcome(of: other.reduced, other.name, other.parameters),
         after: try measure.outcome(of: reduced, method.card.name, parameters),
-        times: .init(statistics: solving - gathering, solve: solved - solving, error: measured - measuring))
+        times: .init(
+          statistics: solving - gathering, solve: solved - solving - reduced.measuringSeconds,
+          error: reduced.measuringSeconds))
       if let output {
         let file = try TrialFile(reduced, measure: measure, name: weight.parameter.name, about: result.record)
         result.outputBytes = try file.write(to: output)

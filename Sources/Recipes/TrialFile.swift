@@ -28,7 +28,7 @@ struct TrialFile {
     switch (measure.store, reduced.form) {
     case (.dense, .dense(let matrix)): add(name, matrix, type)
     case (.dense, let form):
-      add(name, try measure.dense(form), type)
+      add(name, try form.materialized(parallel: measure.parallel), type)
       add(try measure.encoding(of: form, name: name))
       if case .cur(_, _, _, let columns, let rows) = form {
         add("\(name).column_indices", columns)
@@ -63,13 +63,12 @@ struct TrialFile {
 
   /// - Throws: `output.exists`, `output.input`.
   static func requireFree(_ path: String, force: Bool, inputs: [String]) throws(Problem) {
-    guard let kind = FileSystem.kind(path) else { return }
-    if inputs.contains(where: { FileSystem.resolved($0) == FileSystem.resolved(path) }) {
+    if let input = inputs.first(where: { OutputOverlap.overlaps(path, input: $0) }) {
       throw Problem(
-        .outputOverlap, "the output and an input are one file",
-        remedy: "Choose another name: inputs are never written.",
-        file: path)
+        .outputOverlap, "the output \(path) and the input \(input) are one file, or one lies in the other",
+        remedy: "Choose another name: inputs are never written to.", file: path)
     }
+    guard let kind = FileSystem.kind(path) else { return }
     guard kind == .file, force else {
       throw Problem(
         .outputExists, kind == .file ? "the output exists already" : "there is something that is no file",

@@ -38,7 +38,10 @@ struct TrialMeasure {
       bytes: encoding.parts.reduce(shift) { $0 + $1.bytes.count })
     if elementType != .f32 {
       outcome.unroundedError = reduced.certificate.error
-      let changed = store == .dense ? rounded(try dense(reduced.form)) : try dense(rounded(reduced.form))
+      let changed =
+        store == .dense
+        ? try reduced.form.materialized(parallel: parallel).rounded(to: elementType)
+        : try reduced.form.map { $0.rounded(to: elementType) }.materialized(parallel: parallel)
       outcome.certificate.error = try error(of: changed, shift: reduced.outputShift).error
     }
     return outcome
@@ -61,45 +64,8 @@ struct TrialMeasure {
         return try ReducedEncoding(grouped, name: name)
       }
       return try ReducedEncoding(SparseMatrix(matrix, elementType: elementType), name: name)
-    case .factors(let left, let right):
-      return try ReducedEncoding(factors: [left, right], elementType: elementType, name: name)
-    case .cur(let columns, let link, let rows, _, _):
-      return try ReducedEncoding(factors: [columns, link, rows], elementType: elementType, name: name)
+    case .factors, .cur: return try ReducedEncoding(factors: form.factors, elementType: elementType, name: name)
     }
-  }
-
-  /// Every element: products in float64, rounded once to float32.
-  func dense(_ form: ReducedMatrix.Form) throws(Problem) -> Matrix<Float> {
-    switch form {
-    case .dense(let matrix): return matrix
-    case .factors(let left, let right): return try product([left, right])
-    case .cur(let columns, let link, let rows, _, _): return try product([columns, link, rows])
-    }
-  }
-
-  private func product(_ factors: [Matrix<Float>]) throws(Problem) -> Matrix<Float> {
-    var product = Matrix<Double>(factors[0])
-    for factor in factors.dropFirst() {
-      product = try MatrixProduct.product(product, Matrix<Double>(factor), parallel: parallel)
-    }
-    return Matrix<Float>(product)
-  }
-
-  private func rounded(_ form: ReducedMatrix.Form) -> ReducedMatrix.Form {
-    switch form {
-    case .dense(let matrix): .dense(rounded(matrix))
-    case .factors(let left, let right): .factors(left: rounded(left), right: rounded(right))
-    case .cur(let columns, let link, let rows, let columnIndices, let rowIndices):
-      .cur(
-        columns: rounded(columns), link: rounded(link), rows: rounded(rows), columnIndices: columnIndices,
-        rowIndices: rowIndices)
-    }
-  }
-
-  private func rounded(_ matrix: Matrix<Float>) -> Matrix<Float> {
-    var matrix = matrix
-    matrix.elements = elementType.decoded(elementType.encoded(matrix.elements), count: matrix.elements.count)
-    return matrix
   }
 
   // MARK: - Error
@@ -137,15 +103,6 @@ extension ElementType {
     [UInt8](unsafeUninitializedCapacity: values.count * byteWidth) { bytes, count in
       if let start = bytes.baseAddress, !values.isEmpty { encode(values, into: start, count: values.count) }
       count = values.count * byteWidth
-    }
-  }
-
-  func decoded(_ bytes: [UInt8], count: Int) -> [Float] {
-    [Float](unsafeUninitializedCapacity: count) { values, initialized in
-      bytes.withUnsafeBytes { bytes in
-        if let from = bytes.baseAddress, let to = values.baseAddress, count > 0 { decode(from, into: to, count: count) }
-      }
-      initialized = count
     }
   }
 }

@@ -8,9 +8,9 @@ public struct TrialResult: Sendable {
   struct Times: Sendable {
     /// Gathering statistics of the inputs, reading included.
     var statistics: Double
-    /// The method alone, its own measurement of the error included.
+    /// The method alone.
     var solve: Double
-    /// That measurement once more.
+    /// Measuring the error of its result.
     var error: Double
   }
 
@@ -135,7 +135,7 @@ public struct TrialResult: Sendable {
     }
     let seconds = { (value: Double) in Figures.text(value) }
     lines.append(
-      "\(card.name) took \(seconds(times.solve)) s, some \(seconds(times.error)) s of it to measure the error; statistics "
+      "\(card.name) took \(seconds(times.solve)) s; its error \(seconds(times.error)) s, statistics "
         + "\(seconds(times.statistics)) s; \(trial.threads) thread\(trial.threads == 1 ? "" : "s")")
     if let output = trial.output, let outputBytes { lines.append("\(output): \(ByteCount.text(outputBytes))") }
     return lines.joined(separator: "\n")

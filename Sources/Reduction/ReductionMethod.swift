@@ -149,6 +149,8 @@ public struct ReducedMatrix: Sendable {
   public var storedNumbers: Int
   /// What is to be added to the outputs, and so to the layer's bias; nil for nothing. Certificate and count include it.
   public var outputShift: [Float]?
+  /// What of the time went into measuring the error, which is no part of the method.
+  public var measuringSeconds = 0.0
 
   public init(_ form: Form, certificate: Certificate, storedNumbers: Int) {
     self.form = form

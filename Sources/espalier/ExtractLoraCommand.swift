@@ -16,8 +16,10 @@ struct ExtractLora: ParsableCommand {
       EXAMPLES
         espalier extract-lora fine-tune --base base --rank 32 -o adapter
         espalier extract-lora fine-tune --base base --energy 0.9 -o adapter
-        espalier extract-lora fine-tune --base base --rank 64 --energy 0.95 --dtype bf16 -o adapter
-        espalier extract-lora fine-tune --base base --rank 16 --target 'q_proj|v_proj' --target lm_head -o adapter
+        espalier extract-lora fine-tune --base base --rank 64 --energy 0.95 \\
+          --dtype bf16 -o adapter
+        espalier extract-lora fine-tune --base base --rank 16 \\
+          --target 'q_proj|v_proj' --target lm_head -o adapter
         espalier convert base+adapter -o merged
       """)
 

@@ -23,11 +23,16 @@ struct Try: ParsableCommand {
       Methods: \(methodNames.joined(separator: ", ")).
 
       EXAMPLES
-        espalier try sparsegpt --weight layer.safetensors:W --inputs layer.safetensors:X --sparsity 0.5
-        espalier try wanda --weight layer.safetensors:W --inputs layer.safetensors:X --pattern 2:4 -o sparse.safetensors
-        espalier try whitened-svd --weight model:model.layers.0.mlp.up_proj.weight --inputs x.safetensors --rank 64 --json
-        espalier try svd --weight w.safetensors --parameters 0.5 -o factors.safetensors --store reduced
-        espalier try wanda --weight w.safetensors --statistics statistics.safetensors:SITE --sparsity 0.6 --set scope=layer
+        espalier try wanda --weight f.safetensors:W --inputs f.safetensors:X \\
+          --sparsity 0.5
+        espalier try sparsegpt --weight f.safetensors:W --inputs f.safetensors:X \\
+          --pattern 2:4 -o sparse.safetensors --json
+        espalier try whitened-svd --weight model:model.layers.0.mlp.up_proj.weight \\
+          --inputs x.safetensors --rank 64
+        espalier try svd --weight w.safetensors --parameters 0.5 \\
+          -o factors.safetensors --store reduced
+        espalier try wanda --weight w.safetensors --sparsity 0.6 \\
+          --statistics statistics.safetensors:SITE --set scope=layer
         espalier try sparsegpt --explain
       """)
 
@@ -102,7 +107,7 @@ struct Try: ParsableCommand {
     if type.needs > .nothing, inputs == nil, statistics == nil {
       throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
-    _ = try budget()
+    try check(try budget(), type)
     if let problem = Self.complaint({ () throws(Problem) in
       _ = try ReductionParameters(try values(type.card), for: type.card)
     }) {
@@ -113,6 +118,19 @@ struct Try: ParsableCommand {
     }
     if let output, ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
       throw ValidationError("--output needs the name of a file.")
+    }
+  }
+
+  /// Zeros have one kind of budget, factors another.
+  private func check(_ budget: MatrixBudget, _ type: any ReductionMethod.Type) throws {
+    let name = type.card.name
+    switch budget {
+    case .sparsity, .pattern:
+      guard ReductionMethods.factorization.contains(where: { $0.card.name == name }) else { return }
+      throw ValidationError("\(name) makes factors: its budget is --rank or --parameters.")
+    case .rank, .parameters:
+      guard ReductionMethods.pruning.contains(where: { $0.card.name == name }) else { return }
+      throw ValidationError("\(name) makes zeros: its budget is --sparsity or --pattern.")
     }
   }
 

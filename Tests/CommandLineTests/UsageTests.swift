@@ -4,7 +4,9 @@ import Testing
 
 /// What a user sees: help, exit codes, messages, and the forms of output.
 @Suite struct UsageTests {
-  static let verbs = ["merge", "inspect", "diff", "verify", "methods", "calibrate"]
+  static let verbs = [
+    "merge", "inspect", "diff", "verify", "methods", "calibrate", "convert", "materialize", "extract-lora", "try",
+  ]
   private static let models = "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models"
 
   /// Runs `body` with a folder that holds `recipe.yml`: a TIES merge of two small llamas.

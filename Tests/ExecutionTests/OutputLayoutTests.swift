@@ -21,6 +21,34 @@ import Testing
     #expect(layout.files.map(\.name).last == "model-00005-of-00005.safetensors")
   }
 
+  /// The parts of a reduced parameter stay together, and each file tells of its own parameters.
+  @Test func reducedParametersAreNotPartedAndAreToldByTheirFile() throws {
+    func part(_ name: String, _ parameter: String, _ shape: [Int]) -> OutputLayout.Request {
+      .init(
+        name: name, elementType: .f32, shape: shape,
+        reduced: .init(name: parameter, form: .lowRank, shape: [8, 8]))
+    }
+    let requests = [
+      request("a", .f32, [10]), part("b.left", "b", [8, 1]), part("b.right", "b", [1, 8]),
+      part("c.left", "c", [8, 2]), part("c.right", "c", [2, 8]), request("d", .u8, [3]),
+    ]
+    let layout = OutputLayout(requests, shardBytes: 120, metadata: [("format", "pt"), ("who", "test")], stem: "part")
+    #expect(layout.tensors.map(\.file) == [0, 0, 0, 1, 1, 2])
+    #expect(layout.files.map(\.name)[1] == "part-00002-of-00003.safetensors")
+    try withTemporaryFolder { folder in
+      for file in layout.files {
+        try FileSystem.write(
+          file.header + [UInt8](repeating: 0, count: file.byteCount - file.header.count), to: "\(folder)/\(file.name)")
+      }
+      let checkpoint = try SafetensorsCheckpoint(at: folder)
+      #expect(checkpoint.parameters.map(\.name) == ["a", "b", "c", "d"])
+      #expect(checkpoint.parameters.map { $0.reducedForm?.form } == [nil, .lowRank, .lowRank, nil])
+      #expect(checkpoint.parameters[1].shape == [8, 8])
+      let last = try SafetensorsHeader(reading: try File.reading("\(folder)/part-00003-of-00003.safetensors"))
+      #expect(last.metadata.map(\.key) == ["format", "who"])
+    }
+  }
+
   @Test func oneFileHasNoIndex() {
     let layout = OutputLayout([request("a", .f32, [3]), request("b", .f32, [])], shardBytes: 1000)
     #expect(layout.files.map(\.name) == ["model.safetensors"])

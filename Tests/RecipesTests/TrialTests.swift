@@ -152,7 +152,7 @@ import Testing
       let layout = StatisticsLayout(
         record: record, sites: [.init(name: "site", width: 8, moment: MomentShape(width: 8, limit: 8))], blocks: [])
       let path = "\(folder)/statistics.safetensors"
-      let writer = try StatisticsWriter(layout, to: path, resume: false, force: false)
+      let writer = try StatisticsWriter(layout, to: path)
       try writer.write(try sums.finish(), of: "site")
       try writer.finish()
       var trial = bench.trial("sparsegpt", .sparsity(0.5))
@@ -160,7 +160,7 @@ import Testing
       (trial.source, trial.replacesOutput) = (.statistics(FilePart("\(path):site")), true)
       let statistics = try bench.run(trial)
       #expect(statistics["error_after"] == inputs["error_after"])
-      trial.source = .statistics(FilePart("\(path):sight"))
+      trial.source = .statistics(FilePart("\(path):sit"))
       let found = problems { try bench.run(trial) }
       #expect(found.first?.code == .usageTensor && found.first?.remedy == "Did you mean site?")
     }

@@ -23,7 +23,7 @@ enum OutputOverlap {
   }
 
   /// Whether writing to `output` could touch `input`, a model's folder or its only file.
-  private static func overlaps(_ output: String, input: String) -> Bool {
+  static func overlaps(_ output: String, input: String) -> Bool {
     let (output, input) = (resolved(output), resolved(input))
     return contains(output, input) || contains(input, output)
   }

@@ -83,13 +83,16 @@ public struct CUR: SharedInputs {
     let link = Matrix<Float>(try LinearAlgebra.leastSquares(inner.transposed, fitted.transposed).transposed)
 
     let form = (Matrix<Float>(c), link, Matrix<Float>(r))
+    let start = Machine.monotonicSeconds
     let changed = try Factors.product([form.0, form.1, form.2], parallel: parallel)
     var certificate = try OutputError.certificate(
       of: changed, original: weight, statistics: statistics, parallel: parallel)
     if statistics == nil, !weighsActivations { certificate.floor = Factors.floor(svd.values, rank: rank) }
-    return ReducedMatrix(
+    var result = ReducedMatrix(
       .cur(columns: form.0, link: form.1, rows: form.2, columnIndices: columns, rowIndices: rows),
       certificate: certificate, storedNumbers: rank * (weight.rows + weight.columns + rank))
+    result.measuringSeconds = Machine.monotonicSeconds - start
+    return result
   }
 
   /// - Throws: `reduction` for a budget of zeros, and one that does not pay for one rank.

@@ -44,12 +44,15 @@ enum Factors {
     _ factors: (left: Matrix<Float>, right: Matrix<Float>), of weight: Matrix<Float>, _ statistics: SiteStatistics?,
     floor: Double?, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
+    let start = Machine.monotonicSeconds
     let changed = try product([factors.left, factors.right], parallel: parallel)
     var certificate = try OutputError.certificate(
       of: changed, original: weight, statistics: statistics, parallel: parallel)
     certificate.floor = floor
-    return ReducedMatrix(
+    var result = ReducedMatrix(
       .factors(left: factors.left, right: factors.right), certificate: certificate,
       storedNumbers: factors.left.elements.count + factors.right.elements.count)
+    result.measuringSeconds = Machine.monotonicSeconds - start
+    return result
   }
 }

@@ -87,7 +87,8 @@ private struct Factorization: @unchecked Sendable {
       for i in index * bundle..<min(n, (index + 1) * bundle) {
         let column = Int(es_prune_first_nonfinite(source + i * n, Int64(n)))
         guard column < 0 else {
-          throw Problem(.nonFiniteMatrix, "\(source[i * n + column]) at row \(i), column \(column) of the second moment")
+          throw Problem(
+            .nonFiniteMatrix, "\(source[i * n + column]) at row \(i), column \(column) of the second moment")
         }
         let row = elements + i * n
         row.initialize(repeating: 0, count: i)
@@ -157,7 +158,8 @@ private struct Factorization: @unchecked Sendable {
     let first = columns.lowerBound
     let failed = es_prune_invert_factor(elements + first * n + first, Int64(n), Int64(columns.count), room)
     guard failed < 0 else {
-      throw Problem(.notPositiveDefinite, "a moment of \(n) x \(n) is not positive definite at column \(first + Int(failed))")
+      throw Problem(
+        .notPositiveDefinite, "a moment of \(n) x \(n) is not positive definite at column \(first + Int(failed))")
     }
   }
 

@@ -76,9 +76,13 @@ enum Pruning {
     _ pruned: Matrix<Float>, of weight: Matrix<Float>, _ statistics: SiteStatistics?,
     _ parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
+    let start = Machine.monotonicSeconds
     let certificate = try OutputError.certificate(
       of: pruned, original: weight, statistics: statistics, parallel: parallel)
+    let seconds = Machine.monotonicSeconds - start
     let stored = es_prune_count_kept(pruned.elements, Int64(pruned.elements.count))
-    return ReducedMatrix(.dense(pruned), certificate: certificate, storedNumbers: Int(stored))
+    var result = ReducedMatrix(.dense(pruned), certificate: certificate, storedNumbers: Int(stored))
+    result.measuringSeconds = seconds
+    return result
   }
 }
