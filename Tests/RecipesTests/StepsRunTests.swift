@@ -44,6 +44,8 @@ import Testing
       _ = try ReductionRun.execute(plan, workers: place.run.pool, listener: SilentListener())
       #expect(try place.weights(place.output) == (try place.weights(pruned)))
       #expect(try place.weights(place.output) != (try place.weights(merged)))
+      let card = String(decoding: try FileSystem.read("\(place.output)/README.md"), as: UTF8.self)
+      #expect(card.contains("\n# out\n") && card.contains("merge_method: linear"))
       for name in ["config.json", "tokenizer.json", "generation_config.json"] {
         let (one, other) = (
           try FileSystem.read("\(place.output)/\(name)"), try FileSystem.read("\(pruned)/\(name)")

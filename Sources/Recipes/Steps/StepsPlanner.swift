@@ -89,6 +89,7 @@ struct StepsPlanner: Sendable {
   private func writing(_ index: Int) -> MergeOptions {
     var stage = options
     stage.output = "\(StepStages.folder(beside: options.output))/\(name(index))"
+    stage.title = FileSystem.lastComponent(of: options.output)
     stage.seed = recipe.seed
     stage.policy.force = true
     return stage
@@ -241,9 +242,11 @@ struct StepsPlanner: Sendable {
       problems.all += error.all
     }
     if models.current == nil { problems.add(noModel) }
-    for model in [models.current, reference].compactMap({ $0 }) {
+    var others = 0
+    // The model's share of the memory is what the reference leaves.
+    for model in [reference, models.current].compactMap({ $0 }) {
       problems.collect { () throws(Problem) in
-        _ = try run.network(of: model.checkpoint)
+        others += try run.network(of: model.checkpoint, beside: others).residentBytes
         _ = try ModelTokenizer(of: model.checkpoint)
       }
     }

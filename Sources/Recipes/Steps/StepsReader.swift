@@ -65,7 +65,11 @@ extension RecipeReader {
     }
     var action: StepsRecipe.Action?
     switch verb {
-    case "merge": action = recipe(body).map { .merge($0, text: RecipeText.yaml([body])) }
+    case "merge":
+      if let name = body["name"] {
+        complain(.recipeIgnored, "the name of a step has no effect", line: name.line, severity: .warning)
+      }
+      action = recipe(body).map { .merge($0, text: RecipeText.yaml([body])) }
     case "evaluate": action = evaluation(body, line: line).map { .evaluate($0) }
     default: action = reduction(body, makesFactors: verb == "factorize", line: line).map { .reduce($0) }
     }
