@@ -62,6 +62,12 @@ extension OutputFolder {
     try FileSystem.remove(path)
   }
 
+  /// Gives a finished folder of ours the name of an output, in the place of the output that has it.
+  public static func place(_ folder: String, at path: String) throws(Problem) {
+    if FileSystem.kind(path) != nil { try replace(path, with: folder) } else { try FileSystem.rename(folder, to: path) }
+    try FileSystem.syncFolder(FileSystem.parent(of: path))
+  }
+
   /// Gives `folder` the name `path`, and removes what had it.
   ///
   /// In one step where the file system can exchange names. Where it cannot (network file systems, old kernels), the

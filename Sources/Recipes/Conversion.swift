@@ -1,5 +1,5 @@
 public import EspalierBasics
-internal import EspalierCheckpoints
+public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierMerging
 public import EspalierNumerics
@@ -24,11 +24,12 @@ public enum Conversion {
   /// - Parameters:
   ///   - model: a path or hub name, perhaps with an adapter: `model+adapter`.
   ///   - elementType: one of ``elementTypes``, or nil to keep types.
+  ///   - given: models that were opened already, or will be there, by name.
   /// - Throws: every problem that can be known now, all at once.
   public static func plan(
-    of model: String, elementType: ElementType?, options: MergeOptions
+    of model: String, elementType: ElementType?, options: MergeOptions, given: [ExactString: any Checkpoint] = [:]
   ) throws(Problems) -> MergePlan {
-    try plan(.convert, of: model, elementType: elementType, options: options)
+    try plan(.convert, of: model, elementType: elementType, options: options, given: given)
   }
 
   /// The same for a model with parameters in reduced forms, which become plain.
@@ -51,7 +52,8 @@ public enum Conversion {
   }
 
   private static func plan(
-    _ verb: MergePlan.Verb, of model: String, elementType: ElementType?, options: MergeOptions
+    _ verb: MergePlan.Verb, of model: String, elementType: ElementType?, options: MergeOptions,
+    given: [ExactString: any Checkpoint] = [:]
   ) throws(Problems) -> MergePlan {
     let reference = ModelReference(parsing: model, line: 0)
     let recipe = Recipe(
@@ -60,7 +62,7 @@ public enum Conversion {
       outputType: elementType, line: 0)
     let text = "\(verb.rawValue) \(reference.key) to \(elementType?.rawValue ?? "its own types")\n"
     do throws(Problems) {
-      var plan = try MergePlan.prepare(recipe, text: text, file: "", options: options)
+      var plan = try MergePlan.prepare(recipe, text: text, file: "", options: options, given: given)
       plan.verb = verb
       plan.warnings = plan.warnings.map(withoutRecipe)
       if let warning = warning(ofNoTokenizer: plan) { plan.warnings.append(warning) }

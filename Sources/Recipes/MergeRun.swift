@@ -85,7 +85,7 @@ public struct MergeRun: Sendable {
   }
 
   /// Everything the output's bytes depend on; a partial output is continued only if all of it is the same.
-  private static func fingerprint(_ plan: MergePlan) throws(Problem) -> JSON {
+  static func fingerprint(_ plan: MergePlan) throws(Problem) -> JSON {
     var members: [(String, JSON)] = [
       ("version", .string(version)), ("recipe", .string(Digest(of: plan.text).description)),
       ("seed", .string(String(plan.options.seed))), ("layout", .string(layoutDigest(plan).description)),

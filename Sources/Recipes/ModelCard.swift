@@ -16,7 +16,7 @@ enum ModelCard {
     if known.count == 1, licences.allSatisfy({ $0 != nil }), let licence = known.first {
       lines.append("license: \(licence)")
     }
-    lines += ["---", "", "# \(FileSystem.lastComponent(of: plan.options.output))", ""]
+    lines += ["---", "", "# \(plan.options.title ?? FileSystem.lastComponent(of: plan.options.output))", ""]
     lines.append(
       "Made by Espalier \(MergeRun.version) from "
         + "\(plan.models.count) model\(plan.models.count == 1 ? "" : "s") with the method `\(plan.recipe.method)`"

@@ -46,8 +46,10 @@ struct Factorize: ParsableCommand {
   }
 
   func run() throws {
-    let chosen = method ?? (options.calibrating.isGiven ? "whitened-svd" : "svd")
+    let chosen =
+      method
+      ?? ReductionRequest.standardMethod(makesFactors: true, isCalibrated: options.calibrating.isGiven)
     try options.run(
-      model, method: chosen, budget.wish, budget.shared, storage: store == .dense ? .dense : .reduced)
+      model, method: chosen, budget.wish, storage: store == .dense ? .dense : .reduced)
   }
 }

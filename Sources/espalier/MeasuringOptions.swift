@@ -1,13 +1,10 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierBasics
 import EspalierEvaluation
 import EspalierNumerics
-import EspalierRecipes
+public import EspalierRecipes
 
-enum ProtocolName: String, ExpressibleByArgument, CaseIterable {
-  case windows, sliding, rolling
-  case llamaCpp = "llama.cpp"
-}
+extension TextCutName: ExpressibleByArgument {}
 
 /// What models are measured on, and how.
 struct MeasuringOptions: ParsableArguments {
@@ -43,7 +40,7 @@ struct MeasuringOptions: ParsableArguments {
       How texts are cut: windows (by themselves, all tokens but the first scored), sliding (--stride), rolling (the \
       evaluation harness's), llama.cpp (half of each window scored).
       """)
-  var cut = ProtocolName.windows
+  var cut = TextCutName.windows
 
   @Option(help: "Tokens of a window (default: 512, or the model's context if that is shorter).")
   var window: Int?
@@ -79,13 +76,6 @@ struct MeasuringOptions: ParsableArguments {
   /// - Parameter context: the shortest context of the models.
   func textProtocol(context: Int?) -> TextProtocol {
     let length = window ?? min(512, context ?? 512)
-    let cut: TextProtocol.Cut =
-      switch cut {
-      case .windows: .windows(length: length)
-      case .sliding: .sliding(length: length, stride: stride ?? length / 2)
-      case .rolling: .rolling(length: length)
-      case .llamaCpp: .llamaCpp(context: length)
-      }
-    return TextProtocol(cut, limit: limit)
+    return TextProtocol(cut.cut(length: length, stride: stride), limit: limit)
   }
 }

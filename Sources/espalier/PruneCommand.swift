@@ -45,8 +45,10 @@ struct Prune: ParsableCommand {
   }
 
   func run() throws {
-    let chosen = method ?? (options.calibrating.isGiven ? "sparsegpt" : "magnitude")
+    let chosen =
+      method
+      ?? ReductionRequest.standardMethod(makesFactors: false, isCalibrated: options.calibrating.isGiven)
     try options.run(
-      model, method: chosen, budget.wish, budget.shared, storage: store == .dense ? .dense : .reduced)
+      model, method: chosen, budget.wish, storage: store == .dense ? .dense : .reduced)
   }
 }

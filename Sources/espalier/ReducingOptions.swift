@@ -115,16 +115,15 @@ struct ReducingOptions: ParsableArguments {
 
   /// Plans, and carries out unless only the plan is wanted.
   func run(
-    _ model: String, method: String, _ wish: BudgetWish, _ budget: BudgetOptions, storage: ReductionRequest.Storage
+    _ model: String, method: String, _ wish: BudgetWish, storage: ReductionRequest.Storage
   ) throws {
     var passes = true
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
       let gates = try gates.gates
       let data = try EvaluationData(texts: test)
-      let levels = SensitivityRun.standardLevels(of: method, patternsOf: wish.groups)
       var request = ReductionRequest(
-        method: method, goal: .budget(wish.level ?? levels[0]),
+        method: method, goal: wish.provisionalGoal(of: method),
         source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
       request.parameters = selecting.parameters
       request.storage = storage
@@ -136,10 +135,10 @@ struct ReducingOptions: ParsableArguments {
       var plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
       let listener = style.listener()
       for problem in plan.warnings { listener.receive(.problem(problem)) }
-      if wish.level == nil || budget.allocate {
-        do throws(Problem) {
-          request = try resolved(request, wish, budget, levels, plan, run, listener)
-        } catch { throw Problems([error]) }
+      if wish.needsResolution {
+        do throws(Problem) { request = try wish.resolve(plan, workers: run.pool, listener: listener) } catch {
+          throw Problems([error])
+        }
         plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
       }
       let outline = ReductionOutline(plan)
@@ -163,28 +162,5 @@ struct ReducingOptions: ParsableArguments {
       if let judged { throw judged }
     }
     if !passes { throw gateFailed }
-  }
-
-  /// The request with a budget for each matrix in place of a goal for the whole model.
-  private func resolved(
-    _ request: ReductionRequest, _ wish: BudgetWish, _ budget: BudgetOptions, _ levels: [MatrixBudget],
-    _ plan: ReductionPlan, _ run: RunOptions, _ listener: any ProgressListener
-  ) throws(Problem) -> ReductionRequest {
-    var request = request
-    if !budget.allocate, budget.maxError == nil {
-      request.goal = .budget(try plan.uniformBudget(wish.goal, of: wish.groups).level)
-      return request
-    }
-    let table: SensitivityTable
-    if let path = budget.table {
-      table = try SensitivityTable(at: path)
-      try table.require(for: plan)
-    } else {
-      table = try SensitivityRun.measure(plan, levels: levels, workers: run.pool, listener: listener)
-    }
-    let resolution = try BudgetResolution(wish.goal, budget.objective, from: table, for: plan)
-    listener.receive(.note(resolution.text))
-    (request.goal, request.table) = (resolution.goal, table)
-    return request
   }
 }

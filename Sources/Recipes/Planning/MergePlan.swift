@@ -7,6 +7,8 @@ public import EspalierMerging
 public struct MergeOptions: Sendable {
   /// The folder to write.
   public var output: String
+  /// What the model card calls the model; nil for the folder's name.
+  public var title: String?
   public var seed: UInt64 = 0
   public var threads = Machine.processorCount
   /// Ceiling on resident memory, in bytes; half of what the machine has unless said otherwise.

@@ -1,22 +1,25 @@
 internal import EspalierArchitectures
 public import EspalierBasics
-internal import EspalierCheckpoints
+public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierMerging
 
 extension MergePlan {
   /// Reads the recipe, the headers and configs of its models, and plans the merge; reads no weight and writes nothing.
   ///
-  /// - Parameter references: models that are results of other documents of the file, by name.
+  /// - Parameters:
+  ///   - references: models that are results of other documents of the file, by name.
+  ///   - given: models that were opened already, or will be there, by name.
   /// - Throws: every problem that can be known now, all at once.
   public static func prepare(
-    _ recipe: Recipe, text: String, file: String, options: MergeOptions, references: [String: String] = [:]
+    _ recipe: Recipe, text: String, file: String, options: MergeOptions, references: [String: String] = [:],
+    given: [ExactString: any Checkpoint] = [:]
   ) throws(Problems) -> MergePlan {
     var problems = Problems()
     let families = try Architecture.families(with: options.architectures)
     let locator = ModelLocator(recipeFolder: FileSystem.parent(of: file), models: options.models)
     let opened = open(
-      recipe, output: options.output, locator: locator, families: families, references: references,
+      recipe, output: options.output, locator: locator, families: families, references: references, given: given,
       problems: &problems)
     guard let method = MergeMethods.named(recipe.method), problems.errors.isEmpty else { throw problems.inFile(file) }
 
@@ -81,15 +84,20 @@ extension MergePlan {
 
   private static func open(
     _ recipe: Recipe, output: String, locator: ModelLocator, families: [Architecture], references: [String: String],
-    problems: inout Problems
+    given: [ExactString: any Checkpoint], problems: inout Problems
   ) -> [MergePlanner.OpenModel] {
     var opened: [MergePlanner.OpenModel] = []
     for reference in recipe.models {
       do throws(Problems) {
         var found = reference
         if let path = references[reference.path] { found.path = path }
-        problems.all += try OutputOverlap.problems(writing: output, reading: found, locator: locator)
-        let checkpoint = try locator.open(found, families: families)
+        let checkpoint: any Checkpoint
+        if let known = given[ExactString(reference.key)] {
+          checkpoint = known
+        } else {
+          problems.all += try OutputOverlap.problems(writing: output, reading: found, locator: locator)
+          checkpoint = try locator.open(found, families: families)
+        }
         do throws(Problem) {
           opened.append(
             .init(

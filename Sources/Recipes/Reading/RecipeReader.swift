@@ -53,6 +53,11 @@ struct RecipeReader {
   // MARK: - Levels of the grammar
 
   mutating func recipe(_ node: RecipeNode) -> Recipe? {
+    if let steps = node.pairs?.first(where: { $0.key == "steps" }) {
+      complain(
+        .recipeSteps, "the recipe has steps, not one merge", remedy: "Use `espalier run`.", line: steps.line)
+      return nil
+    }
     if let search = node.pairs?.first(where: { $0.key == "search" }) {
       complain(
         .recipeSearch, "the recipe has values to search, not one recipe to merge",
@@ -171,12 +176,12 @@ struct RecipeReader {
     return numbers[0]..<numbers[1]
   }
 
-  private mutating func missing<T>(_ key: String, _ node: RecipeNode) -> T? {
+  mutating func missing<T>(_ key: String, _ node: RecipeNode) -> T? {
     complain(.recipeValue, "\(key) is missing", line: node.line)
     return nil
   }
 
-  private mutating func nonEmptyList(_ node: RecipeNode, key: String) -> [RecipeNode]? {
+  mutating func nonEmptyList(_ node: RecipeNode, key: String) -> [RecipeNode]? {
     guard let list = node.list, !list.isEmpty else {
       complain(.recipeValue, "\(key) must be a list with at least one entry", line: node.line)
       return nil
@@ -185,7 +190,7 @@ struct RecipeReader {
   }
 
   /// Reports unknown keys; false if the node is no map at all.
-  private mutating func checkKeys(
+  mutating func checkKeys(
     _ node: RecipeNode, known: [String], ignored: [String] = [], of what: String
   ) -> Bool {
     guard let pairs = node.pairs else {
@@ -208,7 +213,7 @@ struct RecipeReader {
 
   // MARK: - Values
 
-  private mutating func text(_ node: RecipeNode, key: String) -> String? {
+  mutating func text(_ node: RecipeNode, key: String) -> String? {
     guard let text = node.text else {
       complain(.recipeValue, "\(key) must be text", line: node.line)
       return nil

@@ -42,16 +42,20 @@ public struct ReductionPlan: Sendable {
     blocks.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.outputs * $1.inputs } }
   }
 
-  /// - Parameter options: where the result goes, and under which ceiling.
+  /// - Parameters:
+  ///   - writing: where the result goes, and under which ceiling.
+  ///   - isGiven: the checkpoint is what is reduced, whatever is at the path that `model` may be.
   /// - Throws: every problem that can be known from headers, all at once.
   public init(
-    _ request: ReductionRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions, writing: MergeOptions
+    _ request: ReductionRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions, writing: MergeOptions,
+    isGiven: Bool = false
   ) throws(Problems) {
     var problems = Problems()
     var conversion: MergePlan?
-    do throws(Problems) { conversion = try Conversion.plan(of: model, elementType: nil, options: writing) } catch {
-      problems.all += error.all
-    }
+    do throws(Problems) {
+      conversion = try Conversion.plan(
+        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
+    } catch { problems.all += error.all }
     let type = problems.collect { () throws(Problem) in try ReductionMethods.method(named: request.method) }
     let method = type.flatMap { type in
       problems.collect { () throws(Problem) -> any ReductionMethod in

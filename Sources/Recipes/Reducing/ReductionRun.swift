@@ -60,7 +60,7 @@ public struct ReductionRun {
   }
 
   /// Everything that the pieces depend on.
-  private static func fingerprint(_ plan: ReductionPlan) throws(Problem) -> JSON {
+  static func fingerprint(_ plan: ReductionPlan) throws(Problem) -> JSON {
     var members: [(String, JSON)] = [
       ("version", .string(MergeRun.version)), ("request", .string(plan.request.text)),
       ("mode", .string(plan.network.mode.rawValue)),

@@ -1,0 +1,97 @@
+public import EspalierBasics
+internal import EspalierEvaluation
+
+extension Problem.Code {
+  /// What is wrong with the steps of a recipe as a whole.
+  public static let recipeSteps = Problem.Code("recipe.steps")
+}
+
+/// A recipe of several steps, each of which takes the model that the one before it made (`Docs/recipes.md`).
+struct StepsRecipe: Sendable {
+  /// Where the first step begins; nil where that is a merge.
+  var model: ModelReference?
+  /// Of the random choices of merges.
+  var seed: UInt64
+  var steps: [Step]
+
+  struct Step: Sendable {
+    var action: Action
+    /// The step written in one way for one meaning: what of the recipe its result depends on.
+    var text: String
+    var line: Int
+  }
+
+  enum Action: Sendable {
+    /// - Parameter text: the mergekit document by itself.
+    case merge(Recipe, text: String)
+    case reduce(ReductionStep)
+    case evaluate(EvaluationStep)
+  }
+}
+
+extension StepsRecipe.Step {
+  var verb: String {
+    switch action {
+    case .merge: "merge"
+    case .reduce(let step): step.makesFactors ? "factorize" : "prune"
+    case .evaluate: "evaluate"
+    }
+  }
+
+  /// Whether it makes a model.
+  var makesModel: Bool { if case .evaluate = action { false } else { true } }
+}
+
+/// A step that prunes or factorizes.
+struct ReductionStep: Sendable {
+  var makesFactors: Bool
+  var method: String
+  var parameters: [String: ParameterValue] = [:]
+  var budget: BudgetWish
+  var text: [StepFile] = []
+  var sequences = 128
+  var length: Int?
+  var seed: UInt64?
+  var statistics: StepFile?
+  var momentWidth = 8192
+  var isOneShot = false
+  var keep: [String] = []
+  var only: [String] = []
+  var storage = ReductionRequest.Storage.dense
+  var measuresBaseline = true
+  var table: StepFile?
+}
+
+/// A step that measures the model so far.
+struct EvaluationStep: Sendable {
+  /// What it is compared with.
+  enum Reference: Sendable, Hashable {
+    /// The model that the recipe begins with, or that its first merge made.
+    case original
+    /// The model that the last step that made one was given.
+    case previous
+    case model(ModelReference)
+  }
+
+  var reference: Reference?
+  var text: [StepFile] = []
+  var choices: [StepFile] = []
+  var answers: [StepFile] = []
+  var labels: [StepFile] = []
+  var sentences: [StepFile] = []
+  var cut = TextCutName.windows
+  var window: Int?
+  var stride: Int?
+  var limit: Int?
+  var answerTokens = 32
+  var seed: UInt64 = 0
+  var gates: [Gate] = []
+
+  var files: [StepFile] { text + choices + answers + labels + sentences }
+}
+
+/// A file that a step reads, as the recipe names it.
+struct StepFile: Sendable {
+  var path: String
+  var line: Int
+}
