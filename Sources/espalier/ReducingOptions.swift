@@ -29,14 +29,17 @@ struct CalibratingOptions: ParsableArguments {
   var statistics: String?
 
   @Option(
-    help: "Columns up to which a second moment is kept whole; wider ones in squares along the diagonal.")
-  var momentWidth = 8192
+    help: """
+      Columns up to which a second moment is kept whole; wider ones in squares along the diagonal (default: 8192, or \
+      any width for methods that need it whole).
+      """)
+  var momentWidth: Int?
 
   func validate() throws {
     if !text.isEmpty, statistics != nil { throw ValidationError("Give --text or --statistics, not both.") }
     if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
     if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
-    if momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
+    if let momentWidth, momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
   }
 
   var isGiven: Bool { !text.isEmpty || statistics != nil }
@@ -111,6 +114,19 @@ struct ReducingOptions: ParsableArguments {
   func validate() throws {
     if let testWindow, testWindow < 2 { throw ValidationError("--test-window must be at least 2.") }
     if let testLimit, testLimit < 1 { throw ValidationError("--test-limit must be at least 1.") }
+    let others = [
+      gates.minAccuracy, gates.minAccuracyNorm, gates.minExactMatch, gates.maxAccuracyDrop, gates.minCosine,
+    ]
+    if others.contains(where: { $0 != nil }) {
+      throw ValidationError("Only text is measured here: gates of accuracy, answers and cosines need `compare`.")
+    }
+    let ofText = [
+      gates.maxKl, gates.maxJs, gates.maxPerplexity, gates.maxPerplexityRise, gates.maxBitsPerByte, gates.minSameTop,
+    ]
+    if test.isEmpty, ofText.contains(where: { $0 != nil }) { throw ValidationError("Gates need --test.") }
+    if gates.maxPerplexity != nil || gates.maxBitsPerByte != nil {
+      throw ValidationError("A comparison has no --max-perplexity and --max-bits-per-byte; see --max-perplexity-rise.")
+    }
   }
 
   /// Plans, and carries out unless only the plan is wanted.
@@ -128,7 +144,7 @@ struct ReducingOptions: ParsableArguments {
       request.parameters = selecting.parameters
       request.storage = storage
       (request.keep, request.only) = (selecting.keep, selecting.only)
-      request.momentLimit = calibrating.momentWidth
+      request.momentLimit = calibrating.momentWidth ?? ReductionRequest.standardMomentLimit(of: method)
       request.measuresBaseline = !noBaseline
       let run = try running.options(work, lookup, default: .exact)
       let options = writing.options(work, lookup)

@@ -74,12 +74,24 @@ struct Sensitivity: ParsableCommand {
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
-      if FileSystem.kind(output) != nil, !force {
-        throw Problems([
-          Problem(
-            .outputExists, "the output exists already", remedy: "Choose another name, or give --force.", file: output)
-        ])
+      if FileSystem.kind(output) != nil {
+        guard force else {
+          throw Problems([
+            Problem(
+              .outputExists, "the output exists already", remedy: "Choose another name, or give --force.",
+              file: output)
+          ])
+        }
+        // Nothing is replaced that is not such a table.
+        do throws(Problem) { _ = try SensitivityTable(at: output) } catch {
+          throw Problems([
+            Problem(
+              .outputExists, "what is there is no table of sensitivities; --force does not replace it",
+              remedy: "Choose another name, or remove it yourself.", file: output)
+          ])
+        }
       }
+      do throws(Problem) { try FileSystem.createParents(of: output) } catch { throw Problems([error]) }
       let checkpoint = try lookup.open(model)
       var request = ReductionRequest(
         method: method, goal: .budget(levels[0]),
@@ -87,7 +99,7 @@ struct Sensitivity: ParsableCommand {
       request.parameters = selecting.parameters
       (request.keep, request.only) = (selecting.keep, selecting.only)
       request.storage = sparse || makesFactors ? .reduced : .dense
-      request.momentLimit = calibrating.momentWidth
+      request.momentLimit = calibrating.momentWidth ?? ReductionRequest.standardMomentLimit(of: method)
       let run = try running.options(work, lookup, default: .exact)
       // Nothing of the model is written, so nothing stands where it would be.
       var options = MergeOptions(output: output + ".model")

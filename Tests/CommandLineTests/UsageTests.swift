@@ -61,6 +61,8 @@ import Testing
     ["factorize", "model", "--rank", "0", "-o", "out"], ["factorize", "model", "--parameters", "0", "-o", "out"],
     ["factorize", "model", "--rank", "4", "--allocate", "-o", "out"],
     ["sensitivity", "model", "--method", "wandaa", "-o", "out"],
+    ["prune", "model", "--sparsity", "0.5", "--max-kl", "0.1", "-o", "out"],
+    ["prune", "model", "--pattern", "2:4", "--allocate", "-o", "out"],
   ])
   func badUsageExitsWith2(_ arguments: [String]) throws {
     let outcome = try Program.run(arguments)

@@ -101,6 +101,78 @@ import Testing
     }
   }
 
+  @Test func aPieceOfAnotherParameterIsNotTaken() throws {
+    try withTemporaryFolder { folder in
+      let model = ReducedModel(name: "llama_gqa_untied")
+      let request = model.request("magnitude", .sparsity(0.5))
+      let (first, output) = ("\(folder)/first", "\(folder)/out")
+      try model.reduce(request, to: first)
+      _ = problem {
+        try model.reduce(request, to: output) { (_) throws(Problem) in throw Problem(.fileWrite, "stopped") }
+      }
+      let pieces = ReductionPieces.path(beside: output)
+      let files = try FileSystem.list(pieces).filter { $0.hasSuffix(".safetensors") }
+      try FileSystem.write(try FileSystem.read("\(pieces)/\(files[0])"), to: "\(pieces)/\(files[3])")
+      let resumed = try model.reduce(request, to: output, resume: true)
+      #expect(resumed.resumed == files.count - 1)
+      #expect(try weightBytes(output) == weightBytes(first))
+    }
+  }
+
+  @Test func twoRunsHaveEqualManifests() throws {
+    try withTemporaryFolder { folder in
+      let model = ReducedModel(name: "llama_gqa_untied")
+      let request = model.request("sparsegpt", .sparsity(0.5))
+      for name in ["a", "b"] { try model.reduce(request, to: "\(folder)/\(name)") }
+      let manifests = try ["a", "b"].map { try FileSystem.read("\(folder)/\($0)/\(Manifest.fileName)") }
+      #expect(manifests[0] == manifests[1])
+    }
+  }
+
+  @Test func reportedSizesAreThoseOfTheOutput() throws {
+    try withTemporaryFolder { folder in
+      let model = ReducedModel(name: "llama_gqa_untied")
+      var request = model.request("svd", .rank(4))
+      request.storage = .reduced
+      request.only = ["q_proj"]
+      try model.reduce(request, to: "\(folder)/first")
+      // A second reduction leaves what the first left in another form as it is.
+      let second = ReducedModel(path: "\(folder)/first")
+      request.only = ["o_proj"]
+      let report = try second.reduce(request, to: "\(folder)/second")
+      let output = try SafetensorsCheckpoint(at: "\(folder)/second")
+      let bytes = output.parameters.reduce(0) { $0 + $1.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } }
+      #expect(report.modelBytesAfter == bytes)
+      let forms = output.parameters.filter { $0.reducedForm != nil }.map(\.name)
+      #expect(forms.contains { $0.contains("q_proj") } && forms.contains { $0.contains("o_proj") })
+    }
+  }
+
+  @Test func budgetsAreOfTheMatricesThatAreReduced() throws {
+    try withTemporaryFolder { folder in
+      let model = ReducedModel(name: "llama_gqa_untied")
+      let request = model.request("magnitude", .sparsity(0.5))
+      let (wide, pool) = try model.plan(request, to: "\(folder)/out")
+      let table = try SensitivityRun.measure(
+        wide, levels: SensitivityRun.standardLevels(of: "magnitude"), workers: pool, listener: SilentListener())
+      var narrow = request
+      narrow.keep = ["mlp"]
+      let (plan, _) = try model.plan(narrow, to: "\(folder)/out")
+      let resolution = try BudgetResolution(.sparsity(0.5), .relative, from: table, for: plan)
+      #expect(resolution.table.rows.allSatisfy { !$0.name.contains("mlp") })
+      narrow.goal = resolution.goal
+      let report = try model.reduce(narrow, to: "\(folder)/out")
+      let zeros = report.numbersBefore - report.numbersAfter
+      #expect(2 * zeros >= report.numbersBefore)
+
+      // A size cannot be kept by zeros in place, whatever a table says; an error can.
+      let refused = problem { try BudgetResolution(.bytes(wide.modelBytes / 2), .relative, from: table, for: wide) }
+      #expect(refused?.code == .reduction)
+      let exact = try BudgetResolution(.maxError(0.3), .relative, from: table, for: wide)
+      #expect(exact.assignment.levels.contains { $0 != nil })
+    }
+  }
+
   @Test func anotherRequestIsNotResumed() throws {
     try withTemporaryFolder { folder in
       let model = ReducedModel(name: "llama_gqa_untied")

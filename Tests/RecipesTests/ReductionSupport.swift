@@ -13,8 +13,10 @@ import TestSupport
 
 /// A small model of the networks' tests that is pruned or factorized.
 struct ReducedModel {
-  let name: String
-  var path: String { "\(packageFolder)/Tests/NetworksTests/Fixtures/\(name)" }
+  let path: String
+
+  init(path: String) { self.path = path }
+  init(name: String) { path = "\(packageFolder)/Tests/NetworksTests/Fixtures/\(name)" }
 
   /// Tokens that every small model knows.
   static func text(_ count: Int = 9, length: Int = 14) -> CalibrationText {

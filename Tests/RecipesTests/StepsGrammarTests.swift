@@ -42,7 +42,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("prune: {pattern: 2:4}", MatrixBudget.pattern(keep: 2, of: 4)), ("prune: {share: 0.75}", .sparsity(0.25)),
+    ("prune: {pattern: 2:4}", MatrixBudget.pattern(keep: 2, of: 4)), ("prune: {sparsity: 0.25}", .sparsity(0.25)),
     ("factorize: {rank: 7}", .rank(7)), ("factorize: {share: 0.7}", .parameters(0.7)),
   ])
   func budgetsOfOneLevel(step: String, level: MatrixBudget) throws {
@@ -51,6 +51,15 @@ import Testing
       return
     }
     #expect(step.budget.level == level && !step.budget.needsResolution)
+  }
+
+  /// A sparsity is rounded in favour of what stays, a share is kept strictly.
+  @Test func aShareOfWhatStaysIsNoSparsity() throws {
+    guard case .reduce(let step) = try read("model: m\nsteps:\n  - prune: {share: 0.75}").steps[0].action else {
+      Issue.record("no reduction")
+      return
+    }
+    #expect(step.budget.level == nil && step.budget.goal == .parameters(0.75) && step.budget.needsResolution)
   }
 
   @Test func goalsOfWholeModelsAndStandardMethods() throws {

@@ -109,8 +109,17 @@ public struct FinishedStatistics {
   let sums: AlignedBuffer
   let moments: AlignedBuffer
 
-  /// Whether no row had NaN or infinity, and no square overflowed.
-  public var isFinite: Bool { sums.values(of: Double.self)[..<(3 * width)].allSatisfy(\.isFinite) }
+  /// Whether no row had NaN or infinity, and no product overflowed: none is larger than one on the diagonal.
+  public var isFinite: Bool {
+    guard sums.values(of: Double.self)[..<(3 * width)].allSatisfy(\.isFinite) else { return false }
+    let moments = moments.values(of: Double.self)
+    var first = 0
+    for block in shape.blocks {
+      for place in 0..<block.count where !moments[first + place * (block.count + 1)].isFinite { return false }
+      first += block.count * block.count
+    }
+    return true
+  }
 
   public func value() throws(Problem) -> SiteStatistics {
     var statistics = SiteStatistics(width: width)

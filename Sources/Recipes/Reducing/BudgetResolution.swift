@@ -11,17 +11,17 @@ public struct BudgetResolution: Sendable {
   public let table: SensitivityTable
   public let assignment: BudgetAssignment
 
-  /// Levels of least error within a goal, or, for a goal of error, of least bytes.
+  /// Levels of least error within a goal, or, for a goal of error, of fewest numbers.
   ///
-  /// - Parameters:
-  ///   - plan: of the same matrices as the table.
-  /// - Throws: `reduction` for a goal that no levels reach, naming the least that they do.
+  /// - Parameter plan: whose matrices are among those of the table.
+  /// - Throws: `reduction` for a goal that no levels reach, naming the least that they do; `sensitivity.mismatch`.
   public init(
     _ goal: BudgetGoal, _ objective: SensitivityTable.Objective, from table: SensitivityTable, for plan: ReductionPlan
   ) throws(Problem) {
-    self.table = table
-    assignment = try table.allocation(
-      for: goal, objective, untouched: plan.untouched(by: table), keepsDense: true)
+    let rows = try table.rows(for: plan)
+    self.table = try SensitivityTable(table.record, rows: rows)
+    assignment = try self.table.allocation(
+      for: goal, objective, untouched: plan.untouched(by: self.table), unit: .numbers, keepsDense: true)
   }
 
   /// What the assignment asks for, matrix by matrix; those that stay as they are have no entry.
@@ -59,6 +59,11 @@ extension ReductionPlan {
   ///
   /// - Throws: `reduction` for a goal that the smallest level exceeds, or one of error.
   public func uniformBudget(_ goal: BudgetGoal, of pattern: Int? = nil) throws(Problem) -> UniformBudget {
+    if case .bytes = goal, request.storage == .dense {
+      throw Problem(
+        .reduction, "a size cannot be kept by storing every number",
+        remedy: "Store what is left: --store \(request.makesFactors ? "factors" : "sparse").")
+    }
     let targets = blocks.flatMap(\.matrices).map {
       UniformBudget.Target(
         $0.name, rows: $0.outputs, columns: $0.inputs, elementType: $0.parameter.elementType)
@@ -100,11 +105,35 @@ extension SensitivityTable {
       method: plan.request.method, parameters: plan.request.parameters,
       model: try ModelIdentity(of: plan.checkpoint, workers: plan.network.workers),
       statistics: try plan.statisticsDigest())
-    let listed = Set(rows.map { ExactString($0.name) })
-    if let missing = plan.blocks.flatMap(\.matrices).first(where: { !listed.contains(ExactString($0.name)) }) {
-      throw Problem(
-        .sensitivityMismatch, "the table does not have a matrix that is to be reduced",
-        remedy: "Measure one with the same --keep and --only.", tensor: missing.name)
+    _ = try rows(for: plan)
+  }
+
+  /// The rows of the matrices that a plan reduces, with the bytes that they take as the plan stores them.
+  ///
+  /// - Throws: `sensitivity.mismatch` for a matrix that is not there or has another shape.
+  func rows(for plan: ReductionPlan) throws(Problem) -> [Row] {
+    let listed = Dictionary(rows.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    return try plan.blocks.flatMap(\.matrices).map { (matrix) throws(Problem) in
+      guard var row = listed[ExactString(matrix.name)], row.shape == [matrix.outputs, matrix.inputs] else {
+        throw Problem(
+          .sensitivityMismatch, "the table does not have the matrix of \(matrix.outputs) x \(matrix.inputs)",
+          remedy: "Measure one of this model with the same --keep and --only.", tensor: matrix.name)
+      }
+      let type = matrix.parameter.elementType
+      row.denseBytes = matrix.outputs * matrix.inputs * type.byteWidth
+      for place in row.levels.indices {
+        let level = row.levels[place]
+        var bytes = row.denseBytes
+        if plan.request.storage == .reduced {
+          bytes =
+            plan.request.makesFactors
+            ? level.numbers * type.byteWidth
+            : try StoredForm.sparse(level.budget.sparsePattern, numbers: level.numbers).bytes(
+              rows: matrix.outputs, columns: matrix.inputs, elementType: type)
+        }
+        row.levels[place].bytes = bytes
+      }
+      return row
     }
   }
 }

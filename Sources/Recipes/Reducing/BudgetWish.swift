@@ -67,6 +67,9 @@ public struct BudgetWords: Sendable {
       .allocate, maxError == nil || !allocate,
       "\(name(.maxError)) sets each matrix by itself; leave \(name(.allocate)) out")
     check(
+      .allocate, pattern == nil || !allocate,
+      "\(name(.pattern)) is one pattern for all; \(name(.allocate)) takes a sparsity, a share or a size")
+    check(
       .allocate, rank == nil || !allocate,
       "\(name(.rank)) is one rank for all; \(name(.allocate)) takes a share or a size")
     return found
@@ -85,7 +88,8 @@ public struct BudgetWords: Sendable {
     } else if let sparsity {
       wish = BudgetWish(level: .sparsity(sparsity), goal: .sparsity(sparsity))
     } else if let share {
-      wish = BudgetWish(level: makesFactors ? .parameters(share) : .sparsity(1 - share), goal: .parameters(share))
+      // A sparsity is rounded in favour of what stays; a share of what stays is kept strictly.
+      wish = BudgetWish(level: makesFactors ? .parameters(share) : nil, goal: .parameters(share))
     } else if let bytes = size.flatMap({ ByteCount.parse($0) }) {
       wish = BudgetWish(level: nil, goal: .bytes(bytes))
     } else {

@@ -11,7 +11,16 @@ enum ReductionAssembly {
   static func write(
     _ plan: ReductionPlan, _ parameters: [Parameter], report: inout ReductionReport, listener: any ProgressListener
   ) throws(Problem) {
+    var parameters = parameters
+    if plan.request.storage == .reduced {
+      // What an earlier reduction left in another form stays in it.
+      let replaced = Set(parameters.map { ExactString($0.name) })
+      parameters += plan.checkpoint.parameters.filter {
+        $0.reducedForm != nil && !replaced.contains(ExactString($0.name))
+      }
+    }
     var conversion = try plan.conversion.replacing(parameters, seed: plan.conversion.options.seed)
+    report.modelBytesAfter = conversion.layout.tensors.reduce(0) { $0 + $1.byteCount }
     conversion.verb = .reduce
     conversion.text = plan.request.text
     conversion.reports = [

@@ -1,6 +1,7 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
+internal import EspalierNetworks
 internal import EspalierNumerics
 
 /// Reduced parameters on their way to the output: a file each in `OUT.pieces`, complete or not there.
@@ -98,7 +99,7 @@ struct ReductionPieces {
   }
 
   /// The piece of number `index`, if an earlier run finished it and its bytes are what it wrote.
-  func finished(_ index: Int) throws(Problem) -> Piece? {
+  func finished(_ index: Int, of target: ReductionTarget) throws(Problem) -> Piece? {
     let path = file(index)
     guard FileSystem.isFile(path) else { return nil }
     guard let checkpoint = try? SafetensorsCheckpoint(at: path),
@@ -107,6 +108,9 @@ struct ReductionPieces {
       let outcomes = record["matrices"]?.array?.compactMap({ MatrixOutcome($0) }), !outcomes.isEmpty
     else { return nil }
     let parameter = checkpoint.parameters[0]
+    guard ExactString(parameter.name) == ExactString(target.parameter.name), parameter.shape == target.parameter.shape,
+      outcomes.map({ ExactString($0.name) }) == target.matrices.map({ ExactString($0.name) })
+    else { return nil }
     let tensors = parameter.recipe.storedTensors
     let file = try File.reading(path)
     let start = tensors.map(\.offset).min() ?? 0

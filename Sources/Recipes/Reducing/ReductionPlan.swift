@@ -143,7 +143,20 @@ public struct ReductionPlan: Sendable {
   private static func solverBytes(_ target: ReductionTarget, needs: StatisticsNeed) -> Int {
     let largest = target.matrices.reduce(0) { max($0, $1.outputs * $1.inputs) }
     let width = target.matrices.reduce(0) { max($0, $1.inputs) }
-    return 40 * largest + 8 * target.parameter.elementCount + (needs == .nothing ? 8 : 32) * width * width
+    // Of a parameter with several matrices all are kept until the last is done.
+    let kept = target.matrices.count > 1 ? 16 : 8
+    return 40 * largest + kept * target.parameter.elementCount + (needs == .nothing ? 8 : 32) * width * width
+  }
+
+  /// Methods that make do with squares along the diagonal of a moment.
+  private static let methodsOfBlocks: Set<String> = [WhitenedSVD.card.name]
+
+  private static func isMomentCut(
+    at matrix: NetworkMatrix, _ request: ReductionRequest, _ file: StatisticsFile?
+  ) -> Bool {
+    guard let file else { return matrix.inputs > request.momentLimit }
+    let site = file.layout.sites.first { ExactString($0.name) == ExactString(matrix.site) }
+    return site.map { $0.moment.blocks.count != 1 } ?? false
   }
 
   /// What of the request cannot be done with these matrices.
@@ -170,6 +183,14 @@ public struct ReductionPlan: Sendable {
         problems.append(
           Problem(.reduction, complaint, remedy: "Leave it out with --keep.", tensor: matrix.name))
       }
+      if needs == .moment, !methodsOfBlocks.contains(request.method),
+        isMomentCut(at: matrix, request, file)
+      {
+        problems.append(
+          Problem(
+            .reduction, "\(request.method) needs the whole second moment of its \(matrix.inputs) inputs",
+            remedy: "Raise --moment-width, or leave it out with --keep.", tensor: matrix.name))
+      }
       if let file, !file.sites.contains(where: { ExactString($0) == ExactString(matrix.site) }), needs > .nothing {
         problems.append(
           Problem(.reduction, "the statistics have nothing of \(matrix.site)", file: file.path, tensor: matrix.name))
@@ -188,6 +209,16 @@ public struct ReductionPlan: Sendable {
       }
     }
     return problems
+  }
+}
+
+extension ReductionPlan {
+  /// Makes sure that statistics from a file are of this model, whose weights are read for it.
+  ///
+  /// - Throws: `statistics.mismatch`.
+  func requireOwnStatistics(_ workers: WorkerPool) throws(Problem) {
+    guard let statistics, statistics.record.model != nil else { return }
+    try statistics.require(try ModelIdentity(of: checkpoint, workers: workers))
   }
 }
 

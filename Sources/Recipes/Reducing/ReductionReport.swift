@@ -66,9 +66,11 @@ public struct ReductionReport: Sendable {
     bytesBefore = sizes.values.reduce(0) { $0 + $1.before }
     bytesAfter = sizes.values.reduce(0) { $0 + $1.after }
     modelBytesBefore = plan.checkpoint.parameters.reduce(0) { $0 + bytes($1) }
+    modelBytesAfter = modelBytesBefore - bytesBefore + bytesAfter
   }
 
-  public var modelBytesAfter: Int { modelBytesBefore - bytesBefore + bytesAfter }
+  /// Bytes of all weights that are written; as if all else stayed as it was stored, while that is not laid out.
+  public internal(set) var modelBytesAfter: Int
   /// Numbers of the matrices before, and those that are not zero or are in factors after.
   public var numbersBefore: Int { outcomes.reduce(0) { $0 + $1.outputs * $1.inputs } }
   public var numbersAfter: Int { outcomes.reduce(0) { $0 + $1.numbers } }

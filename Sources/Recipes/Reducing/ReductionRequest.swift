@@ -53,6 +53,12 @@ public struct ReductionRequest: Sendable {
     self.source = source
   }
 
+  /// Beyond so many columns a moment is cut unless something else is asked for: nowhere for methods that need it whole.
+  public static func standardMomentLimit(of method: String) -> Int {
+    let needs = ReductionMethods.all.first { $0.card.name == method }?.needs
+    return needs == .moment ? 1 << 20 : 8192
+  }
+
   public var isSequential: Bool { if case .text(_, let isSequential) = source { isSequential } else { false } }
 
   /// All that the result depends on beside the model, in a fixed order.

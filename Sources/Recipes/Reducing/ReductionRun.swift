@@ -46,14 +46,7 @@ public struct ReductionRun {
     self.plan = plan
     pool = workers
     self.listener = listener
-    if let record = plan.statistics?.record.model {
-      let identity = try ModelIdentity(of: plan.checkpoint, workers: workers)
-      if let difference = record.difference(from: identity) {
-        throw Problem(
-          .statisticsFormat, "the statistics are of another model: \(difference)",
-          remedy: "Calibrate this model.", file: plan.statistics?.path)
-      }
-    }
+    try plan.requireOwnStatistics(workers)
     pieces = try ReductionPieces(
       beside: plan.conversion.options.output, fingerprint: try Self.fingerprint(plan),
       policy: plan.conversion.options.policy)
@@ -82,7 +75,10 @@ public struct ReductionRun {
     var found: [[ReductionPieces.Piece?]] = []
     var number = 0
     for block in plan.blocks {
-      found.append(try block.targets.indices.map { (index) throws(Problem) in try pieces.finished(number + index) })
+      found.append(
+        try block.targets.enumerated().map { (index, target) throws(Problem) in
+          try pieces.finished(number + index, of: target)
+        })
       number += block.targets.count
     }
     let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
@@ -110,22 +106,30 @@ public struct ReductionRun {
   private mutating func reduce(
     _ block: ReductionPlan.Block, from first: Int, _ found: [ReductionPieces.Piece?], by statistics: BlockStatistics?
   ) throws(Problem) {
-    let targets = zip(block.targets, found).filter { $1 == nil }.map(\.0)
+    var written = found
+    var waiting = found.indices.filter { found[$0] == nil }
     let work = SiteReduction(plan: plan, pool: pool)
     var results: [ExactString: SiteReduction.Result] = [:]
+    let targets = waiting.map { block.targets[$0] }
     try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
       let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
       for result in try work.reduce(matrices, statistics, sample: sample) {
         results[ExactString(result.outcome.name)] = result
       }
+      // What is whole is written at once: a mixture's experts together would not fit.
+      for offset in waiting {
+        let target = block.targets[offset]
+        let own = target.matrices.compactMap { results[ExactString($0.name)] }
+        guard own.count == target.matrices.count else { continue }
+        written[offset] = try write(first + offset, target, own)
+        for matrix in target.matrices { results[ExactString(matrix.name)] = nil }
+      }
+      waiting.removeAll { written[$0] != nil }
     }
+    resumed += found.count { $0 != nil }
     for (offset, target) in block.targets.enumerated() {
-      let piece: ReductionPieces.Piece
-      if let finished = found[offset] {
-        piece = finished
-        resumed += 1
-      } else {
-        piece = try write(first + offset, target, target.matrices.compactMap { results[ExactString($0.name)] })
+      guard let piece = written[offset] else {
+        throw Problem(.reduction, "no rows of the parameter's matrices were seen", tensor: target.parameter.name)
       }
       parameters.append(piece.parameter)
       outcomes += piece.outcomes

@@ -2,6 +2,7 @@ internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierNetworks
+internal import EspalierReduction
 
 /// A stored parameter with the matrices in it that are reduced.
 struct ReductionTarget: Sendable {
@@ -22,7 +23,11 @@ struct ReductionSelection {
     var problems = Problems()
     func compiled(_ patterns: [String]) -> [RegularExpression] {
       patterns.compactMap { pattern in
-        problems.collect { () throws(Problem) in try RegularExpression.searching(pattern) }
+        problems.collect { () throws(Problem) in
+          do throws(Problem) { return try RegularExpression.searching(pattern) } catch {
+            throw Problem(.reduction, "--keep or --only: \(error.message)", remedy: error.remedy)
+          }
+        }
       }
     }
     (self.keep, self.only) = (compiled(keep), compiled(only))

@@ -65,6 +65,14 @@ struct SiteReduction {
   func reduce(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
   ) throws(Problem) -> [StoredWeight] {
+    for (matrix, weight) in zip(matrices, weights) {
+      if let place = weight.elements.firstIndex(where: { !$0.isFinite }) {
+        throw Problem(
+          .nonFiniteMatrix,
+          "\(weight.elements[place]) at row \(place / weight.columns), column \(place % weight.columns)",
+          remedy: "The model is damaged; leave the matrix out with --keep.", tensor: matrix.name)
+      }
+    }
     let reduced: [ReducedMatrix]
     do throws(Problem) {
       reduced = try plan.method.reduce(weights, seen.known, to: budgets, parallel: parallel)
@@ -76,7 +84,9 @@ struct SiteReduction {
           .reduction, "what was centered needs a bias, which no tensor of the model takes",
           remedy: "Reduce without `center`.", tensor: matrix.name)
       }
-      stored.append(try StoredWeight(result.form, as: matrix.parameter.elementType, parallel: parallel))
+      stored.append(
+        try StoredWeight(
+          result.form, as: matrix.parameter.elementType, plan.request.storage, parallel: parallel))
     }
     return stored
   }

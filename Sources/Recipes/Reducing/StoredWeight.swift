@@ -9,16 +9,23 @@ struct StoredWeight {
   let form: ReducedMatrix.Form
   /// What the form stands for, `[outputs, inputs]`.
   let dense: Matrix<Float>
+  /// Numbers that are left: those that are not zero, or those of the factors.
+  let numbers: Int
 
-  init(_ form: ReducedMatrix.Form, as type: ElementType, parallel: MatrixProduct.ParallelLoop) throws(Problem) {
-    self.form = form.map { $0.rounded(to: type) }
-    dense = try self.form.materialized(parallel: parallel)
-  }
-
-  /// Numbers that are stored.
-  var numbers: Int {
-    form.factors.isEmpty
-      ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count }
+  /// - Parameter storage: factors that are stored densely are multiplied out before anything is rounded.
+  init(
+    _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
+    if storage == .dense {
+      dense = try form.materialized(parallel: parallel).rounded(to: type)
+      self.form = .dense(dense)
+    } else {
+      self.form = form.map { $0.rounded(to: type) }
+      dense = try self.form.materialized(parallel: parallel)
+    }
+    numbers =
+      form.factors.isEmpty ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count }
   }
 
   /// The parts in which the parameter that it is all of is stored in a reduced form.

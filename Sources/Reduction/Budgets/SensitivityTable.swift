@@ -163,7 +163,8 @@ extension SensitivityTable.Row {
     guard shape.count >= 2, shape.allSatisfy({ $0 > 0 }), shape.checkedProduct != nil else {
       throw Problem(.sensitivityFormat, "\(shape) is not the shape of a matrix")
     }
-    guard denseBytes >= 0, outputEnergy >= 0, outputEnergy.isFinite else {
+    // No model is larger, and sums over matrices do not overflow.
+    guard (0...1 << 52).contains(denseBytes), outputEnergy >= 0, outputEnergy.isFinite else {
       throw Problem(.sensitivityFormat, "\(denseBytes) bytes and an energy of \(outputEnergy)")
     }
     guard !levels.isEmpty else { throw Problem(.sensitivityFormat, "the matrix has no levels") }
