@@ -53,7 +53,7 @@ struct ReductionStep: Sendable {
   var length: Int?
   var seed: UInt64?
   var statistics: StepFile?
-  var momentWidth = 8192
+  var momentWidth: Int?
   var isOneShot = false
   var keep: [String] = []
   var only: [String] = []
