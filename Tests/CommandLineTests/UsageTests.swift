@@ -6,7 +6,7 @@ import Testing
 @Suite struct UsageTests {
   static let verbs = [
     "merge", "inspect", "diff", "verify", "methods", "calibrate", "convert", "materialize", "extract-lora", "try",
-    "prune", "factorize", "sensitivity",
+    "prune", "factorize", "sensitivity", "search-cut",
   ]
   private static let models = "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models"
 
@@ -60,7 +60,11 @@ import Testing
     ["prune", "model", "--sparsity", "0.5", "--text", "a", "--statistics", "b", "-o", "out"],
     ["factorize", "model", "--rank", "0", "-o", "out"], ["factorize", "model", "--parameters", "0", "-o", "out"],
     ["factorize", "model", "--rank", "4", "--allocate", "-o", "out"],
-    ["sensitivity", "model", "--method", "wandaa", "-o", "out"],
+    ["sensitivity", "model", "--method", "wandaa", "-o", "out"], ["search-cut", "model", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--answers", "b", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--held-out-answers", "b", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--shares", "0.1,1.5", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--layers", "7-4", "-o", "out"],
   ])
   func badUsageExitsWith2(_ arguments: [String]) throws {
     let outcome = try Program.run(arguments)

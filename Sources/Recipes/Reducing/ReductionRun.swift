@@ -83,6 +83,10 @@ public struct ReductionRun {
     var number = 0
     for block in plan.blocks {
       found.append(try block.targets.indices.map { (index) throws(Problem) in try pieces.finished(number + index) })
+      // A block that is reduced together is together finished or not at all.
+      if plan.mixed != nil, found[found.count - 1].contains(where: { $0 == nil }) {
+        found[found.count - 1] = block.targets.map { _ in nil }
+      }
       number += block.targets.count
     }
     let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
@@ -113,12 +117,18 @@ public struct ReductionRun {
     let targets = zip(block.targets, found).filter { $1 == nil }.map(\.0)
     let work = SiteReduction(plan: plan, pool: pool)
     var results: [ExactString: SiteReduction.Result] = [:]
+    var mixed = plan.mixed.map { MixedReduction($0, work) }
     try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
       let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
+      if mixed != nil {
+        mixed?.add(matrices, statistics, sample: sample)
+        return
+      }
       for result in try work.reduce(matrices, statistics, sample: sample) {
         results[ExactString(result.outcome.name)] = result
       }
     }
+    for result in try mixed?.results() ?? [] { results[ExactString(result.outcome.name)] = result }
     for (offset, target) in block.targets.enumerated() {
       let piece: ReductionPieces.Piece
       if let finished = found[offset] {
@@ -138,42 +148,10 @@ public struct ReductionRun {
   private func write(
     _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
   ) throws(Problem) -> ReductionPieces.Piece {
-    let parameter = target.parameter
-    let outcomes = results.map(\.outcome)
-    if plan.request.storage == .reduced, target.wholeMatrix != nil, let result = results.first {
-      let encoding = try result.weight.reducedEncoding(
-        of: parameter, isTransposed: target.matrices[0].isTransposed,
-        pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
-      return try pieces.write(
-        index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
-    }
-    let values = try whole(target, results)
-    guard plan.request.storage == .reduced else {
-      let part = ReducedEncoding.Part(
-        name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
-        bytes: parameter.elementType.encoded(values))
-      return try pieces.write(index, [part], reduced: nil, outcomes: outcomes)
-    }
-    let columns = parameter.shape.last ?? 1
-    let matrix = try Matrix(rows: values.count / max(1, columns), columns: columns, elements: values)
-    let encoding = try ReducedEncoding(
-      try SparseMatrix(matrix, elementType: parameter.elementType), name: parameter.name, shape: parameter.shape)
-    return try pieces.write(
-      index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
-  }
-
-  /// All numbers of a parameter in its own layout: those of the matrices as they have become, others as they are.
-  private func whole(_ target: ReductionTarget, _ results: [SiteReduction.Result]) throws(Problem) -> [Float] {
-    if let matrix = target.wholeMatrix, let result = results.first {
-      return matrix.isTransposed ? result.weight.dense.transposed.elements : result.weight.dense.elements
-    }
-    var values = try target.parameter.allElements()
-    for (matrix, result) in zip(target.matrices, results) {
-      for (row, place) in (matrix.rows ?? Array(0..<matrix.outputs)).enumerated() {
-        for column in 0..<matrix.inputs { values[place * matrix.inputs + column] = result.weight.dense[row, column] }
-      }
-    }
-    return values
+    let encoding = try target.encoded(
+      results.map(\.weight), storage: plan.request.storage,
+      pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
+    return try pieces.write(index, encoding.parts, reduced: encoding.reduced, outcomes: results.map(\.outcome))
   }
 }
 
@@ -193,19 +171,5 @@ extension MatrixBudget {
       return .unstructured
     }
     return .groups(keep: keep, of: of)
-  }
-}
-
-extension Parameter {
-  /// Every number, in the order of the parameter's shape.
-  fileprivate func allElements() throws(Problem) -> [Float] {
-    let reader = try recipe.reader(files: FilePool())
-    let scratch = try AlignedBuffer(byteCount: reader.scratchBytes(for: elementCount))
-    var values = [Float](repeating: 0, count: elementCount)
-    try values.withUnsafeMutableBufferPointer { (values) throws(Problem) in
-      guard let start = values.baseAddress else { return }
-      try reader.read(0..<elementCount, into: start, scratch: scratch.address)
-    }
-    return values
   }
 }
