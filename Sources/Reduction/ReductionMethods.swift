@@ -24,6 +24,9 @@ public enum ReductionMethods {
     ColumnInterpolation.self,
   ]
 
+  /// Those that take the matrices of a block together: `factorize` has them, nothing else.
+  public static let blocks: [MethodCard] = [Lorap.card]
+
   /// - Throws: `reduction` for a name that no method has.
   public static func method(named name: String) throws(Problem) -> any ReductionMethod.Type {
     if let method = all.first(where: { $0.card.name == name }) { return method }

@@ -17,6 +17,7 @@ struct Factorize: ParsableCommand {
         espalier factorize model --method asvd --rank 64 --statistics statistics.safetensors --store dense -o low
         espalier factorize model --parameters 0.7 --allocate --text book.txt -o low
         espalier factorize model --max-error 0.1 --statistics statistics.safetensors -o low
+        espalier factorize model --method lorap --parameters 0.8 --text book.txt -o low
         espalier factorize model --rank 128 --only 'mlp\\.' -o low
       """)
 
@@ -25,7 +26,7 @@ struct Factorize: ParsableCommand {
 
   @Option(
     help:
-      "svd, asvd, awsvd, whitened-svd, feature-pca, cur or interpolative (default: whitened-svd with text or statistics, else svd)."
+      "svd, asvd, awsvd, whitened-svd, feature-pca, cur, interpolative or lorap (default: whitened-svd with text or statistics, else svd)."
   )
   var method: String?
 
@@ -39,9 +40,12 @@ struct Factorize: ParsableCommand {
   enum Store: String, ExpressibleByArgument, CaseIterable { case factors, dense }
 
   func validate() throws {
-    let known = ReductionMethods.factorization.map { $0.card.name }
+    let known = ReductionMethods.factorization.map { $0.card.name } + ReductionMethods.blocks.map(\.name)
     if let method, !known.contains(method) {
       throw ValidationError("--method \(method) is none of \(known.joined(separator: ", ")).")
+    }
+    if method == Lorap.card.name, budget.shared.parameters == nil || budget.shared.allocate {
+      throw ValidationError("--method lorap takes --parameters, and deals it out itself.")
     }
   }
 

@@ -38,7 +38,12 @@ struct Methods: ParsableCommand {
     if let method = ReductionMethods.all.first(where: { $0.card.name == name }) {
       return print(ReductionReference.text(method))
     }
-    let names = MergeMethods.all.map { $0.card.name } + ReductionMethods.all.map { $0.card.name }
+    if let card = ReductionMethods.blocks.first(where: { $0.name == name }) {
+      return print(ReductionReference.text(ofBlocks: card))
+    }
+    let names =
+      MergeMethods.all.map { $0.card.name } + ReductionMethods.all.map { $0.card.name }
+      + ReductionMethods.blocks.map(\.name)
     let near = Spelling.nearest(to: name, among: names)
     throw ValidationError("There is no method \(name)" + (near.map { "; did you mean \($0)?" } ?? "."))
   }

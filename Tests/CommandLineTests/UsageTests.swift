@@ -6,7 +6,7 @@ import Testing
 @Suite struct UsageTests {
   static let verbs = [
     "merge", "inspect", "diff", "verify", "methods", "calibrate", "convert", "materialize", "extract-lora", "try",
-    "prune", "factorize", "sensitivity",
+    "prune", "factorize", "sensitivity", "search-cut",
   ]
   private static let models = "\(packageFolder)/Tests/RecipesTests/Fixtures/merge/models"
 
@@ -63,6 +63,11 @@ import Testing
     ["sensitivity", "model", "--method", "wandaa", "-o", "out"],
     ["prune", "model", "--sparsity", "0.5", "--max-kl", "0.1", "-o", "out"],
     ["prune", "model", "--pattern", "2:4", "--allocate", "-o", "out"],
+    ["search-cut", "model", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--answers", "b", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--held-out-answers", "b", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--shares", "0.1,1.5", "-o", "out"],
+    ["search-cut", "model", "--text", "a", "--layers", "7-4", "-o", "out"],
   ])
   func badUsageExitsWith2(_ arguments: [String]) throws {
     let outcome = try Program.run(arguments)

@@ -100,7 +100,10 @@ struct FactorizationBlockTests {
     let found = try Laser.search(
       weights: ["noisy", "whole"], shares: shares, baseline: baseline,
       load: { name in models[name] ?? whole },
-      evaluate: { cut, matrix in cut.weight == "noisy" ? score("noisy", matrix) : baseline + score("whole", matrix) - 1
+      evaluate: { (cut, weight) throws(Problem) in
+        let decomposed = try weight()
+        let matrix = try decomposed.weight(rank: decomposed.rank(keeping: cut.share)).matrix
+        return cut.weight == "noisy" ? score("noisy", matrix) : baseline + score("whole", matrix) - 1
       })
     #expect(found.trials.count == 10)
     #expect(found.best?.cut == Laser.Cut(weight: "noisy", share: 0.125))

@@ -75,7 +75,7 @@ extension FigureStyle {
   }
 
   /// With a sign unless it is 0 as printed.
-  static func signed(_ value: Double, _ digits: Int) -> String {
+  package static func signed(_ value: Double, _ digits: Int) -> String {
     let text = Decimals.text(value, digits)
     let isZero = text.utf8.allSatisfy { $0 == UInt8(ascii: "0") || $0 == UInt8(ascii: ".") }
     return value > 0 && !isZero ? "+" + text : text

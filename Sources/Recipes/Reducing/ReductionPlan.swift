@@ -27,7 +27,10 @@ public struct ReductionPlan: Sendable {
   public let conversion: MergePlan
   public let warnings: [Problem]
   let families: [Architecture]
+  /// What a matrix that becomes factors is treated by.
   let method: any ReductionMethod
+  /// How a block is treated that is reduced together; nil where every matrix is reduced by itself.
+  let mixed: MixedReduction.Settings?
   let needs: StatisticsNeed
   let blocks: [Block]
   let statistics: StatisticsFile?
@@ -56,10 +59,15 @@ public struct ReductionPlan: Sendable {
       conversion = try Conversion.plan(
         of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
     } catch { problems.all += error.all }
-    let type = problems.collect { () throws(Problem) in try ReductionMethods.method(named: request.method) }
+    let isMixed = request.method == Lorap.card.name
+    let type = problems.collect { () throws(Problem) -> any ReductionMethod.Type in
+      if isMixed { return ActivationWeightedSVD.self }
+      return try ReductionMethods.method(named: request.method)
+    }
+    let mixed = isMixed ? problems.collect { () throws(Problem) in try MixedReduction.Settings(request) } : nil
     let method = type.flatMap { type in
       problems.collect { () throws(Problem) -> any ReductionMethod in
-        try type.init(ReductionParameters(request.parameters, for: type.card))
+        try type.init(ReductionParameters(isMixed ? [:] : request.parameters, for: type.card))
       }
     }
     let network = problems.collect { () throws(Problem) in
@@ -82,6 +90,7 @@ public struct ReductionPlan: Sendable {
     self.conversion = conversion
     families = run.families
     self.method = method
+    self.mixed = mixed
     needs = type.needs
     do throws(Problem) {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
@@ -92,6 +101,7 @@ public struct ReductionPlan: Sendable {
       throw problems
     }
     problems.all += Self.complaints(request, blocks, needs, statistics)
+    if isMixed { problems.all += MixedReduction.complaints(blocks) }
     guard problems.errors.isEmpty else { throw Problems(problems.errors.uniqued()) }
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
   }
@@ -112,7 +122,11 @@ public struct ReductionPlan: Sendable {
       }
       targets.append(selection.targets(among: matrices, taken: &taken))
     }
-    let solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
+    var solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
+    // A block that is reduced together has its matrices and what is known of their sites in memory together.
+    if request.method == Lorap.card.name {
+      solver = targets.reduce(0) { max($0, $1.reduce(0) { $0 + solverBytes($1, needs: needs) }) }
+    }
     guard case .text(let text, _) = request.source else {
       let fixed = JobRunner.baseBytes + solver
       try check(fixed, memory)
@@ -231,5 +245,7 @@ extension ReductionRequest {
     }
   }
 
-  var makesFactors: Bool { ReductionMethods.factorization.contains { $0.card.name == method } }
+  var makesFactors: Bool {
+    ReductionMethods.factorization.contains { $0.card.name == method } || method == Lorap.card.name
+  }
 }

@@ -79,6 +79,10 @@ public struct ReductionRun {
         try block.targets.enumerated().map { (index, target) throws(Problem) in
           try pieces.finished(number + index, of: target)
         })
+      // A block that is reduced together is together finished or not at all.
+      if plan.mixed != nil, found[found.count - 1].contains(where: { $0 == nil }) {
+        found[found.count - 1] = block.targets.map { _ in nil }
+      }
       number += block.targets.count
     }
     let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
@@ -108,15 +112,12 @@ public struct ReductionRun {
   ) throws(Problem) {
     var written = found
     var waiting = found.indices.filter { found[$0] == nil }
-    let work = SiteReduction(plan: plan, pool: pool)
-    var results: [ExactString: SiteReduction.Result] = [:]
     let targets = waiting.map { block.targets[$0] }
-    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
-      let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
-      for result in try work.reduce(matrices, statistics, sample: sample) {
-        results[ExactString(result.outcome.name)] = result
-      }
-      // What is whole is written at once: a mixture's experts together would not fit.
+    let work = SiteReduction(plan: plan, pool: pool)
+    var mixed = plan.mixed.map { MixedReduction($0, work) }
+    var results: [ExactString: SiteReduction.Result] = [:]
+    // What is whole is written at once: a mixture's experts together would not fit.
+    func writeWhatIsWhole() throws(Problem) {
       for offset in waiting {
         let target = block.targets[offset]
         let own = target.matrices.compactMap { results[ExactString($0.name)] }
@@ -126,6 +127,19 @@ public struct ReductionRun {
       }
       waiting.removeAll { written[$0] != nil }
     }
+    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
+      let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
+      if mixed != nil {
+        mixed?.add(matrices, statistics, sample: sample)
+        return
+      }
+      for result in try work.reduce(matrices, statistics, sample: sample) {
+        results[ExactString(result.outcome.name)] = result
+      }
+      try writeWhatIsWhole()
+    }
+    for result in try mixed?.results() ?? [] { results[ExactString(result.outcome.name)] = result }
+    try writeWhatIsWhole()
     resumed += found.count { $0 != nil }
     for (offset, target) in block.targets.enumerated() {
       guard let piece = written[offset] else {
@@ -142,42 +156,10 @@ public struct ReductionRun {
   private func write(
     _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
   ) throws(Problem) -> ReductionPieces.Piece {
-    let parameter = target.parameter
-    let outcomes = results.map(\.outcome)
-    if plan.request.storage == .reduced, target.wholeMatrix != nil, let result = results.first {
-      let encoding = try result.weight.reducedEncoding(
-        of: parameter, isTransposed: target.matrices[0].isTransposed,
-        pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
-      return try pieces.write(
-        index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
-    }
-    let values = try whole(target, results)
-    guard plan.request.storage == .reduced else {
-      let part = ReducedEncoding.Part(
-        name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
-        bytes: parameter.elementType.encoded(values))
-      return try pieces.write(index, [part], reduced: nil, outcomes: outcomes)
-    }
-    let columns = parameter.shape.last ?? 1
-    let matrix = try Matrix(rows: values.count / max(1, columns), columns: columns, elements: values)
-    let encoding = try ReducedEncoding(
-      try SparseMatrix(matrix, elementType: parameter.elementType), name: parameter.name, shape: parameter.shape)
-    return try pieces.write(
-      index, encoding.parts, reduced: (encoding.name, encoding.form, encoding.shape), outcomes: outcomes)
-  }
-
-  /// All numbers of a parameter in its own layout: those of the matrices as they have become, others as they are.
-  private func whole(_ target: ReductionTarget, _ results: [SiteReduction.Result]) throws(Problem) -> [Float] {
-    if let matrix = target.wholeMatrix, let result = results.first {
-      return matrix.isTransposed ? result.weight.dense.transposed.elements : result.weight.dense.elements
-    }
-    var values = try target.parameter.allElements()
-    for (matrix, result) in zip(target.matrices, results) {
-      for (row, place) in (matrix.rows ?? Array(0..<matrix.outputs)).enumerated() {
-        for column in 0..<matrix.inputs { values[place * matrix.inputs + column] = result.weight.dense[row, column] }
-      }
-    }
-    return values
+    let encoding = try target.encoded(
+      results.map(\.weight), storage: plan.request.storage,
+      pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
+    return try pieces.write(index, encoding.parts, reduced: encoding.reduced, outcomes: results.map(\.outcome))
   }
 }
 
@@ -197,19 +179,5 @@ extension MatrixBudget {
       return .unstructured
     }
     return .groups(keep: keep, of: of)
-  }
-}
-
-extension Parameter {
-  /// Every number, in the order of the parameter's shape.
-  fileprivate func allElements() throws(Problem) -> [Float] {
-    let reader = try recipe.reader(files: FilePool())
-    let scratch = try AlignedBuffer(byteCount: reader.scratchBytes(for: elementCount))
-    var values = [Float](repeating: 0, count: elementCount)
-    try values.withUnsafeMutableBufferPointer { (values) throws(Problem) in
-      guard let start = values.baseAddress else { return }
-      try reader.read(0..<elementCount, into: start, scratch: scratch.address)
-    }
-    return values
   }
 }

@@ -32,19 +32,32 @@ struct SiteReduction {
     let share = (Machine.monotonicSeconds - began) / Double(chosen.count)
     var results: [Result] = []
     for (entry, result) in zip(chosen, reduced) {
-      let start = Machine.monotonicSeconds
-      let error = try error(of: result, entry.weight, seen)
-      let baseline = try baseline(entry.weight, seen.measured, to: entry.budget)
       results.append(
-        Result(
-          weight: result,
-          outcome: MatrixOutcome(
-            name: entry.matrix.name, parameter: entry.matrix.parameter.name, site: entry.matrix.site,
-            outputs: entry.matrix.outputs, inputs: entry.matrix.inputs, budget: entry.budget.description, error: error,
-            baseline: baseline, numbers: result.numbers, rows: statistics?.count ?? 0,
-            seconds: share + Machine.monotonicSeconds - start)))
+        try self.result(
+          result, of: entry.matrix, entry.weight, to: entry.budget, seen, rows: statistics?.count ?? 0,
+          began: Machine.monotonicSeconds - share))
     }
     return results
+  }
+
+  /// What is stored of a matrix with what it costs.
+  ///
+  /// - Parameters:
+  ///   - budget: that the plain method is measured at beside.
+  ///   - text: the budget in words, where it has others than its own.
+  ///   - began: when the work on it began, on the clock of ``Machine``.
+  func result(
+    _ stored: StoredWeight, of matrix: NetworkMatrix, _ weight: Matrix<Float>, to budget: MatrixBudget,
+    named text: String? = nil, _ seen: Seen, rows: Int, began: Double
+  ) throws(Problem) -> Result {
+    let error = try error(of: stored, weight, seen)
+    let baseline = try baseline(weight, seen.measured, to: budget)
+    return Result(
+      weight: stored,
+      outcome: MatrixOutcome(
+        name: matrix.name, parameter: matrix.parameter.name, site: matrix.site, outputs: matrix.outputs,
+        inputs: matrix.inputs, budget: text ?? budget.description, error: error, baseline: baseline,
+        numbers: stored.numbers, rows: rows, seconds: Machine.monotonicSeconds - began))
   }
 
   /// What is known of a site's rows.

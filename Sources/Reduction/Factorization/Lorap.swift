@@ -5,6 +5,22 @@ internal import EspalierNumerics
 /// LoRAP's treatment of the feed-forward block (Li et al. 2024): channels are scored without gradients, and the least
 /// important of those that would go stay. That of attention is ``ActivationWeightedSVD`` with ``RankAllocation``.
 public enum Lorap {
+  public static let card = MethodCard(
+    name: "lorap",
+    summary: "Attention as factors by the norms of its inputs, feed-forward channels as zeros, block by block.",
+    source: "li2024lorap",
+    parameters: [
+      ParameterCard(
+        "least_important", .number(0...1), default: .number(0.01),
+        "Share of all channels, the least important ones, that stay."),
+      ParameterCard(
+        "ranks", .choice(["allocated", "uniform"]), default: .word("allocated"),
+        "Ranks of a block's matrices: where they keep most, or the same share of each."),
+    ],
+    notes:
+      "A method for whole models: it takes a block's matrices together, and a share of their numbers as its budget. "
+      + "Ranks come from the spectra instead of a fixed ratio. Channels are zeros in place: they are not taken out.")
+
   /// The score of each neuron: the Euclidean norm of all its weights, each times the norm of its input.
   ///
   ///     score_i² = sum over j of (|gate_ij| ‖x_j‖)² + (|up_ij| ‖x_j‖)²  +  sum over o of (|down_oi| ‖h_i‖)²

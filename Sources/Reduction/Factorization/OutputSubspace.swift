@@ -17,12 +17,20 @@ struct OutputSubspace {
   let values: [Double]
   let rank: Int
 
-  /// Where W S has fewer directions than `rank`, the others are the best ones for what is left of W itself.
   init(
     of weight: Matrix<Double>, weighted: Matrix<Double>, rank: Int, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
-    let svd = try LinearAlgebra.svd(weighted)
-    let tolerance = Double(max(weighted.rows, weighted.columns)) * Double.ulpOfOne
+    try self.init(of: weight, decomposed: LinearAlgebra.svd(weighted), rank: rank, parallel: parallel)
+  }
+
+  /// Where W S has fewer directions than `rank`, the others are the best ones for what is left of W itself.
+  ///
+  /// - Parameter svd: of W S.
+  init(
+    of weight: Matrix<Double>, decomposed svd: SingularValueDecomposition, rank: Int,
+    parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
+    let tolerance = Double(max(svd.u.rows, svd.vTransposed.columns)) * Double.ulpOfOne
     let found = min(rank, LinearAlgebra.numericalRank(of: svd.values, relativeTolerance: tolerance))
     var basis = svd.u.selecting(columns: Array(0..<found))
     if found < rank {

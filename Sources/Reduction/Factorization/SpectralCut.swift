@@ -4,13 +4,15 @@ public import EspalierNumerics
 /// One weight, decomposed once, to be cut to any rank: what layer-selective rank reduction does to a matrix (Sharma et al.
 /// 2024).
 public struct SpectralCut: Sendable {
+  private let whole: Matrix<Double>
   private let svd: SingularValueDecomposition
   public let outputs: Int
   public let inputs: Int
 
   /// - Throws: as ``LinearAlgebra/svd(_:)``.
   public init(_ weight: Matrix<Float>) throws(Problem) {
-    svd = try LinearAlgebra.svd(Matrix<Double>(weight))
+    whole = Matrix<Double>(weight)
+    svd = try LinearAlgebra.svd(whole)
     (outputs, inputs) = (weight.rows, weight.columns)
   }
 
@@ -46,6 +48,18 @@ public struct SpectralCut: Sendable {
       Certificate(error: error, norm: "relative Frobenius norm of the weight", kind: .exact, floor: error)
     )
   }
+
+  /// The factors that ``PlainSVD`` makes of the weight at this rank, without decomposing it again.
+  ///
+  /// - Throws: as ``weight(rank:parallel:)``.
+  public func form(
+    rank: Int, parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> ReducedMatrix.Form {
+    let rank = try MatrixBudget.rank(rank).rank(outputs: outputs, inputs: inputs, method: "laser")
+    let subspace = try OutputSubspace(of: whole, decomposed: svd, rank: rank, parallel: parallel)
+    let factors = try subspace.factors(of: whole, parallel: parallel)
+    return .factors(left: factors.left, right: factors.right)
+  }
 }
 
 /// Layer-selective rank reduction: of all single cuts, the one that helps a model most (Sharma et al. 2024).
@@ -79,25 +93,33 @@ public enum Laser {
   /// The score of a cut that was chosen for it flatters: say on other data what it is worth.
   ///
   /// - Parameters:
-  ///   - weights: names; each is decomposed once, when its turn comes.
+  ///   - weights: names.
   ///   - shares: of singular values kept; the source's grid goes from 0.99 down to 0.01.
   ///   - baseline: the score of the whole model.
-  ///   - load: the weight of a name.
-  ///   - evaluate: the score of the model with this matrix in place of that weight; higher is better, NaN is worst.
+  ///   - load: the weight of a name; it is decomposed once, and only if a score asks for it.
+  ///   - evaluate: the score of the model with this weight cut so; higher is better, NaN is worst.
   /// - Throws: `reduction` for a share outside of (0, 1]; what the closures throw.
   public static func search(
     weights: [String], shares: [Double], baseline: Double,
-    parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially,
-    load: (String) throws(Problem) -> Matrix<Float>, evaluate: (Cut, Matrix<Float>) throws(Problem) -> Double
+    load: @escaping (String) throws(Problem) -> Matrix<Float>,
+    evaluate: (_ cut: Cut, _ weight: () throws(Problem) -> SpectralCut) throws(Problem) -> Double
   ) throws(Problem) -> Outcome {
     var outcome = Outcome(baseline: baseline, trials: [], best: nil)
     for name in weights {
       do throws(Problem) {
-        let cut = try SpectralCut(load(name))
+        var decomposed: SpectralCut?
         for share in shares {
-          let candidate = Cut(weight: name, share: share)
-          let matrix = try cut.weight(rank: cut.rank(keeping: share), parallel: parallel).matrix
-          let trial = Trial(cut: candidate, score: try evaluate(candidate, matrix))
+          guard share > 0, share <= 1 else {
+            throw Problem(.reduction, "a share of \(share) of the singular values must be above 0 and at most 1")
+          }
+          let cut = Cut(weight: name, share: share)
+          let score = try evaluate(cut) { () throws(Problem) in
+            if let decomposed { return decomposed }
+            let found = try SpectralCut(load(name))
+            decomposed = found
+            return found
+          }
+          let trial = Trial(cut: cut, score: score)
           outcome.trials.append(trial)
           if trial.score > outcome.best?.score ?? baseline { outcome.best = trial }
         }
