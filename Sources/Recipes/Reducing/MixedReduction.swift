@@ -143,7 +143,8 @@ struct MixedReduction {
       let counts = [Role.Part.feedForwardGate, .feedForwardUp, .feedForwardDown].map { part in
         parts.count { $0.part == part }
       }
-      if let first = parts.first, counts[0] > 1 || counts[1] != 1 || counts[2] != 1 {
+      let isFused = block.matrices.contains { $0.part == .feedForwardGateUp }
+      if let first = parts.first, !isFused, counts[0] > 1 || counts[1] != 1 || counts[2] != 1 {
         problems.append(
           Problem(
             .reduction,
