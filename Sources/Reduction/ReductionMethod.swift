@@ -13,8 +13,10 @@ extension Problem.Code {
 /// ``ReductionMethods`` and a test.
 public protocol ReductionMethod: Sendable {
   static var card: MethodCard { get }
-  /// What it has to know of the inputs.
+  /// What it has to know of the inputs, whatever its parameters.
   static var needs: StatisticsNeed { get }
+  /// What it has to know of the inputs with its parameters: no less than the type needs.
+  var needs: StatisticsNeed { get }
   init(_ parameters: ReductionParameters) throws(Problem)
 
   /// W `[outputs, inputs]` in a smaller form.
@@ -43,6 +45,8 @@ public protocol ReductionMethod: Sendable {
 }
 
 extension ReductionMethod {
+  public var needs: StatisticsNeed { Self.needs }
+
   public func reduce(
     _ weights: [Matrix<Float>], _ statistics: SiteStatistics?, to budgets: [MatrixBudget],
     parallel: MatrixProduct.ParallelLoop
@@ -98,35 +102,6 @@ public enum MatrixBudget: Sendable, Hashable {
   case rank(Int)
   /// The share of numbers that stay, in factors: rank = Int(share * m n / (m + n)).
   case parameters(Double)
-}
-
-/// Values of a method's parameters, checked against its card.
-public struct ReductionParameters: Sendable, Hashable {
-  private let values: [String: ParameterValue]
-
-  /// - Throws: `reduction` for a name that the card does not have, a value that it does not allow, or a required one that
-  ///   is missing.
-  public init(_ given: [String: ParameterValue], for card: MethodCard) throws(Problem) {
-    var values: [String: ParameterValue] = [:]
-    for parameter in card.parameters { values[parameter.name] = parameter.standard }
-    for (name, value) in given.sorted(by: { $0.key < $1.key }) {
-      guard let parameter = card.parameter(name) else {
-        throw Problem(
-          .reduction, "\(card.name) has no parameter `\(name)`",
-          remedy: "It has: \(card.parameters.map(\.name).joined(separator: ", ")).")
-      }
-      if let complaint = parameter.complaint(about: value) { throw Problem(.reduction, "\(card.name): \(complaint)") }
-      values[name] = value
-    }
-    if let missing = card.parameters.first(where: { $0.isRequired && values[$0.name] == nil }) {
-      throw Problem(.reduction, "\(card.name) needs a value for `\(missing.name)`")
-    }
-    self.values = values
-  }
-
-  public func number(_ name: String) -> Double? { if case .number(let value)? = values[name] { value } else { nil } }
-  public func flag(_ name: String) -> Bool? { if case .flag(let value)? = values[name] { value } else { nil } }
-  public func word(_ name: String) -> String? { if case .word(let value)? = values[name] { value } else { nil } }
 }
 
 /// What came of a reduction.

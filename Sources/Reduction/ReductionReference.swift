@@ -33,7 +33,7 @@ public enum ReductionReference {
       case .columns: "sums by column of what enters it"
       case .moment: "the second moment of what enters it"
       }
-    let makes = ReductionMethods.pruning.contains { $0.card.name == method.card.name } ? "zeros" : "factors"
+    let makes = ReductionMethods.makesFactors(method.card.name) ? "factors" : "zeros"
     return "a matrix and \(known); makes \(makes)"
   }
 }

@@ -19,8 +19,11 @@ struct BudgetOptions: ParsableArguments {
   var allocate = false
 
   @Option(
-    help: "With --allocate: relative, errors count by the size of each matrix's outputs; absolute, as they are.")
-  var objective = SensitivityTable.Objective.relative
+    help: """
+      With --allocate: relative, errors count by the size of each matrix's outputs; absolute, as they are; effect, by \
+      what they do to the model, which the table has to say (default: effect where it does, else relative).
+      """)
+  var objective: SensitivityTable.Objective?
 
   @Option(
     help: ArgumentHelp("A table of `espalier sensitivity`, in place of measuring one.", valueName: "file"),

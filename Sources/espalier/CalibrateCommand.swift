@@ -27,19 +27,7 @@ struct Calibrate: ParsableCommand {
   @Argument(help: "The model: a folder, a GGUF file, or model+adapter.", completion: .directory)
   var model: String?
 
-  @Option(
-    help: ArgumentHelp("Calibration text, plain or JSON lines {\"text\"} (repeatable).", valueName: "file"),
-    completion: .file())
-  var text: [String] = []
-
-  @Option(help: "Windows of text to run.")
-  var sequences = 128
-
-  @Option(help: "Tokens of a window (default: 2048, or the model's context if that is shorter).")
-  var length: Int?
-
-  @Option(help: "Draw the windows among all there are with this seed (default: the first ones).")
-  var seed: UInt64?
+  @OptionGroup var calibration: CalibrationTextOptions
 
   @Option(
     help: "Columns up to which a second moment is kept whole; wider ones in squares along the diagonal. 0 keeps none.")
@@ -81,14 +69,15 @@ struct Calibrate: ParsableCommand {
   @OptionGroup var style: OutputStyle
 
   func validate() throws {
-    let ways = [!text.isEmpty, imported != nil, exported != nil, !add.isEmpty].count { $0 }
+    let ways = [!calibration.text.isEmpty, imported != nil, exported != nil, !add.isEmpty].count { $0 }
     if ways != 1 { throw ValidationError("Give one of --text, --import, --export and --add.") }
     if !add.isEmpty, add.count != 2 || model != nil {
       throw ValidationError("--add takes two files of statistics and no model.")
     }
+    if add.count == 2, add[0] == add[1] {
+      throw ValidationError("--add takes two files; one added to itself counts all twice.")
+    }
     if add.isEmpty, model == nil { throw ValidationError("Give a model.") }
-    if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
-    if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
     if momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
     if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
       throw ValidationError("--output needs the name of a file.")
@@ -164,8 +153,7 @@ struct Calibrate: ParsableCommand {
   // MARK: - Gathering
 
   private func gather(_ checkpoint: any Checkpoint) throws(Problems) {
-    let calibrationText = try CalibrationText(
-      text, for: checkpoint, sequences: sequences, length: length, seed: seed)
+    let calibrationText = try calibration.read(for: checkpoint)
     let options = try running.options(work, lookup, default: .exact)
     try single { () throws(Problem) in
       // A block is used once, so weights need not stay.

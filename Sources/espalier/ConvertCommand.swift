@@ -20,44 +20,12 @@ struct Convert: ParsableCommand {
   @Argument(help: "A model: a folder, a safetensors or GGUF file, or model+adapter.", completion: .directory)
   var model: String
 
-  @Option(help: "Type of the floats: f32, f16 or bf16 (default: as they are).")
-  var dtype: String?
-
-  @Flag(help: "Print what would be done, and stop.")
-  var dryRun = false
-
-  @OptionGroup var writing: WritingOptions
-  @OptionGroup var lookup: ModelLookup
-  @OptionGroup var work: WorkOptions
-  @OptionGroup var style: OutputStyle
-
-  private var elementType: ElementType? { dtype.flatMap { ElementType(rawValue: $0) } }
-
-  func validate() throws {
-    if let dtype, !Conversion.elementTypes.contains(where: { $0.rawValue == dtype }) {
-      throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
-    }
-  }
+  @OptionGroup var options: ConvertingOptions
 
   func run() throws {
-    let listener = style.listener()
-    try reportingProblems(json: style.json) { () throws(Problems) in
-      let plan = try Conversion.plan(of: model, elementType: elementType, options: writing.options(work, lookup))
-      let outline = ConversionOutline(plan)
-      for problem in plan.warnings { listener.receive(.problem(problem)) }
-      if dryRun {
-        print(style.json ? outline.json.text() : outline.text)
-        return
-      }
-      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
-      do throws(Problem) {
-        let report = try Conversion.run(plan, listener: listener)
-        if style.json {
-          print(report.json.text())
-        } else if !style.quiet {
-          print(report.text)
-        }
-      } catch { throw Problems([error]) }
-    }
+    try options.run(
+      { (elementType, options) throws(Problems) in
+        try Conversion.plan(of: model, elementType: elementType, options: options)
+      }, text: { _, report in report.text }, json: { _, report in report.json })
   }
 }

@@ -40,20 +40,14 @@ struct Factorize: ParsableCommand {
   enum Store: String, ExpressibleByArgument, CaseIterable { case factors, dense }
 
   func validate() throws {
-    let known = ReductionMethods.factorization.map { $0.card.name } + ReductionMethods.blocks.map(\.name)
-    if let method, !known.contains(method) {
-      throw ValidationError("--method \(method) is none of \(known.joined(separator: ", ")).")
-    }
+    try ReducingOptions.validate(method, makesFactors: true)
     if method == Lorap.card.name, budget.shared.parameters == nil || budget.shared.allocate {
       throw ValidationError("--method lorap takes --parameters, and deals it out itself.")
     }
   }
 
   func run() throws {
-    let chosen =
-      method
-      ?? ReductionRequest.standardMethod(makesFactors: true, isCalibrated: options.calibrating.isGiven)
     try options.run(
-      model, method: chosen, budget.wish, storage: store == .dense ? .dense : .reduced)
+      model, method: method, makesFactors: true, budget.wish, storage: store == .dense ? .dense : .reduced)
   }
 }

@@ -38,17 +38,11 @@ struct Prune: ParsableCommand {
   enum Store: String, ExpressibleByArgument, CaseIterable { case dense, sparse }
 
   func validate() throws {
-    let known = ReductionMethods.pruning.map { $0.card.name }
-    if let method, !known.contains(method) {
-      throw ValidationError("--method \(method) is none of \(known.joined(separator: ", ")).")
-    }
+    try ReducingOptions.validate(method, makesFactors: false)
   }
 
   func run() throws {
-    let chosen =
-      method
-      ?? ReductionRequest.standardMethod(makesFactors: false, isCalibrated: options.calibrating.isGiven)
     try options.run(
-      model, method: chosen, budget.wish, storage: store == .dense ? .dense : .reduced)
+      model, method: method, makesFactors: false, budget.wish, storage: store == .dense ? .dense : .reduced)
   }
 }

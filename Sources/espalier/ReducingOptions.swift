@@ -8,8 +8,8 @@ import EspalierNumerics
 import EspalierRecipes
 import EspalierReduction
 
-/// Calibration text, or statistics that were gathered before.
-struct CalibratingOptions: ParsableArguments {
+/// Text that a model is calibrated on.
+struct CalibrationTextOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("Calibration text, plain or JSON lines {\"text\"} (repeatable).", valueName: "file"),
     completion: .file())
@@ -24,6 +24,20 @@ struct CalibratingOptions: ParsableArguments {
   @Option(help: "Draw the windows among all there are with this seed (default: the first ones).")
   var seed: UInt64?
 
+  func validate() throws {
+    if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
+    if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
+  }
+
+  func read(for checkpoint: any Checkpoint) throws(Problems) -> CalibrationText {
+    try CalibrationText(text, for: checkpoint, sequences: sequences, length: length, seed: seed)
+  }
+}
+
+/// Calibration text, or statistics that were gathered before.
+struct CalibratingOptions: ParsableArguments {
+  @OptionGroup var text: CalibrationTextOptions
+
   @Option(
     help: ArgumentHelp("Statistics of `espalier calibrate` in place of text.", valueName: "file"), completion: .file())
   var statistics: String?
@@ -36,19 +50,16 @@ struct CalibratingOptions: ParsableArguments {
   var momentWidth: Int?
 
   func validate() throws {
-    if !text.isEmpty, statistics != nil { throw ValidationError("Give --text or --statistics, not both.") }
-    if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
-    if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
+    if !text.text.isEmpty, statistics != nil { throw ValidationError("Give --text or --statistics, not both.") }
     if let momentWidth, momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
   }
 
-  var isGiven: Bool { !text.isEmpty || statistics != nil }
+  var isGiven: Bool { !text.text.isEmpty || statistics != nil }
 
   func source(for checkpoint: any Checkpoint, isSequential: Bool) throws(Problems) -> ReductionRequest.Source {
     if let statistics { return .file(statistics) }
-    guard !text.isEmpty else { return .nothing }
-    let text = try CalibrationText(text, for: checkpoint, sequences: sequences, length: length, seed: seed)
-    return .text(text, isSequential: isSequential)
+    guard !text.text.isEmpty else { return .nothing }
+    return .text(try text.read(for: checkpoint), isSequential: isSequential)
   }
 }
 
@@ -65,7 +76,8 @@ struct SelectingOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Reduce only matrices whose name has this, wherever they are (repeatable).", valueName: "pattern"))
+      "Reduce only matrices whose name has this, a head too, which is spared otherwise (repeatable).",
+      valueName: "pattern"))
   var only: [String] = []
 
   func validate() throws {
@@ -75,7 +87,11 @@ struct SelectingOptions: ParsableArguments {
   }
 
   /// As the method's card understands them.
-  var parameters: [String: ParameterValue] { ParameterValue.values(settings) }
+  func parameters(of method: String) throws(Problems) -> [String: ParameterValue] {
+    do throws(Problem) { return try ReductionMethods.card(named: method)?.values(settings) ?? [:] } catch {
+      throw Problems([error])
+    }
+  }
 }
 
 /// What pruning and factorization take alike.
@@ -129,11 +145,24 @@ struct ReducingOptions: ParsableArguments {
     }
   }
 
+  /// Refuses what is no method of the verb.
+  static func validate(_ method: String?, makesFactors: Bool) throws {
+    let known = ReductionMethods.names(makingFactors: makesFactors)
+    if let method, !known.contains(method) {
+      throw ValidationError("--method \(method) is none of \(known.joined(separator: ", ")).")
+    }
+  }
+
   /// Plans, and carries out unless only the plan is wanted.
+  ///
+  /// - Parameter method: nil for the best that what is known of the inputs allows.
   func run(
-    _ model: String, method: String, _ wish: BudgetWish, storage: ReductionRequest.Storage
+    _ model: String, method: String?, makesFactors: Bool, _ wish: BudgetWish, storage: ReductionRequest.Storage
   ) throws {
     var passes = true
+    let method =
+      method
+      ?? ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: calibrating.isGiven)
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
       let gates = try gates.gates
@@ -141,10 +170,10 @@ struct ReducingOptions: ParsableArguments {
       var request = ReductionRequest(
         method: method, goal: wish.provisionalGoal(of: method),
         source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
-      request.parameters = selecting.parameters
+      request.parameters = try selecting.parameters(of: method)
       request.storage = storage
       (request.keep, request.only) = (selecting.keep, selecting.only)
-      request.momentLimit = calibrating.momentWidth ?? ReductionRequest.standardMomentLimit(of: method)
+      request.momentLimit = calibrating.momentWidth
       request.measuresBaseline = !noBaseline
       let run = try running.options(work, lookup, default: .exact)
       let options = writing.options(work, lookup)

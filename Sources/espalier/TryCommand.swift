@@ -104,14 +104,12 @@ struct Try: ParsableCommand {
     guard !explain else { return }
     guard weight != nil else { throw ValidationError("Give the weight: --weight FILE:NAME.") }
     if inputs != nil, statistics != nil { throw ValidationError("Give --inputs or --statistics, not both.") }
-    if type.needs > .nothing, inputs == nil, statistics == nil {
-      throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
+    try check(try budget())
+    let solver = try refusing { () throws(Problem) in
+      try type.init(ReductionParameters(try type.card.values(set), for: type.card))
     }
-    try check(try budget(), type)
-    if let problem = Self.complaint({ () throws(Problem) in
-      _ = try ReductionParameters(try values(type.card), for: type.card)
-    }) {
-      throw ValidationError(problem)
+    if solver.needs > .nothing, inputs == nil, statistics == nil {
+      throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
     if let dtype, !Trial.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
@@ -122,16 +120,18 @@ struct Try: ParsableCommand {
   }
 
   /// Zeros have one kind of budget, factors another.
-  private func check(_ budget: MatrixBudget, _ type: any ReductionMethod.Type) throws {
-    let name = type.card.name
-    switch budget {
-    case .sparsity, .pattern:
-      guard ReductionMethods.factorization.contains(where: { $0.card.name == name }) else { return }
-      throw ValidationError("\(name) makes factors: its budget is --rank or --parameters.")
-    case .rank, .parameters:
-      guard ReductionMethods.pruning.contains(where: { $0.card.name == name }) else { return }
-      throw ValidationError("\(name) makes zeros: its budget is --sparsity or --pattern.")
-    }
+  private func check(_ budget: MatrixBudget) throws {
+    let isOfZeros =
+      switch budget {
+      case .sparsity, .pattern: true
+      case .rank, .parameters: false
+      }
+    let makesFactors = ReductionMethods.makesFactors(method)
+    guard isOfZeros == makesFactors else { return }
+    throw ValidationError(
+      makesFactors
+        ? "\(method) makes factors: its budget is --rank or --parameters."
+        : "\(method) makes zeros: its budget is --sparsity or --pattern.")
   }
 
   private func methodType() throws -> any ReductionMethod.Type {
@@ -142,12 +142,11 @@ struct Try: ParsableCommand {
         + (near.map { "; did you mean \($0)?" } ?? ". Methods: \(Self.methodNames.joined(separator: ", "))."))
   }
 
-  /// The message and remedy of what `body` finds wrong.
-  private static func complaint(_ body: () throws(Problem) -> Void) -> String? {
-    do throws(Problem) {
-      try body()
-      return nil
-    } catch { return [error.message, error.remedy].compactMap { $0 }.joined(separator: ". ") }
+  /// What `body` finds wrong is wrong use.
+  private func refusing<T>(_ body: () throws(Problem) -> T) throws -> T {
+    do throws(Problem) { return try body() } catch {
+      throw ValidationError([error.message, error.remedy].compactMap { $0 }.joined(separator: ". "))
+    }
   }
 
   private func budget() throws -> MatrixBudget {
@@ -159,9 +158,8 @@ struct Try: ParsableCommand {
       return .sparsity(sparsity)
     }
     if let pattern {
-      let numbers = pattern.split(separator: ":", omittingEmptySubsequences: false).map { Int($0) }
-      guard numbers.count == 2, let keep = numbers[0], let of = numbers[1], of > 0, (0...of).contains(keep) else {
-        throw ValidationError("--pattern \(pattern) is not N:M with N up to M, such as 2:4.")
+      guard let (keep, of) = BudgetWords.groups(pattern) else {
+        throw ValidationError("--pattern \(pattern) is not N:M with N from 1 to M, such as 2:4.")
       }
       return .pattern(keep: keep, of: of)
     }
@@ -175,24 +173,6 @@ struct Try: ParsableCommand {
     return .parameters(parameters)
   }
 
-  /// What `--set` gives, as the kinds that the card has.
-  private func values(_ card: MethodCard) throws(Problem) -> [String: ParameterValue] {
-    var values: [String: ParameterValue] = [:]
-    for text in set {
-      guard let equals = text.firstIndex(of: "=") else {
-        throw Problem(.reduction, "--set \(text) is not name=value")
-      }
-      let (name, value) = (String(text[..<equals]), String(text[text.index(after: equals)...]))
-      guard values[name] == nil else { throw Problem(.reduction, "--set gives `\(name)` twice") }
-      switch (card.parameter(name)?.kind, value) {
-      case (.flag?, "true"), (.flagOrChoice?, "true"): values[name] = .flag(true)
-      case (.flag?, "false"), (.flagOrChoice?, "false"): values[name] = .flag(false)
-      default: values[name] = Double(value).map { .number($0) } ?? .word(value)
-      }
-    }
-    return values
-  }
-
   func run() throws {
     let type = try methodType()
     if explain {
@@ -201,7 +181,7 @@ struct Try: ParsableCommand {
     }
     let source: Trial.Source? = inputs.map { .inputs(FilePart($0)) } ?? statistics.map { .statistics(FilePart($0)) }
     var trial = Trial(
-      method: method, parameters: try values(type.card), budget: try budget(), weight: FilePart(weight ?? ""),
+      method: method, parameters: try type.card.values(set), budget: try budget(), weight: FilePart(weight ?? ""),
       source: source)
     trial.isTransposed = transposed
     trial.elementType = dtype.flatMap { ElementType(rawValue: $0) }

@@ -52,7 +52,7 @@ struct BlockStatistics {
 
   private func gather(_ sites: [InputSite], from run: BlockRun, _ body: Receiver) throws(Problem) {
     let needsMoment = plan.needs == .moment
-    let limit = plan.request.momentLimit
+    let limit = plan.momentLimit
     let all = try SiteGathering(sites, momentLimit: needsMoment ? limit : 0, workers: pool)
     let sample = needsMoment ? nil : try SiteGathering(sites, rows: .sample, momentLimit: limit, workers: pool)
     try run.showBlock(sites: sites.map(\.name)) { (site, rows) throws(Problem) in

@@ -86,7 +86,7 @@ extension ReductionPlan {
     case .file(let path):
       let file = try File.reading(path)
       return try OutputFolder.digest(of: file, at: 0, byteCount: try file.size())
-    case .text(let text, _): return text.record(mode: network.mode, momentLimit: request.momentLimit).tokens
+    case .text(let text, _): return text.record(mode: network.mode, momentLimit: momentLimit).tokens
     }
   }
 }

@@ -95,11 +95,12 @@ public struct BudgetWords: Sendable {
     } else {
       wish = BudgetWish(level: nil, goal: .maxError(maxError ?? 0))
     }
-    (wish.isAllocated, wish.objective, wish.table) = (allocate, objective ?? .relative, table)
+    (wish.isAllocated, wish.objective, wish.table) = (allocate, objective, table)
     return wish
   }
 
-  static func groups(_ text: String) -> (keep: Int, of: Int)? {
+  /// N of M, both at least 1, from `N:M`; nil for anything else.
+  public static func groups(_ text: String) -> (keep: Int, of: Int)? {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
     guard parts.count == 2, let keep = Int(parts[0]), let of = Int(parts[1]), of > 0, (1...of).contains(keep) else {
       return nil
@@ -118,7 +119,8 @@ public struct BudgetWish: Sendable {
   public var groups: Int?
   /// By measured sensitivity, so that the sum of squared errors is least.
   public var isAllocated = false
-  public var objective = SensitivityTable.Objective.relative
+  /// Nil for the table's standard.
+  public var objective: SensitivityTable.Objective?
   /// A table of sensitivities in place of measuring one.
   public var table: String?
 
@@ -157,7 +159,7 @@ public struct BudgetWish: Sendable {
       table = try SensitivityRun.measure(
         plan, levels: levels(of: request.method), workers: workers, listener: listener)
     }
-    let resolution = try BudgetResolution(goal, objective, from: table, for: plan)
+    let resolution = try BudgetResolution(goal, objective ?? table.standardObjective, from: table, for: plan)
     listener.receive(.note(resolution.text))
     (request.goal, request.table) = (resolution.goal, table)
     return request

@@ -40,9 +40,11 @@ public struct ReductionPlan: Sendable {
   public let peakBytes: Int
 
   public var matrixCount: Int { blocks.reduce(0) { $0 + $1.matrices.count } }
-  /// Numbers of the matrices that are reduced.
-  public var targetedNumbers: Int {
-    blocks.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.outputs * $1.inputs } }
+  /// Beyond so many columns a moment is cut.
+  var momentLimit: Int { Self.momentLimit(request, needs) }
+
+  private static func momentLimit(_ request: ReductionRequest, _ needs: StatisticsNeed) -> Int {
+    request.momentLimit ?? (needs == .moment ? 1 << 20 : 8192)
   }
 
   /// - Parameters:
@@ -81,7 +83,7 @@ public struct ReductionPlan: Sendable {
     if let conversion {
       problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
     }
-    guard problems.errors.isEmpty, let conversion, let type, let method, let network, let selection else {
+    guard problems.errors.isEmpty, let conversion, let method, let network, let selection else {
       throw Problems(problems.errors.uniqued())
     }
     self.request = request
@@ -91,7 +93,7 @@ public struct ReductionPlan: Sendable {
     families = run.families
     self.method = method
     self.mixed = mixed
-    needs = type.needs
+    needs = method.needs
     do throws(Problem) {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       (blocks, spills, peakBytes) = try Self.blocks(
@@ -100,7 +102,7 @@ public struct ReductionPlan: Sendable {
       problems.add(error)
       throw problems
     }
-    problems.all += Self.complaints(request, blocks, needs, statistics)
+    problems.all += Self.complaints(request, blocks, needs, statistics).gathered()
     if isMixed { problems.all += MixedReduction.complaints(blocks) }
     guard problems.errors.isEmpty else { throw Problems(problems.errors.uniqued()) }
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
@@ -134,7 +136,7 @@ public struct ReductionPlan: Sendable {
     }
     let plan = try CalibrationPlan(
       network, lengths: text.windows.sequences.map(\.count), memory: memory, beside: solver,
-      momentLimit: request.momentLimit)
+      momentLimit: momentLimit(request, needs))
     let blocks = zip(plan.blocks, targets).map { planned, targets in
       let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
       let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
@@ -166,9 +168,9 @@ public struct ReductionPlan: Sendable {
   private static let methodsOfBlocks: Set<String> = [WhitenedSVD.card.name]
 
   private static func isMomentCut(
-    at matrix: NetworkMatrix, _ request: ReductionRequest, _ file: StatisticsFile?
+    at matrix: NetworkMatrix, limit: Int, _ file: StatisticsFile?
   ) -> Bool {
-    guard let file else { return matrix.inputs > request.momentLimit }
+    guard let file else { return matrix.inputs > limit }
     let site = file.layout.sites.first { ExactString($0.name) == ExactString(matrix.site) }
     return site.map { $0.moment.blocks.count != 1 } ?? false
   }
@@ -192,13 +194,19 @@ public struct ReductionPlan: Sendable {
           remedy: "Give --text, or --statistics of `espalier calibrate`."))
     }
     for matrix in targets.flatMap(\.matrices) {
+      if matrix.part == .headProjection, ExactString(matrix.name) != ExactString(matrix.parameter.name) {
+        problems.append(
+          Problem(
+            .reduction, "the head is the embedding too, \(matrix.parameter.name), and changes as both",
+            tensor: matrix.name, severity: .warning))
+      }
       guard let budget = request.budget(of: matrix.name) else { continue }
       if let complaint = budget.complaint(outputs: matrix.outputs, inputs: matrix.inputs) {
         problems.append(
           Problem(.reduction, complaint, remedy: "Leave it out with --keep.", tensor: matrix.name))
       }
       if needs == .moment, !methodsOfBlocks.contains(request.method),
-        isMomentCut(at: matrix, request, file)
+        isMomentCut(at: matrix, limit: momentLimit(request, needs), file)
       {
         problems.append(
           Problem(
@@ -245,7 +253,28 @@ extension ReductionRequest {
     }
   }
 
-  var makesFactors: Bool {
-    ReductionMethods.factorization.contains { $0.card.name == method } || method == Lorap.card.name
+  var makesFactors: Bool { ReductionMethods.makesFactors(method) }
+}
+
+extension [Problem] {
+  /// What is the same of several tensors is told once, of the first, with their number.
+  func gathered() -> [Problem] {
+    var first: [String: Int] = [:]
+    var counts: [Int] = []
+    var result: [Problem] = []
+    for problem in self {
+      let text = "\(problem.code.rawValue) \(problem.message) \(problem.context.file ?? "")"
+      if problem.context.tensor != nil, let place = first[text] {
+        counts[place] += 1
+      } else {
+        first[text] = result.count
+        counts.append(1)
+        result.append(problem)
+      }
+    }
+    for (place, count) in counts.enumerated() where count > 1 {
+      result[place].message += ", and of \(count - 1) other\(count == 2 ? "" : "s") the same"
+    }
+    return result
   }
 }

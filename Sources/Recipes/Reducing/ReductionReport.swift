@@ -20,6 +20,7 @@ public struct ReductionReport: Sendable {
 
   public let method: String
   public let request: String
+  private let makesFactors: Bool
   public let mode: String
   public let outcomes: [MatrixOutcome]
   public let evaluation: Evaluation?
@@ -47,6 +48,7 @@ public struct ReductionReport: Sendable {
     self.peakBytes = peakBytes
     method = plan.request.method
     request = plan.request.text
+    makesFactors = plan.request.makesFactors
     mode = plan.network.mode.rawValue
     output = plan.conversion.options.output
     self.outcomes = outcomes
@@ -193,7 +195,5 @@ public struct ReductionReport: Sendable {
     return text
   }
 
-  private var baselineName: String {
-    outcomes.contains { $0.budget.hasPrefix("rank") || $0.budget.hasPrefix("parameters") } ? "SVD" : "magnitude"
-  }
+  private var baselineName: String { makesFactors ? "SVD" : "magnitude" }
 }

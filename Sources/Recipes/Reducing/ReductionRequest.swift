@@ -40,8 +40,8 @@ public struct ReductionRequest: Sendable {
   public var keep: [String] = []
   /// Regular expressions; if there are any, a matrix is reduced only if one is found in its name, wherever it stands.
   public var only: [String] = []
-  /// As ``MomentShape/init(width:limit:)``.
-  public var momentLimit = 8192
+  /// As ``MomentShape/init(width:limit:)``; nil for 8192, and no limit for methods that need moments whole.
+  public var momentLimit: Int?
   /// What an allotted goal was found by; it is written beside the weights.
   public var table: SensitivityTable?
   /// Whether the error of the plain method at the same budget (magnitude, SVD) is measured beside.
@@ -51,12 +51,6 @@ public struct ReductionRequest: Sendable {
     self.method = method
     self.goal = goal
     self.source = source
-  }
-
-  /// Beyond so many columns a moment is cut unless something else is asked for: nowhere for methods that need it whole.
-  public static func standardMomentLimit(of method: String) -> Int {
-    let needs = ReductionMethods.all.first { $0.card.name == method }?.needs
-    return needs == .moment ? 1 << 20 : 8192
   }
 
   public var isSequential: Bool { if case .text(_, let isSequential) = source { isSequential } else { false } }
@@ -106,19 +100,5 @@ extension MatrixBudget {
           ? nil : "\(Self.plain(share)) of its numbers do not pay for one rank"
         : "a share of \(Self.plain(share)) of the numbers is not above 0 and at most 1"
     }
-  }
-}
-
-extension ParameterValue {
-  /// Values given as `name=value`; what is no number and neither true nor false is a word.
-  public static func values(_ settings: [String]) -> [String: ParameterValue] {
-    var values: [String: ParameterValue] = [:]
-    for setting in settings {
-      let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-      let text = parts.count > 1 ? parts[1] : ""
-      values[parts[0]] =
-        text == "true" ? .flag(true) : text == "false" ? .flag(false) : Double(text).map { .number($0) } ?? .word(text)
-    }
-    return values
   }
 }

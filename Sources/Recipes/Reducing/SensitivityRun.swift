@@ -9,6 +9,7 @@ public struct SensitivityRun {
   private let plan: ReductionPlan
   private let levels: [MatrixBudget]
   private let work: SiteReduction
+  private let probe: EffectProbe?
   private let listener: any ProgressListener
 
   /// Levels that a method is measured at unless others are asked for: tenths.
@@ -16,19 +17,23 @@ public struct SensitivityRun {
   /// - Parameter of: the groups of a pattern; nil for shares.
   public static func standardLevels(of method: String, patternsOf of: Int? = nil) -> [MatrixBudget] {
     if let of { return (1..<max(2, of)).map { .pattern(keep: $0, of: of) } }
-    let makesFactors = ReductionMethods.factorization.contains { $0.card.name == method }
+    let makesFactors = ReductionMethods.makesFactors(method)
     return (1...9).map { makesFactors ? .parameters(Double($0) / 10) : .sparsity(Double($0) / 10) }
   }
 
-  /// - Parameter plan: says which matrices, which method and what is known; its budget is not used.
+  /// - Parameters:
+  ///   - plan: says which matrices, which method and what is known; its budget is not used.
+  ///   - probe: measures what each matrix does to the model, at the middle one of the levels.
   /// - Throws: what reading and the method throw. Of levels that a matrix does not have it is left out; one that has none
   ///   is an error.
   public static func measure(
-    _ plan: ReductionPlan, levels: [MatrixBudget], workers: WorkerPool, listener: any ProgressListener
+    _ plan: ReductionPlan, levels: [MatrixBudget], effects probe: EffectProbe? = nil, workers: WorkerPool,
+    listener: any ProgressListener
   ) throws(Problem) -> SensitivityTable {
     try plan.requireOwnStatistics(workers)
     let run = SensitivityRun(
-      plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), listener: listener)
+      plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), probe: probe,
+      listener: listener)
     return try run.table(workers)
   }
 
@@ -63,7 +68,8 @@ public struct SensitivityRun {
   ) throws(Problem) -> [SensitivityTable.Row] {
     let weights = try matrices.map { (matrix) throws(Problem) in try plan.network.weight(of: matrix) }
     var measured: [[SensitivityTable.Level]] = matrices.map { _ in [] }
-    for level in levels {
+    var effects: [Double?] = matrices.map { _ in nil }
+    for (index, level) in levels.enumerated() {
       let fitting = matrices.indices.filter {
         level.complaint(outputs: matrices[$0].outputs, inputs: matrices[$0].inputs) == nil
       }
@@ -77,6 +83,11 @@ public struct SensitivityRun {
           SensitivityTable.Level(
             budget: level, numbers: result.numbers, bytes: try bytes(of: result, matrices[place], level),
             relativeError: error.error, kind: error.kind))
+        // The middle level, or the first after it that the matrix has.
+        if let probe, index >= levels.count / 2, effects[place] == nil {
+          let divergence = try probe.divergence(reducing: matrices[place], to: result, in: plan)
+          effects[place] = error.error > 0 ? max(0, divergence) / (error.error * error.error) : 0
+        }
       }
     }
     var rows: [SensitivityTable.Row] = []
@@ -91,7 +102,8 @@ public struct SensitivityRun {
           name: matrix.name, shape: [matrix.outputs, matrix.inputs], site: matrix.site,
           denseBytes: matrix.outputs * matrix.inputs * matrix.parameter.elementType.byteWidth,
           outputEnergy: try OutputError.energy(
-            of: weights[place], statistics: seen.measured, parallel: work.parallel), levels: measured[place]))
+            of: weights[place], statistics: seen.measured, parallel: work.parallel), effect: effects[place],
+          levels: measured[place]))
     }
     return rows
   }

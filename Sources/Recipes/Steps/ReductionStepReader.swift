@@ -21,16 +21,21 @@ extension RecipeReader {
       complain(.recipeValue, "text and statistics exclude each other", line: statistics.line)
     }
     let isCalibrated = !text.isEmpty || statistics != nil
-    let method = self.method(node, makesFactors: makesFactors, isCalibrated: isCalibrated, line: line)
+    let card = self.method(node, makesFactors: makesFactors, isCalibrated: isCalibrated, line: line)
     var step = ReductionStep(
-      makesFactors: makesFactors, method: method ?? "", budget: words.wish(makesFactors: makesFactors))
-    if let method { step.parameters = parameters(node, of: method) }
+      makesFactors: makesFactors, method: card?.name ?? "", budget: words.wish(makesFactors: makesFactors))
+    if let card { step.parameters = parameters(node, of: card) }
+    if !isCalibrated, ReductionMethods.needs(of: step.method, step.parameters) > .nothing {
+      complain(
+        .recipeValue, "\(step.method) needs to know what reaches the matrices",
+        remedy: "Give text, or statistics of `espalier calibrate`.", line: node["method"]?.line ?? line)
+    }
     step.text = text
     step.sequences = natural(node, "sequences", from: 1) ?? step.sequences
     step.length = natural(node, "length", from: 1)
     step.seed = natural(node, "seed").map { UInt64($0) }
     step.statistics = statistics
-    step.momentWidth = natural(node, "moment_width") ?? step.momentWidth
+    step.momentWidth = natural(node, "moment_width")
     step.isOneShot = flag(node, "one_shot") ?? false
     step.keep = self.words(node, "keep").map(\.path)
     step.only = self.words(node, "only").map(\.path)
@@ -65,9 +70,8 @@ extension RecipeReader {
 
   private mutating func method(
     _ node: RecipeNode, makesFactors: Bool, isCalibrated: Bool, line: Int
-  ) -> String? {
-    let methods = makesFactors ? ReductionMethods.factorization : ReductionMethods.pruning
-    let names = methods.map { $0.card.name }
+  ) -> MethodCard? {
+    let names = ReductionMethods.names(makingFactors: makesFactors)
     let standard = ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: isCalibrated)
     guard node["method"] == nil || node["method"]?.text != nil else {
       _ = word(node, "method")
@@ -75,19 +79,14 @@ extension RecipeReader {
     }
     let name = node["method"]?.text ?? standard
     let place = node["method"]?.line ?? line
-    guard let method = methods.first(where: { $0.card.name == name }) else {
+    guard names.contains(name), let card = ReductionMethods.card(named: name) else {
       let near = Spelling.nearest(to: name, among: names)
       complain(
         .recipeValue, "there is no such method: \"\(name)\"" + (near.map { "; did you mean \($0)?" } ?? ""),
         remedy: "Known methods: \(names.joined(separator: ", ")).", line: place)
       return nil
     }
-    if method.needs > .nothing, !isCalibrated {
-      complain(
-        .recipeValue, "\(name) needs to know what reaches the matrices",
-        remedy: "Give text, or statistics of `espalier calibrate`.", line: place)
-    }
-    return name
+    return card
   }
 
   private mutating func storage(_ node: RecipeNode, makesFactors: Bool) -> ReductionRequest.Storage {
@@ -99,7 +98,7 @@ extension RecipeReader {
   }
 
   /// The parameters of the method, by its card.
-  private mutating func parameters(_ node: RecipeNode, of method: String) -> [String: ParameterValue] {
+  private mutating func parameters(_ node: RecipeNode, of card: MethodCard) -> [String: ParameterValue] {
     guard let written = node["parameters"] else { return [:] }
     guard let pairs = written.pairs else {
       complain(
@@ -107,16 +106,15 @@ extension RecipeReader {
         remedy: "The share of the numbers that stays is `share`.", line: written.line)
       return [:]
     }
-    guard let card = ReductionMethods.all.first(where: { $0.card.name == method })?.card else { return [:] }
     var values: [String: ParameterValue] = [:]
     for (name, line, value) in pairs {
       guard let parameter = card.parameter(name) else {
         let known = card.parameters.map(\.name)
         let near = Spelling.nearest(to: name, among: known)
         complain(
-          .recipeKey, "\(method) has no parameter \"\(name)\"" + (near.map { "; did you mean \($0)?" } ?? ""),
+          .recipeKey, "\(card.name) has no parameter \"\(name)\"" + (near.map { "; did you mean \($0)?" } ?? ""),
           remedy: known.isEmpty
-            ? "\(method) takes no parameters." : "Its parameters: \(known.joined(separator: ", ")).", line: line)
+            ? "\(card.name) takes no parameters." : "Its parameters: \(known.joined(separator: ", ")).", line: line)
         continue
       }
       guard let text = value.text else {
@@ -131,7 +129,7 @@ extension RecipeReader {
       }
     }
     for missing in card.parameters where missing.isRequired && written[missing.name] == nil {
-      complain(.recipeValue, "\(method) needs a value for \(missing.name)", line: written.line)
+      complain(.recipeValue, "\(card.name) needs a value for \(missing.name)", line: written.line)
     }
     return values
   }

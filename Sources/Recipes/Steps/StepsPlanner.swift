@@ -204,7 +204,7 @@ struct StepsPlanner: Sendable {
     request.parameters = step.parameters
     request.storage = step.storage
     (request.keep, request.only) = (step.keep, step.only)
-    request.momentLimit = step.momentWidth ?? ReductionRequest.standardMomentLimit(of: step.method)
+    request.momentLimit = step.momentWidth
     request.measuresBaseline = step.measuresBaseline
     let plan = try ReductionPlan(
       request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true)

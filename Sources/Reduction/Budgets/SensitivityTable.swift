@@ -20,15 +20,19 @@ extension Problem.Code {
 ///
 /// Errors of different matrices are added as squares. Where errors are small and their effects on what comes out of the
 /// model uncorrelated, the square of the whole effect is the sum over matrices of a sensitivity times the squared output
-/// error of each. That sensitivity is not in the table; the two objectives assume one each.
+/// error of each. The first two objectives assume what that sensitivity is, the third one has it measured.
 ///
-/// * ``Objective/relative``, the default: the sum of e². A matrix's outputs count by their own size. It does not change
+/// * ``Objective/relative``: the sum of e². A matrix's outputs count by their own size. It does not change
 ///   when a matrix is scaled and what follows scaled back, as norms between layers do, and no layer dominates because
 ///   its activations are large, as those of late layers and of a few channels are.
 /// * ``Objective/absolute``: the sum of ‖(W - W') X‖²_F. It is right for matrices whose outputs are added to one residual
 ///   stream and not normalized after, and there it gives what changes the stream least.
 ///
-/// Neither is the error of the model: that is measured, on the model that comes out.
+/// * ``Objective/effect``: the sum of ``Row/effect`` e², where each matrix was reduced alone, at one level, and the
+///   divergence of the model's predictions measured. The divergence of two near distributions grows with the square of
+///   what moves them, so one level gives the factor for all.
+///
+/// None is the error of the model: that is measured, on the model that comes out.
 public struct SensitivityTable: Sendable, Hashable {
   /// A size that a matrix was brought to.
   public struct Level: Sendable, Hashable {
@@ -68,17 +72,22 @@ public struct SensitivityTable: Sendable, Hashable {
     public var denseBytes: Int
     /// ‖W X‖²_F over all rows that the statistics saw, or ‖W‖²_F without statistics (``OutputError/energy``).
     public var outputEnergy: Double
+    /// The Kullback-Leibler divergence of the model's predictions, in nats a token, by which it moves when this matrix
+    /// alone has an error, divided by that error's e²; nil where it was not measured.
+    public var effect: Double?
     /// In the order of measuring; no two with one budget.
     public var levels: [Level]
 
     public init(
-      name: String, shape: [Int], site: String?, denseBytes: Int, outputEnergy: Double, levels: [Level]
+      name: String, shape: [Int], site: String?, denseBytes: Int, outputEnergy: Double, effect: Double? = nil,
+      levels: [Level]
     ) {
       self.name = name
       self.shape = shape
       self.site = site
       self.denseBytes = denseBytes
       self.outputEnergy = outputEnergy
+      self.effect = effect
       self.levels = levels
     }
 
@@ -114,7 +123,10 @@ public struct SensitivityTable: Sendable, Hashable {
     }
   }
 
-  public enum Objective: String, Sendable, Hashable, CaseIterable { case relative, absolute }
+  public enum Objective: String, Sendable, Hashable, CaseIterable { case relative, absolute, effect }
+
+  /// What is added up unless something else is asked for: measured effects, where every matrix has one.
+  public var standardObjective: Objective { rows.allSatisfy { $0.effect != nil } ? .effect : .relative }
 
   public let record: Record
   /// In the order of the model.
@@ -167,6 +179,9 @@ extension SensitivityTable.Row {
     guard (0...1 << 52).contains(denseBytes), outputEnergy >= 0, outputEnergy.isFinite else {
       throw Problem(.sensitivityFormat, "\(denseBytes) bytes and an energy of \(outputEnergy)")
     }
+    if let effect, !(effect >= 0 && effect.isFinite) {
+      throw Problem(.sensitivityFormat, "an effect of \(effect)")
+    }
     guard !levels.isEmpty else { throw Problem(.sensitivityFormat, "the matrix has no levels") }
     var seen: Set<MatrixBudget> = []
     for level in levels {
@@ -178,7 +193,9 @@ extension SensitivityTable.Row {
         throw Problem(
           .sensitivityFormat, "the level \(level.budget) takes \(level.numbers) numbers in \(level.bytes) bytes")
       }
-      guard level.relativeError >= 0, level.relativeError.isFinite, squaredError(level).isFinite else {
+      guard level.relativeError >= 0, level.relativeError.isFinite, squaredError(level).isFinite,
+        (effect ?? 0) * level.relativeError * level.relativeError < .infinity
+      else {
         throw Problem(.sensitivityFormat, "the level \(level.budget) has an error of \(level.relativeError)")
       }
     }

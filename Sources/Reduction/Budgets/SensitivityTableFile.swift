@@ -88,10 +88,9 @@ extension SensitivityTable.Row {
   fileprivate var json: JSON {
     var members: [(String, JSON)] = [("name", .string(name)), ("shape", .array(shape.map { .number($0) }))]
     if let site { members.append(("site", .string(site))) }
-    members += [
-      ("dense_bytes", .number(denseBytes)), ("output_energy", .number(outputEnergy)),
-      ("levels", .array(levels.map(\.json))),
-    ]
+    members += [("dense_bytes", .number(denseBytes)), ("output_energy", .number(outputEnergy))]
+    if let effect { members.append(("effect", .number(effect))) }
+    members.append(("levels", .array(levels.map(\.json))))
     return .object(members)
   }
 
@@ -103,13 +102,15 @@ extension SensitivityTable.Row {
     let site: String? = reader.has("site") ? try reader.take("site", "a text", \.string) : nil
     let bytes = try reader.take("dense_bytes", "a whole number", \.integer)
     let energy = try reader.take("output_energy", "a number", \.finite)
+    let effect: Double? = reader.has("effect") ? try reader.take("effect", "a number", \.finite) : nil
     let list = try reader.take("levels", "a list", \.array)
     try reader.finish()
     var levels: [SensitivityTable.Level] = []
     for (index, level) in list.enumerated() {
       levels.append(try SensitivityTable.Level(level, "`\(name)`, level \(index)"))
     }
-    self.init(name: name, shape: shape, site: site, denseBytes: bytes, outputEnergy: energy, levels: levels)
+    self.init(
+      name: name, shape: shape, site: site, denseBytes: bytes, outputEnergy: energy, effect: effect, levels: levels)
   }
 }
 

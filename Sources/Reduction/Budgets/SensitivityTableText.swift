@@ -4,7 +4,7 @@ internal import EspalierNumerics
 extension SensitivityTable {
   /// The table to be read: one line a matrix, one column a level, relative errors with three digits. What is not of the
   /// commonest kind is marked: `~` an estimate, `<` a bound, `=` exact, `*` measured; the first line says the kind of the
-  /// others.
+  /// others. The effect is the model's divergence, in nats a token, for an error of 1 squared.
   public var text: String {
     let levels = rows.flatMap(\.levels)
     var budgets: [MatrixBudget] = []
@@ -18,6 +18,9 @@ extension SensitivityTable {
     var table = TextTable()
     table.add("matrix", align: .left, rows.map(\.name))
     table.add("shape", align: .left, rows.map { $0.shape.map(String.init).joined(separator: " x ") })
+    if rows.contains(where: { $0.effect != nil }) {
+      table.add("effect", rows.map { $0.effect.map { Self.digits($0) } ?? "" })
+    }
     for budget in budgets {
       table.add(
         "\(budget)",

@@ -18,11 +18,21 @@ extension SensitivityTable {
     _ unit: BudgetUnit, _ objective: Objective = .relative, keepsDense: Bool = false
   ) -> [AllocationItem] {
     items(unit, keepsDense: keepsDense) { row, level in
-      switch objective {
-      case .relative: level.relativeError * level.relativeError
+      let square = level.relativeError * level.relativeError
+      return switch objective {
+      case .relative: square
       case .absolute: row.squaredError(level)
+      case .effect: (row.effect ?? 0) * square
       }
     }
+  }
+
+  private func require(_ objective: Objective) throws(Problem) {
+    guard objective == .effect, let row = rows.first(where: { $0.effect == nil }) else { return }
+    throw Problem(
+      .reduction, "the table does not say what this matrix does to the model",
+      remedy: "Measure one with `espalier sensitivity --effect-text FILE`, or give another --objective.",
+      tensor: row.name)
   }
 
   private func items(
@@ -48,6 +58,7 @@ extension SensitivityTable {
     unit: BudgetUnit = .bytes, keepsDense: Bool = false, effort: Int = BudgetAllocation.standardEffort
   ) throws(Problem) -> BudgetAssignment {
     let allocation: Allocation
+    try require(objective)
     if let (unit, most) = try goal.limit(targets: try numbers(), untouched: untouched) {
       allocation = try BudgetAllocation.leastError(
         of: items(unit, objective, keepsDense: keepsDense), within: most, effort: effort)
@@ -71,6 +82,7 @@ extension SensitivityTable {
     for goal: BudgetGoal, _ objective: Objective = .relative, untouched: UntouchedPart = UntouchedPart(),
     unit: BudgetUnit = .bytes
   ) throws(Problem) -> BudgetAssignment {
+    try require(objective)
     let limit = try goal.limit(targets: try numbers(), untouched: untouched)
     let items =
       limit.map { self.items($0.unit, objective) } ?? self.items(unit, keepsDense: false) { $1.relativeError }

@@ -33,6 +33,8 @@ public struct CUR: SharedInputs {
       """)
   public static let needs = StatisticsNeed.nothing
 
+  public var needs: StatisticsNeed { fitsOutputs ? .moment : weighsActivations ? .columns : .nothing }
+
   private let selection: Selection
   private let weighsActivations: Bool
   private let fitsOutputs: Bool
