@@ -25,7 +25,7 @@ public enum ReductionMethods {
   ]
 
   /// Those that take the matrices of a block together: `factorize` has them, nothing else.
-  public static let blocks: [MethodCard] = [Lorap.card]
+  public static let blocks: [any BlockMethod.Type] = [Lorap.self, FFSplit.self]
 
   /// - Throws: `reduction` for a name that no method has.
   public static func method(named name: String) throws(Problem) -> any ReductionMethod.Type {

@@ -26,6 +26,7 @@ public struct SensitivityRun {
   public static func measure(
     _ plan: ReductionPlan, levels: [MatrixBudget], workers: WorkerPool, listener: any ProgressListener
   ) throws(Problem) -> SensitivityTable {
+    try GlobalPruning.refuseLevels(plan.request)
     try plan.requireOwnStatistics(workers)
     let run = SensitivityRun(
       plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), listener: listener)
