@@ -25,11 +25,11 @@ public enum ReductionMethods {
   ]
 
   /// Those that take the matrices of a block together: `factorize` has them, nothing else.
-  public static let blocks: [MethodCard] = [Lorap.card]
+  public static let blocks: [any BlockMethod.Type] = [Lorap.self, FFSplit.self]
 
   /// The names of the methods of `factorize`, or of `prune`.
   public static func names(makingFactors: Bool) -> [String] {
-    makingFactors ? factorization.map { $0.card.name } + blocks.map(\.name) : pruning.map { $0.card.name }
+    makingFactors ? factorization.map { $0.card.name } + blocks.map { $0.card.name } : pruning.map { $0.card.name }
   }
 
   /// Whether a method's budgets are those of factors, else those of zeros.
@@ -37,13 +37,15 @@ public enum ReductionMethods {
 
   /// The card of a method of matrices or of blocks.
   public static func card(named name: String) -> MethodCard? {
-    (all.map { $0.card } + blocks).first { $0.name == name }
+    (all.map { $0.card } + blocks.map { $0.card }).first { $0.name == name }
   }
 
   /// What a method has to know of the inputs; nothing of one that does not exist or does not take the parameters.
   public static func needs(of name: String, _ parameters: [String: ParameterValue]) -> StatisticsNeed {
-    // Blocks are reduced by what their inputs weigh.
-    if blocks.contains(where: { $0.name == name }) { return .columns }
+    if let type = blocks.first(where: { $0.card.name == name }) {
+      // Whatever the share.
+      return (try? type.init(ReductionParameters(parameters, for: type.card), share: 1))?.needs ?? .nothing
+    }
     guard let type = all.first(where: { $0.card.name == name }),
       let method = try? type.init(ReductionParameters(parameters, for: type.card))
     else { return .nothing }

@@ -1,15 +1,17 @@
-public import EspalierBasics
+internal import EspalierBasics
 
 /// The reference of all methods that make matrices smaller, made from their cards.
 public enum ReductionReference {
   /// One line a method.
-  public static var list: String { MethodCard.list(ReductionMethods.all.map { $0.card } + ReductionMethods.blocks) }
+  public static var list: String {
+    MethodCard.list(ReductionMethods.all.map { $0.card } + ReductionMethods.blocks.map { $0.card })
+  }
 
   /// Everything about a method, for a terminal.
   public static func text(_ method: any ReductionMethod.Type) -> String { method.card.text(inputs: inputs(method)) }
 
   /// The same of a method that takes whole blocks.
-  public static func text(ofBlocks card: MethodCard) -> String { card.text(inputs: blockInputs) }
+  public static func text(ofBlocks method: any BlockMethod.Type) -> String { method.card.text(inputs: method.inputs) }
 
   /// `Docs/reductions.md`.
   public static var markdown: String {
@@ -19,12 +21,9 @@ public enum ReductionReference {
         + "[bibliography.md](bibliography.md). How whole models are reduced: [reduction.md](reduction.md).",
     ]
     for method in ReductionMethods.all { lines += method.card.markdown(inputs: inputs(method)) }
-    for card in ReductionMethods.blocks { lines += card.markdown(inputs: blockInputs) }
+    for method in ReductionMethods.blocks { lines += method.card.markdown(inputs: method.inputs) }
     return lines.joined(separator: "\n")
   }
-
-  private static let blockInputs =
-    "a block's matrices and sums by column of what enters them; makes factors and zeros"
 
   private static func inputs(_ method: any ReductionMethod.Type) -> String {
     let known =

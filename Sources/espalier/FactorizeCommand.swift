@@ -18,6 +18,7 @@ struct Factorize: ParsableCommand {
         espalier factorize model --parameters 0.7 --allocate --text book.txt -o low
         espalier factorize model --max-error 0.1 --statistics statistics.safetensors -o low
         espalier factorize model --method lorap --parameters 0.8 --text book.txt -o low
+        espalier factorize model --method ffsplit --parameters 0.8 --set heavy=0.25 --text book.txt -o low
         espalier factorize model --rank 128 --only 'mlp\\.' -o low
       """)
 
@@ -26,14 +27,17 @@ struct Factorize: ParsableCommand {
 
   @Option(
     help:
-      "svd, asvd, awsvd, whitened-svd, feature-pca, cur, interpolative or lorap (default: whitened-svd with text or statistics, else svd)."
+      "svd, asvd, awsvd, whitened-svd, feature-pca, cur, interpolative, lorap or ffsplit (default: whitened-svd with text or statistics, else svd)."
   )
   var method: String?
 
   @OptionGroup(title: "Budget") var budget: FactorBudget
 
-  @Option(help: "factors: what is left; dense: products multiplied out, in ordinary tensors.")
-  var store = Store.factors
+  @Option(
+    help:
+      "factors: what is left; dense: products multiplied out, in ordinary tensors (default: factors; dense for ffsplit)."
+  )
+  var store: Store?
 
   @OptionGroup var options: ReducingOptions
 
@@ -41,12 +45,16 @@ struct Factorize: ParsableCommand {
 
   func validate() throws {
     try ReducingOptions.validate(method, makesFactors: true)
-    if method == Lorap.card.name, budget.shared.parameters == nil || budget.shared.allocate {
-      throw ValidationError("--method lorap takes --parameters, and deals it out itself.")
+    if let blocks, budget.shared.parameters == nil || budget.shared.allocate {
+      throw ValidationError("--method \(blocks.card.name) takes --parameters, and deals it out itself.")
     }
   }
 
+  /// The method, if it takes whole blocks.
+  private var blocks: (any BlockMethod.Type)? { ReductionMethods.blocks.first { $0.card.name == method } }
+
   func run() throws {
+    let store = store ?? (blocks?.hasReducedForm ?? true ? .factors : .dense)
     try options.run(
       model, method: method, makesFactors: true, budget.wish, storage: store == .dense ? .dense : .reduced)
   }

@@ -38,12 +38,12 @@ struct Methods: ParsableCommand {
     if let method = ReductionMethods.all.first(where: { $0.card.name == name }) {
       return print(ReductionReference.text(method))
     }
-    if let card = ReductionMethods.blocks.first(where: { $0.name == name }) {
-      return print(ReductionReference.text(ofBlocks: card))
+    if let method = ReductionMethods.blocks.first(where: { $0.card.name == name }) {
+      return print(ReductionReference.text(ofBlocks: method))
     }
     let names =
       MergeMethods.all.map { $0.card.name } + ReductionMethods.all.map { $0.card.name }
-      + ReductionMethods.blocks.map(\.name)
+      + ReductionMethods.blocks.map { $0.card.name }
     let near = Spelling.nearest(to: name, among: names)
     throw ValidationError("There is no method \(name)" + (near.map { "; did you mean \($0)?" } ?? "."))
   }

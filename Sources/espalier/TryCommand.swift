@@ -104,13 +104,13 @@ struct Try: ParsableCommand {
     guard !explain else { return }
     guard weight != nil else { throw ValidationError("Give the weight: --weight FILE:NAME.") }
     if inputs != nil, statistics != nil { throw ValidationError("Give --inputs or --statistics, not both.") }
-    try check(try budget())
     let solver = try refusing { () throws(Problem) in
       try type.init(ReductionParameters(try type.card.values(set), for: type.card))
     }
     if solver.needs > .nothing, inputs == nil, statistics == nil {
       throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
+    try check(try budget())
     if let dtype, !Trial.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
     }

@@ -17,6 +17,8 @@ import Testing
 
   @Test func sourcesAreInTheBibliography() throws {
     let text = String(decoding: try FileSystem.read(documents + "/bibliography.md"), as: UTF8.self)
-    for method in ReductionMethods.all { #expect(text.contains("| `\(method.card.source)` |"), "\(method.card.name)") }
+    for card in ReductionMethods.all.map({ $0.card }) + ReductionMethods.blocks.map({ $0.card }) {
+      #expect(text.contains("| `\(card.source)` |"), "\(card.name)")
+    }
   }
 }

@@ -247,6 +247,54 @@ struct FactorizationBlockTests {
     #expect(all.light.isEmpty && all.lightUp == nil && all.storedNumbers == 15)
   }
 
+  @Test(
+    "A split against a budget: heavy neurons whole, the others as their method makes them", arguments: [UInt64](1...3))
+  func splitToABudget(seed: UInt64) throws {
+    let (d, n) = (12, 40)
+    var generator = SeededGenerator(seed: seed)
+    let data = try statistics((0..<60).map { _ in generator.floats(d).map(Double.init) })
+    let inner = try statistics((0..<60).map { _ in generator.floats(n).map(Double.init) })
+    let matrices = [
+      BlockMatrix("down", .down, try random(d, n, seed: seed + 1), inner),
+      BlockMatrix("gate", .gate, try random(n, d, seed: seed + 2), data),
+      BlockMatrix("up", .up, try random(n, d, seed: seed + 3), data),
+    ]
+    let parameters = try ReductionParameters(
+      ["heavy": .number(0.25), "light": .word("awsvd")], for: FFSplit.card)
+    let found = try FFSplit(parameters, share: 0.8).reduce(matrices, parallel: MatrixProduct.serially)
+    let order = (0..<n).sorted { inner.rootMeanSquares[$0] > inner.rootMeanSquares[$1] }
+    let light = order.dropFirst(10).sorted()
+    // (0.8 * 40 - 10) / 30 of 30 x 12 numbers pay for rank 6.
+    let method = try ActivationWeightedSVD(.init([:], for: ActivationWeightedSVD.card))
+    for (matrix, outcome) in zip(matrices, found) {
+      #expect(outcome.text == "heavy 10 of 40, others rank 6" && outcome.budget == .parameters(0.8))
+      #expect(outcome.numbers == 10 * d + 6 * (30 + d))
+      let isDown = matrix.part == .down
+      let rest = isDown ? matrix.weight.selecting(columns: light) : matrix.weight.selecting(rows: light)
+      var known = SiteStatistics(width: isDown ? 30 : d)
+      known.count = 60
+      known.squareSums = isDown ? light.map { inner.squareSums[$0] } : data.squareSums
+      let factored = try method.reduce(rest, known, to: .rank(6), parallel: MatrixProduct.serially).form.materialized()
+      var expected = matrix.weight
+      for (index, neuron) in light.enumerated() {
+        for k in 0..<d {
+          if isDown { expected[k, neuron] = factored[k, index] } else { expected[neuron, k] = factored[index, k] }
+        }
+      }
+      let sum = try outcome.form.materialized()
+      #expect(sum.elements == expected.elements, "\(matrix.name)")
+    }
+    #expect(FFSplit.card.parameters.map(\.name) == ["heavy", "score", "light"])
+    #expect(try FFSplit(.init([:], for: FFSplit.card), share: 0.8).needs == .moment)
+    #expect(try FFSplit(parameters, share: 0.8).needs == .columns)
+    #expect(problem { try FFSplit(parameters, share: 0.25) }?.code == .reduction)
+    let plain = try FFSplit(parameters, share: 0.8)
+    #expect(problem { try plain.reduce([matrices[0]], parallel: MatrixProduct.serially) }?.context.tensor == "down")
+    let other = BlockMatrix("query", .other, matrices[1].weight, data)
+    #expect(
+      problem { try plain.reduce(matrices + [other], parallel: MatrixProduct.serially) }?.context.tensor == "query")
+  }
+
   @Test("Blocks and splits that cannot be")
   func badBlocks() throws {
     #expect(

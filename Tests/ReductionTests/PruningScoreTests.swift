@@ -105,6 +105,22 @@ import Testing
     #expect(try GlobalMagnitudeCut(over: 3, sparsity: 1) { matrices[$0] }.cuts.map(\.count) == [2, 2, 2])
   }
 
+  @Test func aGlobalCutIsABudgetOfEachMatrix() throws {
+    // Sizes at which shares are not exact in binary, few different magnitudes so that there are ties.
+    for (seed, sparsity) in [0.1, 0.37, 0.5, 0.9, 1].enumerated() {
+      let matrices = try [(7, 11), (13, 3), (49, 29)].map { rows, columns in
+        let values = try Matrix<Float>(random: rows, columns, seed: UInt64(seed))
+        return try Matrix(rows: rows, columns: columns, elements: values.elements.map { ($0 * 8).rounded() / 8 })
+      }
+      let cut = try GlobalMagnitudeCut(over: 3, sparsity: sparsity) { matrices[$0].elements }
+      for (index, matrix) in matrices.enumerated() {
+        let budget = cut.budget(of: index, elements: matrix.elements.count)
+        let pruned = try MagnitudePruning.make(["scope": .word("model")]).prune(matrix, to: budget)
+        #expect(pruned.elements == cut.applied(to: matrix, index: index).elements)
+      }
+    }
+  }
+
   @Test func schedule() throws {
     let schedule = try GradualSchedule(from: 0.2, to: 0.8, begin: 100, end: 300, interval: 50)
     #expect(schedule.sparsity(at: 0) == 0.2)

@@ -147,6 +147,7 @@ public struct BudgetWish: Sendable {
   ) throws(Problem) -> ReductionRequest {
     var request = plan.request
     guard needsResolution else { return request }
+    try GlobalPruning.refuseLevels(request)
     guard needsTable else {
       request.goal = .budget(try plan.uniformBudget(goal, of: groups).level)
       return request

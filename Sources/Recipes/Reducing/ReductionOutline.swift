@@ -22,11 +22,16 @@ public struct ReductionOutline: Sendable {
       let sites = block.passes.isEmpty ? "" : " in \(block.passes.count) pass\(block.passes.count == 1 ? "" : "es")"
       lines.append("\(block.name)\(sites)")
       for matrix in block.matrices {
-        let budget = plan.request.budget(of: matrix.name)?.description ?? ""
+        let budget = budget(of: matrix)
         lines.append("  \(matrix.name)  \(matrix.outputs) x \(matrix.inputs)  \(budget)")
       }
     }
     return lines.joined(separator: "\n")
+  }
+
+  private func budget(of matrix: NetworkMatrix) -> String {
+    let text = plan.request.budget(of: matrix.name)?.description ?? ""
+    return GlobalPruning.isAsked(plan.request) ? "its part of \(text)" : text
   }
 
   public var json: JSON {
@@ -39,7 +44,7 @@ public struct ReductionOutline: Sendable {
             [
               "block": .string(block.name), "matrix": .string(matrix.name), "site": .string(matrix.site),
               "shape": [.number(matrix.outputs), .number(matrix.inputs)],
-              "budget": .string(plan.request.budget(of: matrix.name)?.description ?? ""),
+              "budget": .string(budget(of: matrix)),
             ]
           }
         }),

@@ -27,10 +27,10 @@ public struct ReductionPlan: Sendable {
   public let conversion: MergePlan
   public let warnings: [Problem]
   let families: [Architecture]
-  /// What a matrix that becomes factors is treated by.
+  /// What treats a matrix by itself.
   let method: any ReductionMethod
-  /// How a block is treated that is reduced together; nil where every matrix is reduced by itself.
-  let mixed: MixedReduction.Settings?
+  /// What treats a block's matrices together; nil where ``method`` treats each by itself.
+  let blockMethod: (any BlockMethod)?
   let needs: StatisticsNeed
   let blocks: [Block]
   let statistics: StatisticsFile?
@@ -61,15 +61,16 @@ public struct ReductionPlan: Sendable {
       conversion = try Conversion.plan(
         of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
     } catch { problems.all += error.all }
-    let isMixed = request.method == Lorap.card.name
+    let takesBlocks = BlockReduction.isMethod(request.method)
     let type = problems.collect { () throws(Problem) -> any ReductionMethod.Type in
-      if isMixed { return ActivationWeightedSVD.self }
+      if takesBlocks { return PlainSVD.self }
       return try ReductionMethods.method(named: request.method)
     }
-    let mixed = isMixed ? problems.collect { () throws(Problem) in try MixedReduction.Settings(request) } : nil
+    let blockMethod =
+      takesBlocks ? problems.collect { () throws(Problem) in try BlockReduction.method(request) } : nil
     let method = type.flatMap { type in
       problems.collect { () throws(Problem) -> any ReductionMethod in
-        try type.init(ReductionParameters(isMixed ? [:] : request.parameters, for: type.card))
+        try type.init(ReductionParameters(takesBlocks ? [:] : request.parameters, for: type.card))
       }
     }
     let network = problems.collect { () throws(Problem) in
@@ -92,8 +93,8 @@ public struct ReductionPlan: Sendable {
     self.conversion = conversion
     families = run.families
     self.method = method
-    self.mixed = mixed
-    needs = method.needs
+    self.blockMethod = blockMethod
+    needs = blockMethod?.needs ?? method.needs
     do throws(Problem) {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       (blocks, spills, peakBytes) = try Self.blocks(
@@ -103,7 +104,7 @@ public struct ReductionPlan: Sendable {
       throw problems
     }
     problems.all += Self.complaints(request, blocks, needs, statistics).gathered()
-    if isMixed { problems.all += MixedReduction.complaints(blocks) }
+    problems.all += BlockReduction.complaints(request, blocks) + GlobalPruning.complaints(request)
     guard problems.errors.isEmpty else { throw Problems(problems.errors.uniqued()) }
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
   }
@@ -119,6 +120,7 @@ public struct ReductionPlan: Sendable {
     var targets: [[ReductionTarget]] = []
     for index in all.indices {
       let matrices = try network.matrices(ofBlock: index).filter { matrix in
+        guard BlockReduction.takes(matrix, request.method) else { return false }
         if case .allotted(let budgets) = request.goal { return budgets[ExactString(matrix.name)] != nil }
         return true
       }
@@ -126,7 +128,7 @@ public struct ReductionPlan: Sendable {
     }
     var solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
     // A block that is reduced together has its matrices and what is known of their sites in memory together.
-    if request.method == Lorap.card.name {
+    if BlockReduction.isMethod(request.method) {
       solver = targets.reduce(0) { max($0, $1.reduce(0) { $0 + solverBytes($1, needs: needs) }) }
     }
     guard case .text(let text, _) = request.source else {

@@ -18,6 +18,8 @@ public struct ReductionRun {
   private var parameters: [Parameter] = []
   private var outcomes: [MatrixOutcome] = []
   private var resumed = 0
+  /// What each matrix loses, where all have one threshold.
+  private var global: GlobalPruning?
 
   /// Reduces, measures and writes.
   ///
@@ -80,13 +82,18 @@ public struct ReductionRun {
           try pieces.finished(number + index, of: target)
         })
       // A block that is reduced together is together finished or not at all.
-      if plan.mixed != nil, found[found.count - 1].contains(where: { $0 == nil }) {
+      if plan.blockMethod != nil, found[found.count - 1].contains(where: { $0 == nil }) {
         found[found.count - 1] = block.targets.map { _ in nil }
       }
       number += block.targets.count
     }
     let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
     let statistics = last >= 0 ? try BlockStatistics(plan, workers: pool) : nil
+    if last >= 0, GlobalPruning.isAsked(plan.request) {
+      let found = try GlobalPruning(plan)
+      listener.receive(.note(found.text))
+      global = found
+    }
     number = 0
     for (index, block) in plan.blocks.enumerated() {
       try reduce(block, from: number, found[index], by: statistics)
@@ -113,8 +120,8 @@ public struct ReductionRun {
     var written = found
     var waiting = found.indices.filter { found[$0] == nil }
     let targets = waiting.map { block.targets[$0] }
-    let work = SiteReduction(plan: plan, pool: pool)
-    var mixed = plan.mixed.map { MixedReduction($0, work) }
+    let work = SiteReduction(plan: plan, pool: pool, global: global)
+    var together = plan.blockMethod.map { BlockReduction($0, work) }
     var results: [ExactString: SiteReduction.Result] = [:]
     // What is whole is written at once: a mixture's experts together would not fit.
     func writeWhatIsWhole() throws(Problem) {
@@ -129,8 +136,8 @@ public struct ReductionRun {
     }
     try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
       let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
-      if mixed != nil {
-        mixed?.add(matrices, statistics, sample: sample)
+      if together != nil {
+        together?.add(matrices, statistics, sample: sample)
         return
       }
       for result in try work.reduce(matrices, statistics, sample: sample) {
@@ -138,7 +145,7 @@ public struct ReductionRun {
       }
       try writeWhatIsWhole()
     }
-    for result in try mixed?.results() ?? [] { results[ExactString(result.outcome.name)] = result }
+    for result in try together?.results() ?? [] { results[ExactString(result.outcome.name)] = result }
     try writeWhatIsWhole()
     resumed += found.count { $0 != nil }
     for (offset, target) in block.targets.enumerated() {

@@ -30,6 +30,7 @@ public struct SensitivityRun {
     _ plan: ReductionPlan, levels: [MatrixBudget], effects probe: EffectProbe? = nil, workers: WorkerPool,
     listener: any ProgressListener
   ) throws(Problem) -> SensitivityTable {
+    try GlobalPruning.refuseLevels(plan.request)
     try plan.requireOwnStatistics(workers)
     let run = SensitivityRun(
       plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), probe: probe,

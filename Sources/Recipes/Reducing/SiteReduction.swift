@@ -13,6 +13,8 @@ struct SiteReduction {
 
   let plan: ReductionPlan
   let pool: WorkerPool
+  /// What each matrix loses, where all have one threshold.
+  var global: GlobalPruning?
 
   /// - Parameters:
   ///   - statistics: of the site; nil where nothing was gathered.
@@ -23,7 +25,7 @@ struct SiteReduction {
     let began = Machine.monotonicSeconds
     var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
     for matrix in matrices {
-      guard let budget = plan.request.budget(of: matrix.name) else { continue }
+      guard let budget = global?.part(matrix.name)?.budget ?? plan.request.budget(of: matrix.name) else { continue }
       chosen.append((matrix, try plan.network.weight(of: matrix), budget))
     }
     guard !chosen.isEmpty else { return [] }
@@ -34,7 +36,8 @@ struct SiteReduction {
     for (entry, result) in zip(chosen, reduced) {
       results.append(
         try self.result(
-          result, of: entry.matrix, entry.weight, to: entry.budget, seen, rows: statistics?.count ?? 0,
+          result, of: entry.matrix, entry.weight, to: entry.budget, named: global?.part(entry.matrix.name)?.text, seen,
+          rows: statistics?.count ?? 0,
           began: Machine.monotonicSeconds - share))
     }
     return results
@@ -78,14 +81,7 @@ struct SiteReduction {
   func reduce(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
   ) throws(Problem) -> [StoredWeight] {
-    for (matrix, weight) in zip(matrices, weights) {
-      if let place = weight.elements.firstIndex(where: { !$0.isFinite }) {
-        throw Problem(
-          .nonFiniteMatrix,
-          "\(weight.elements[place]) at row \(place / weight.columns), column \(place % weight.columns)",
-          remedy: "The model is damaged; leave the matrix out with --keep.", tensor: matrix.name)
-      }
-    }
+    for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
     let reduced: [ReducedMatrix]
     do throws(Problem) {
       reduced = try plan.method.reduce(weights, seen.known, to: budgets, parallel: parallel)
@@ -102,6 +98,14 @@ struct SiteReduction {
           result.form, as: matrix.parameter.elementType, plan.request.storage, parallel: parallel))
     }
     return stored
+  }
+
+  static func requireFinite(_ weight: Matrix<Float>, of matrix: NetworkMatrix) throws(Problem) {
+    guard let place = weight.elements.firstIndex(where: { !$0.isFinite }) else { return }
+    throw Problem(
+      .nonFiniteMatrix,
+      "\(weight.elements[place]) at row \(place / weight.columns), column \(place % weight.columns)",
+      remedy: "The model is damaged; leave the matrix out with --keep.", tensor: matrix.name)
   }
 
   func error(of stored: StoredWeight, _ weight: Matrix<Float>, _ seen: Seen) throws(Problem) -> Certificate {

@@ -12,9 +12,11 @@ struct StoredWeight {
   /// Numbers that are left: those that are not zero, or those of the factors.
   let numbers: Int
 
-  /// - Parameter storage: factors that are stored densely are multiplied out before anything is rounded.
+  /// - Parameters:
+  ///   - storage: factors that are stored densely are multiplied out before anything is rounded.
+  ///   - numbers: of what has no form of its own and is dense therefore; nil for those of the form.
   init(
-    _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage,
+    _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage, numbers: Int? = nil,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
     if storage == .dense {
@@ -24,8 +26,9 @@ struct StoredWeight {
       self.form = form.map { $0.rounded(to: type) }
       dense = try self.form.materialized(parallel: parallel)
     }
-    numbers =
-      form.factors.isEmpty ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count }
+    self.numbers =
+      numbers
+      ?? (form.factors.isEmpty ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count })
   }
 
   /// The parts in which the parameter that it is all of is stored in a reduced form.

@@ -62,6 +62,50 @@ public struct FeedForwardSplit: Sendable {
     lightDown = try method.reduce(rest.down, neurons.selecting(columns: light), to: budget, parallel: parallel)
   }
 
+  /// The numbers that a matrix takes: of its heavy neurons, and of the factors of the others.
+  func storedNumbers(of part: BlockMatrix.Part) -> Int {
+    (heavyBlock[part]?.elements.count ?? 0) + (light(part)?.storedNumbers ?? 0)
+  }
+
+  /// Of the factors of the light neurons; nil where there are none.
+  func rank(of part: BlockMatrix.Part) -> Int? {
+    light(part).flatMap { $0.form.factors.first?.columns }
+  }
+
+  private func light(_ part: BlockMatrix.Part) -> ReducedMatrix? {
+    switch part {
+    case .gate: lightGate
+    case .up: lightUp
+    case .down: lightDown
+    case .other: nil
+    }
+  }
+
+  /// A matrix as the sum of both parts, each neuron in its place: heavy ones to the bit as they were, products computed in
+  /// float64 and rounded once; nil for a gate that is not there.
+  ///
+  /// - Throws: what the product throws.
+  func sum(
+    of part: BlockMatrix.Part, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> Matrix<Float>? {
+    guard let whole = heavyBlock[part] else { return nil }
+    let rest = try light(part)?.form.materialized(parallel: parallel)
+    let neurons = heavy.count + light.count
+    // Neurons are the rows of gate and up, and the columns of down.
+    let isDown = part == .down
+    let (rows, columns) = isDown ? (whole.rows, neurons) : (neurons, whole.columns)
+    var result = try Matrix(rows: rows, columns: columns, elements: [Float](repeating: 0, count: rows * columns))
+    for (places, matrix) in [(heavy, whole), (light, rest)] {
+      guard let matrix else { continue }
+      for (index, neuron) in places.enumerated() {
+        for k in 0..<(isDown ? rows : columns) {
+          if isDown { result[k, neuron] = matrix[k, index] } else { result[neuron, k] = matrix[index, k] }
+        }
+      }
+    }
+    return result
+  }
+
   /// Numbers of both parts.
   public var storedNumbers: Int {
     let whole = (heavyBlock.gate?.elements.count ?? 0) + heavyBlock.up.elements.count + heavyBlock.down.elements.count

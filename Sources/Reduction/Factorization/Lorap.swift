@@ -1,10 +1,13 @@
 public import EspalierBasics
 public import EspalierCheckpoints
-internal import EspalierNumerics
+public import EspalierNumerics
 
-/// LoRAP's treatment of the feed-forward block (Li et al. 2024): channels are scored without gradients, and the least
-/// important of those that would go stay. That of attention is ``ActivationWeightedSVD`` with ``RankAllocation``.
-public enum Lorap {
+/// LoRAP (Li et al. 2024): a block's feed-forward channels are scored without gradients, and those that go become zeros;
+/// its other matrices become factors by ``ActivationWeightedSVD``, with ranks of ``RankAllocation``.
+///
+/// One share is kept in both parts: `Int(share * neurons)` channels, and of the other matrices ranks that together take at
+/// most that share of their numbers.
+public struct Lorap: BlockMethod {
   public static let card = MethodCard(
     name: "lorap",
     summary: "Attention as factors by the norms of its inputs, feed-forward channels as zeros, block by block.",
@@ -20,6 +23,75 @@ public enum Lorap {
     notes:
       "A method for whole models: it takes a block's matrices together, and a share of their numbers as its budget. "
       + "Ranks come from the spectra instead of a fixed ratio. Channels are zeros in place: they are not taken out.")
+  public static let inputs = "a block's matrices and sums by column of what enters them; makes factors and zeros"
+  public static let reducesOthers = true
+  public static let hasReducedForm = true
+  public let needs = StatisticsNeed.columns
+
+  private let share: Double
+  /// Of all channels, the least important ones that stay.
+  private let leastImportant: Double
+  /// Whether ranks go where they keep most, or every matrix keeps the same share.
+  private let allocatesRanks: Bool
+
+  public init(_ parameters: ReductionParameters, share: Double) throws(Problem) {
+    self.share = share
+    leastImportant = parameters.number("least_important") ?? 0.01
+    allocatesRanks = parameters.word("ranks") != "uniform"
+  }
+
+  public func reduce(
+    _ matrices: [BlockMatrix], parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [BlockMatrix.Outcome] {
+    let others = matrices.filter { $0.part == .other }
+    let budgets = try budgets(others, parallel)
+    let method = try ActivationWeightedSVD(ReductionParameters([:], for: ActivationWeightedSVD.card))
+    let channels = try channels(matrices)
+    var outcomes: [BlockMatrix.Outcome] = []
+    var place = 0
+    for matrix in matrices {
+      if let channels, let masked = channels.masked[matrix.part] {
+        outcomes.append(.init(form: .dense(masked), budget: .parameters(share), text: channels.text))
+        continue
+      }
+      do throws(Problem) {
+        let reduced = try method.reduce(
+          matrix.weight, matrix.statistics, to: budgets[place], parallel: parallel)
+        outcomes.append(.init(form: reduced.form, budget: budgets[place]))
+      } catch { throw error.at(tensor: matrix.name) }
+      place += 1
+    }
+    return outcomes
+  }
+
+  private func budgets(
+    _ matrices: [BlockMatrix], _ parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) -> [MatrixBudget] {
+    guard allocatesRanks, let first = matrices.first else { return matrices.map { _ in .parameters(share) } }
+    var spectra: [RankAllocation.Spectrum] = []
+    for matrix in matrices {
+      let weight = matrix.weight
+      do throws(Problem) {
+        var spectrum = try RankAllocation.Spectrum(of: weight, matrix.statistics, weighing: .norms, parallel: parallel)
+        // Beyond this rank the factors have more numbers than the matrix.
+        let most = max(1, weight.rows * weight.columns / (weight.rows + weight.columns))
+        spectrum.values = Array(spectrum.values.prefix(most))
+        spectra.append(spectrum)
+      } catch { throw error.at(tensor: matrix.name) }
+    }
+    let numbers = matrices.reduce(0) { $0 + $1.weight.rows * $1.weight.columns }
+    do throws(Problem) {
+      return try RankAllocation.ranks(spectra, numbers: Int(share * Double(numbers))).map { .rank($0) }
+    } catch { throw error.at(tensor: first.name) }
+  }
+
+  private func channels(_ matrices: [BlockMatrix]) throws(Problem) -> (masked: FeedForwardBlock, text: String)? {
+    guard let (block, inputs, neurons) = try FeedForwardBlock.find(in: matrices, method: "lorap") else { return nil }
+    let kept = try Self.channels(
+      Self.channelScores(block, inputs: inputs, neurons: neurons), keep: Int(share * Double(block.neurons)),
+      leastImportant: leastImportant)
+    return (block.masked(keeping: kept), "channels \(kept.count) of \(block.neurons)")
+  }
 
   /// The score of each neuron: the Euclidean norm of all its weights, each times the norm of its input.
   ///

@@ -77,6 +77,14 @@ public struct GlobalMagnitudeCut: Sendable, Equatable {
     return (bins.count - 1, before)
   }
 
+  /// The share of a matrix of `elements` weights that ``MagnitudePruning`` with scope layer removes just the same weights
+  /// at: `Int(elements * share)` is the cut's count.
+  public func budget(of index: Int, elements: Int) -> MatrixBudget {
+    let count = cuts[index].count
+    // In the middle between two counts, where no rounding reaches the next.
+    return .sparsity(count == elements ? 1 : (Double(count) + 0.5) / Double(elements))
+  }
+
   /// Matrix `index` with zeros where it is cut.
   public func applied(to weight: Matrix<Float>, index: Int) -> Matrix<Float> {
     var result = weight

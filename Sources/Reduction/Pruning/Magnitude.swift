@@ -13,8 +13,9 @@ public import EspalierNumerics
 public struct MagnitudePruning: ReductionMethod {
   public static let card = MethodCard(
     name: "magnitude", summary: "Removes the weights of least magnitude; needs no data.", source: "han2015learning",
-    parameters: PruningPattern.parameters(scope: "layer"),
-    notes: "The source trains again afterwards; here nothing is trained. Tiles are scored by their sum of squares.")
+    parameters: PruningPattern.parameters(scope: "layer", spansModels: true),
+    notes: "The source trains again afterwards; here nothing is trained. Tiles are scored by their sum of squares. "
+      + "Scope model is of single weights and a sparsity, and for `prune`; one matrix alone is its own model.")
   public static let needs = StatisticsNeed.nothing
 
   private let parameters: ReductionParameters

@@ -147,11 +147,14 @@ public enum PruningPattern: Sendable, Hashable {
 
 extension PruningPattern {
   /// The parameters that say over what a budget of sparsity is spent.
-  static func parameters(scope: String) -> [ParameterCard] {
+  ///
+  /// - Parameter spansModels: whether scores of different matrices can be compared.
+  static func parameters(scope: String, spansModels: Bool = false) -> [ParameterCard] {
     [
       ParameterCard(
-        "scope", .choice(["row", "layer"]), default: .word(scope),
-        "whether each output loses the same share of its weights, or the matrix as a whole does"),
+        "scope", .choice(["row", "layer"] + (spansModels ? ["model"] : [])), default: .word(scope),
+        "whether each output loses the same share of its weights, or the matrix as a whole does"
+          + (spansModels ? ", or all matrices of the model together, by one threshold" : "")),
       ParameterCard(
         "structure", .choice(["element", "row", "column", "block"]), default: .word("element"),
         "what goes at a time: single weights, whole outputs, whole inputs, or tiles"),
