@@ -46,8 +46,8 @@ public struct CutSearchReport: Sendable {
     table.add(answers ? "change, points" : "change, %", shown.map { percent($0.figure("change")) })
     table.add("95 % interval", shown.map { "\(percent($0.figure("lower"))) to \(percent($0.figure("upper")))" })
     if answers {
-      table.add("gained", shown.map { Figures.text($0.figure("gained"), significant: 1 + 8) })
-      table.add("lost", shown.map { Figures.text($0.figure("lost"), significant: 1 + 8) })
+      table.add("gained", shown.map { $0.figure("gained").map { Decimals.text($0, 0) } ?? "-" })
+      table.add("lost", shown.map { $0.figure("lost").map { Decimals.text($0, 0) } ?? "-" })
       table.add("McNemar p", shown.map { Figures.text($0.figure("p"), significant: 2) })
     }
     return table.lines.joined(separator: "\n")
