@@ -52,8 +52,11 @@ import Testing
 
   @Test func aCeilingBelowTheLargestMatrixIsRefusedWithoutTextToo() throws {
     try withTemporaryFolder { folder in
+      let model = ReducedModel(path: "\(packageFolder)/Models/expert-arithmetic")
       let request = ReductionRequest(method: "magnitude", goal: .budget(.sparsity(0.5)), source: .nothing)
-      let found = problem { try model.plan(request, to: "\(folder)/out", memory: 1 << 20) }
+      let (plan, _) = try model.plan(request, to: "\(folder)/out")
+      _ = try model.plan(request, to: "\(folder)/out", memory: plan.peakBytes)
+      let found = problem { try model.plan(request, to: "\(folder)/out", memory: plan.peakBytes - 1) }
       #expect(found?.code == .memoryCeiling && found?.message.contains("the largest matrix") == true)
     }
   }
