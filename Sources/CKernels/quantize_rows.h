@@ -1,0 +1,91 @@
+#include "quantize.h"
+#include "quantize_super.h"
+
+// Walks rows of blocks, LANES at a time, and defines the quantizers. QUANTIZER(name) is what a function is called and
+// QUANTIZER_CLONES what stands before it.
+
+typedef void encode_blocks(struct lane_blocks *blocks, bool weighted, ints *bytes);
+
+/// Mean squares of up to LANES rows, each summed in order.
+ES_INLINE void row_mean_squares(const float *const *rows, int64_t columns, float *means) {
+  reals sum = every(0);
+  for (int64_t start = 0; start < columns; start += 16) {
+    const float *tiles[LANES];
+    reals x[16];
+    for (int lane = 0; lane < LANES; lane++) tiles[lane] = rows[lane] + start;
+    gather(tiles, 0, 16, x);
+    for (int i = 0; i < 16; i++) sum += x[i] * x[i];
+  }
+  sum /= (float)columns;
+  memcpy(means, &sum, sizeof sum);
+}
+
+/// Rows are taken LANES at a time, so that their blocks fill the lanes whatever their number in a row.
+ES_INLINE int64_t quantize_rows(
+    const float *numbers, int64_t stride, int64_t rows, int64_t columns, const float *importance, uint8_t *destination,
+    int length, int byte_count, bool weighted, bool by_row, encode_blocks *encode) {
+  const int64_t row_blocks = columns / length;
+  int64_t overflow = -1;
+  for (int64_t row = 0; row < rows; row += LANES) {
+    const int64_t height = rows - row < LANES ? rows - row : LANES, count = height * row_blocks;
+    const float *starts[LANES];
+    float means[LANES];
+    for (int lane = 0; lane < LANES; lane++) starts[lane] = numbers + (row + (lane < height ? lane : 0)) * stride;
+    if (weighted && by_row) row_mean_squares(starts, columns, means);
+    int64_t taken = 0, block_row = 0, block = 0;
+    while (taken < count) {
+      const int lanes = count - taken < LANES ? (int)(count - taken) : LANES;
+      struct lane_blocks blocks;
+      float lane_means[LANES];
+      for (int lane = 0; lane < LANES; lane++) {
+        // Past the last block, the first of these once more.
+        if (lane < lanes) {
+          blocks.numbers[lane] = starts[block_row] + block * length;
+          if (weighted) blocks.importance[lane] = importance + block * length;
+          if (weighted && by_row) lane_means[lane] = means[block_row];
+          if (++block == row_blocks) block = 0, block_row++;
+        } else {
+          blocks.numbers[lane] = blocks.numbers[0];
+          if (weighted) blocks.importance[lane] = blocks.importance[0];
+          if (weighted && by_row) lane_means[lane] = lane_means[0];
+        }
+      }
+      if (weighted && by_row) memcpy(&blocks.row_mean_square, lane_means, sizeof lane_means);
+      blocks.overflow = (ints)0;
+      ints bytes[256];
+      encode(&blocks, weighted, bytes);
+      scatter(bytes, byte_count, lanes, destination);
+      destination += (int64_t)lanes * byte_count;
+      if (overflow < 0 && any(blocks.overflow)) {
+        int lane = 0;
+        while (!LANE(blocks.overflow, lane)) lane++;
+        overflow = row * row_blocks + taken + lane;
+      }
+      taken += lanes;
+    }
+  }
+  return overflow;
+}
+
+#define DEFINE_QUANTIZER(name, length, byte_count, by_row)                                                           \
+  QUANTIZER_CLONES int64_t QUANTIZER(name)(const float *numbers, int64_t stride, int64_t rows, int64_t columns,      \
+                                           const float *importance, void *destination) {                             \
+    return importance ? quantize_rows(numbers, stride, rows, columns, importance, destination, length, byte_count,   \
+                                      true, by_row, name)                                                            \
+                      : quantize_rows(numbers, stride, rows, columns, 0, destination, length, byte_count, false,     \
+                                      by_row, name);                                                                 \
+  }
+
+DEFINE_QUANTIZER(q4_0, 32, 18, true)
+DEFINE_QUANTIZER(q4_1, 32, 20, true)
+DEFINE_QUANTIZER(q5_0, 32, 22, true)
+DEFINE_QUANTIZER(q5_1, 32, 24, true)
+DEFINE_QUANTIZER(q8_0, 32, 34, false)
+DEFINE_QUANTIZER(iq4_nl, 32, 18, false)
+DEFINE_QUANTIZER(mxfp4, 32, 17, false)
+DEFINE_QUANTIZER(q2_K, 256, 84, false)
+DEFINE_QUANTIZER(q3_K, 256, 110, false)
+DEFINE_QUANTIZER(q4_K, 256, 144, false)
+DEFINE_QUANTIZER(q5_K, 256, 176, false)
+DEFINE_QUANTIZER(q6_K, 256, 210, false)
+DEFINE_QUANTIZER(iq4_xs, 256, 136, false)

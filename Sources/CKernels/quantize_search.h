@@ -1,0 +1,286 @@
+#include <math.h>
+
+#include "bell_levels.h"
+#include "quantize_lanes.h"
+
+// Searches for the scale of a block by the least weighted square error. Each tries a row of scales near the one at which
+// the extreme number meets the last code, and improves each by least squares. Sums run in the order of the numbers, a
+// product of three is (a b) c: what the reference does. A result says how codes are had from numbers, not the codes.
+
+/// What makes a block too small to have a scale.
+#define NEGLIGIBLE 1e-15f
+
+// MARK: - Scale and minimum
+
+/// x = scale q - minimum with codes q from 0: the nearest to inverse (x - origin).
+struct affine_fit {
+  reals scale, minimum;
+  reals inverse, origin;
+};
+
+struct affine_search {
+  /// The largest code.
+  float top;
+  /// Tried are (top + first + i step) / (max - min), i = 0 ... steps.
+  float first, step;
+  int steps;
+  /// Of the errors' magnitudes, instead of squares, the sum is to be small.
+  bool absolute;
+};
+
+/// The weighted error of scale q + origin with the codes as they are.
+ES_INLINE reals affine_error(
+    const reals *x, const reals *weights, const reals *codes, int n, reals scale, reals origin, bool absolute) {
+  reals sum = every(0);
+  for (int i = 0; i < n; i++) {
+    const reals difference = scale * codes[i] + origin - x[i];
+    sum += weights[i] * (absolute ? magnitude(difference) : difference * difference);
+  }
+  return sum;
+}
+
+ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int n, struct affine_search search) {
+  reals low = x[0], high = x[0], sum_w = weights[0], sum_x = weights[0] * x[0];
+  for (int i = 1; i < n; i++) {
+    low = smaller(x[i], low);
+    high = larger(x[i], high);
+    sum_w += weights[i];
+    sum_x += weights[i] * x[i];
+  }
+  low = low > 0 ? every(0) : low;
+
+  struct affine_fit fit;
+  fit.origin = low;
+  fit.inverse = search.top / (high - low);
+  // Of numbers all alike, or too near to each other, all codes are 0.
+  fit.inverse = fit.inverse < INFINITY ? fit.inverse : every(0);
+  fit.scale = reciprocal(fit.inverse);
+  reals codes[32];
+  for (int i = 0; i < n; i++) codes[i] = nearest_between(fit.inverse * (x[i] - low), 0, search.top);
+  reals best = affine_error(x, weights, codes, n, fit.scale, low, search.absolute);
+
+  // `low` is the origin of the best scale so far, from which the next ones are reckoned.
+  for (int trial = 0; trial <= search.steps; trial++) {
+    const reals inverse = (search.first + search.step * (float)trial + search.top) / (high - low);
+    reals sum_l = every(0), sum_l2 = every(0), sum_xl = every(0);
+    for (int i = 0; i < n; i++) {
+      const reals code = nearest_between(inverse * (x[i] - low), 0, search.top);
+      const reals weighted = weights[i] * code;
+      codes[i] = code;
+      sum_l += weighted;
+      sum_l2 += weighted * code;
+      sum_xl += weighted * x[i];
+    }
+    const reals determinant = sum_w * sum_l2 - sum_l * sum_l;
+    reals scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
+    reals origin = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    const ints above = origin > 0;
+    scale = above ? sum_xl / sum_l2 : scale;
+    origin = above ? every(0) : origin;
+    const reals error = affine_error(x, weights, codes, n, scale, origin, search.absolute);
+    const ints better = (determinant > 0) & (error < best);
+    fit.inverse = better ? inverse : fit.inverse;
+    fit.origin = better ? low : fit.origin;
+    fit.scale = better ? scale : fit.scale;
+    best = better ? error : best;
+    low = better ? origin : low;
+  }
+  fit.minimum = -low;
+  return fit;
+}
+
+ES_INLINE ints affine_code(const struct affine_fit *fit, reals x, float top) {
+  return TO_INTS(nearest_between(fit->inverse * (x - fit->origin), 0, top));
+}
+
+// MARK: - Signed scale
+
+/// x = scale q with codes q from -top to top - 1: the nearest to inverse x.
+struct symmetric_fit {
+  reals scale, inverse;
+  /// Blocks of zeros, whose codes are the lowest.
+  ints empty;
+};
+
+/// The first number of the largest magnitude.
+ES_INLINE reals extreme(const reals *x, int n) {
+  reals value = every(0), largest = every(0);
+  for (int i = 0; i < n; i++) {
+    const ints more = magnitude(x[i]) > largest;
+    value = more ? x[i] : value;
+    largest = more ? magnitude(x[i]) : largest;
+  }
+  return value;
+}
+
+ES_INLINE struct symmetric_fit fit_symmetric(const reals *x, const reals *weights, int n, float top) {
+  const reals most = extreme(x, n);
+  struct symmetric_fit fit;
+  fit.empty = magnitude(most) < NEGLIGIBLE;
+  reals weighted[32], best = every(0);
+  for (int i = 0; i < n; i++) weighted[i] = weights[i] * x[i];
+
+  for (int trial = -10; trial <= 9; trial++) {
+    // First the scale that the extreme gives, then those beside it.
+    const bool is_first = trial == -10;
+    if (trial == 0) continue;
+    const reals inverse = -(is_first ? top : top + 0.1f * (float)trial) / most;
+    reals sum_lx = every(0), sum_l2 = every(0);
+    for (int i = 0; i < n; i++) {
+      const reals code = nearest_between(inverse * x[i], -top, top - 1);
+      sum_lx += weighted[i] * code;
+      sum_l2 += weights[i] * code * code;
+    }
+    if (is_first) {
+      fit.inverse = inverse;
+      fit.scale = sum_l2 != 0 ? sum_lx / sum_l2 : every(0);
+      best = fit.scale * sum_lx;
+    } else {
+      const ints better = (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2);
+      fit.inverse = better ? inverse : fit.inverse;
+      fit.scale = better ? sum_lx / sum_l2 : fit.scale;
+      best = better ? fit.scale * sum_lx : best;
+    }
+  }
+  fit.scale = fit.empty ? every(0) : fit.scale;
+  return fit;
+}
+
+/// From 0.
+ES_INLINE ints symmetric_code(const struct symmetric_fit *fit, reals x, float top) {
+  return fit->empty ? (ints)0 : TO_INTS(nearest_between(fit->inverse * x, -top, top - 1)) + (int)top;
+}
+
+// MARK: - One code at a time
+
+/// Sums of a least squares fit of `scale q` to x, and a move of one code in it.
+struct descent {
+  reals sum_lx, sum_l2;
+};
+
+/// Codes of `x`, one after the other, take the value that is best while the others stay, where that makes the error
+/// smaller; five times over. Codes are from `low` to `high`, integers as floats.
+ES_INLINE void descend(
+    const reals *x, const reals *weights, reals *codes, int n, float low, float high, bool needs_rest,
+    struct descent *sums) {
+  for (int round = 0; round < 5; round++) {
+    ints changed = (ints)0;
+    for (int i = 0; i < n; i++) {
+      const reals wx = weights[i] * x[i];
+      reals rest_lx = sums->sum_lx - wx * codes[i];
+      reals rest_l2 = sums->sum_l2 - weights[i] * codes[i] * codes[i];
+      ints moves = rest_lx > 0;
+      if (needs_rest) moves &= rest_l2 > 0;
+      const ints wanted = nearest_code(x[i] * rest_l2 / rest_lx);
+      const reals code = TO_REALS(code_between(wanted, (int)low, (int)high));
+      moves &= code != codes[i];
+      rest_lx += wx * code;
+      rest_l2 += weights[i] * code * code;
+      moves &= rest_lx * rest_lx * sums->sum_l2 > sums->sum_lx * sums->sum_lx * rest_l2;
+      if (!needs_rest) moves &= rest_l2 > 0;
+      codes[i] = moves ? code : codes[i];
+      sums->sum_lx = moves ? rest_lx : sums->sum_lx;
+      sums->sum_l2 = moves ? rest_l2 : sums->sum_l2;
+      changed |= moves;
+    }
+    if (!any(changed)) break;
+  }
+}
+
+/// x = scale q, codes q from -top to top - 1 at first the nearest for the extreme's scale, then by descent; weights are
+/// the squares of the numbers. Codes are returned from 0.
+ES_INLINE reals descend_symmetric(const reals *x, int n, float top, ints *codes) {
+  const reals most = extreme(x, n);
+  const ints empty = magnitude(most) < NEGLIGIBLE;
+  const reals inverse = -top / most;
+  reals weights[32], reached[32];
+  struct descent sums = {every(0), every(0)};
+  for (int i = 0; i < n; i++) {
+    weights[i] = x[i] * x[i];
+    reached[i] = nearest_between(inverse * x[i], -top, top - 1);
+    sums.sum_lx += weights[i] * x[i] * reached[i];
+    sums.sum_l2 += weights[i] * reached[i] * reached[i];
+  }
+  descend(x, weights, reached, n, -top, top - 1, false, &sums);
+  for (int i = 0; i < n; i++) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]) + (int)top;
+  return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
+}
+
+/// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block.
+ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float top, ints *codes) {
+  reals most = every(0);
+  for (int i = 0; i < n; i++) most = larger(most, x[i]);
+  const ints empty = most < NEGLIGIBLE;
+  reals inverse = top / most, best = every(0);
+  const reals scale = 1 / inverse;
+  for (int i = 0; i < n; i++) {
+    const reals difference = x[i] - scale * TO_REALS(nearest_code(inverse * x[i]) & 255);
+    best += weights[i] * difference * difference;
+  }
+  for (int trial = -4; trial <= 4; trial++) {
+    if (trial == 0) continue;
+    const reals other = (0.1f * (float)trial + top) / most;
+    const reals other_scale = 1 / other;
+    reals error = every(0);
+    for (int i = 0; i < n; i++) {
+      const ints code = smallest_code(nearest_code(other * x[i]), (ints)(int)top);
+      const reals difference = x[i] - other_scale * TO_REALS(code);
+      error += weights[i] * difference * difference;
+    }
+    const ints better = error < best;
+    best = better ? error : best;
+    inverse = better ? other : inverse;
+  }
+  reals reached[16];
+  struct descent sums = {every(0), every(0)};
+  for (int i = 0; i < n; i++) {
+    const ints code = smallest_code(nearest_code(inverse * x[i]), (ints)(int)top);
+    const reals real = TO_REALS(code);
+    sums.sum_lx += weights[i] * x[i] * real;
+    sums.sum_l2 += weights[i] * real * real;
+    reached[i] = TO_REALS(code & 255);
+  }
+  descend(x, weights, reached, n, 0, top, true, &sums);
+  for (int i = 0; i < n; i++) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]);
+  return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
+}
+
+// MARK: - Levels that are not evenly spaced
+
+/// Halfway to the next level.
+#define BELL_MIDPOINT(i) ((bell_levels[i] + bell_levels[(i) + 1]) / 2)
+
+/// The level nearest to v, the upper one of two.
+ES_INLINE reals bell_level(reals v) {
+  reals level = every(bell_levels[0]);
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 15; i++) level = v >= BELL_MIDPOINT(i) ? every(bell_levels[i + 1]) : level;
+  return level;
+}
+
+ES_INLINE ints bell_code(reals v) {
+  ints code = (ints)0;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 15; i++) code = v >= BELL_MIDPOINT(i) ? (ints)(i + 1) : code;
+  return code;
+}
+
+/// The scale of x = scale level(x / scale) for 32 numbers.
+ES_INLINE reals fit_bell(const reals *x, const reals *weights) {
+  const reals most = extreme(x, 32);
+  reals scale = every(0), best = every(0);
+  for (int trial = -8; trial <= 7; trial++) {
+    const bool is_first = trial == -8;
+    const reals inverse = is_first ? 1 / (-most / bell_levels[0]) : ((float)trial + bell_levels[0]) / most;
+    reals sum_lx = every(0), sum_l2 = every(0);
+    for (int i = 0; i < 32; i++) {
+      const reals level = bell_level(inverse * x[i]), weighted = weights[i] * level;
+      sum_lx += weighted * x[i];
+      sum_l2 += weighted * level;
+    }
+    const ints better = is_first ? sum_l2 > 0 : (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2);
+    scale = better ? sum_lx / sum_l2 : scale;
+    best = better ? scale * sum_lx : best;
+  }
+  return magnitude(most) < NEGLIGIBLE ? every(0) : scale;
+}

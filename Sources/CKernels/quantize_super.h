@@ -1,0 +1,256 @@
+#include "quantize_simple.h"
+
+// Blocks of 256: sub-blocks of 16 or 32 have scales, which are coded by one of their own. With the coded scales the
+// numbers are coded again; where a scale's code is 0, codes are those of the search.
+
+/// Codes by the scale and minimum that will be decoded: nearest (x + minimum) / scale from `low` to `high`, shifted to 0.
+ES_INLINE void recode(const reals *x, int n, reals scale, reals minimum, bool has_minimum, int low, int high, ints *codes) {
+  const ints coded = scale != 0;
+  for (int i = 0; i < n; i++) {
+    const reals place = (has_minimum ? x[i] + minimum : x[i]) / scale;
+    const ints code = code_between(nearest_code(place), low, high) - low;
+    codes[i] = coded ? code : codes[i];
+  }
+}
+
+ES_INLINE reals block_square_sum(const struct lane_blocks *blocks) {
+  reals sum = every(0), x[16];
+  for (int start = 0; start < 256; start += 16) {
+    gather(blocks->numbers, start, 16, x);
+    for (int i = 0; i < 16; i++) sum += x[i] * x[i];
+  }
+  return sum;
+}
+
+ES_INLINE reals sum(const reals *values, int n) {
+  reals total = every(0);
+  for (int i = 0; i < n; i++) total += values[i];
+  return total;
+}
+
+ES_INLINE reals greatest(const reals *values, int n) {
+  reals most = every(0);
+  for (int i = 0; i < n; i++) most = larger(values[i], most);
+  return most;
+}
+
+/// Four two-bit parts of 256 codes a byte, as in blocks.c's TWO_BITS, of bits `shift` and `shift + 1`.
+ES_INLINE void put_two_bits(const ints *codes, int shift, ints *bytes) {
+  for (int half = 0; half < 2; half++)
+    for (int l = 0; l < 32; l++) {
+      const ints *c = codes + 128 * half + l;
+      bytes[32 * half + l] = (c[0] >> shift & 3) | (c[32] >> shift & 3) << 2 | (c[64] >> shift & 3) << 4 |
+                             (c[96] >> shift & 3) << 6;
+    }
+}
+
+// MARK: - Scale and minimum: Q2_K, Q4_K, Q5_K
+
+/// Codes of the scales, or of the minima, of a block: the largest gets `top`.
+ES_INLINE reals code_by_largest(const reals *values, int n, float top, ints *codes) {
+  const reals most = greatest(values, n);
+  const ints some = most > 0;
+  const reals inverse = some ? top / most : every(0);
+  for (int k = 0; k < n; k++)
+    codes[k] = some ? smallest_code(nearest_code(inverse * values[k]) & 255, (ints)(int)top) : (ints)0;
+  return some ? most / top : every(0);
+}
+
+/// Fits `count` sub-blocks of n numbers, codes their scales and minima, and all numbers by these.
+ES_INLINE void super_affine(
+    struct lane_blocks *blocks, bool weighted, int n, float top, float scale_top, ints *halves, ints *scale_codes,
+    ints *minimum_codes, ints *codes) {
+  const int count = 256 / n;
+  reals scales[16], minima[16], weight_sums[16], x[32], weights[32];
+  reals mean_square = every(0);
+  if (weighted) mean_square = (n == 16 ? 1 : 2) * block_square_sum(blocks) / 256;
+  const struct affine_search search = weighted  ? (struct affine_search){top, -0.9f, 0.05f, 36, false}
+                                      : n == 16 ? (struct affine_search){top, -0.5f, 0.1f, 15, true}
+                                      : top == 15 ? (struct affine_search){top, -1, 0.1f, 20, false}
+                                                  : (struct affine_search){top, -0.5f, 0.1f, 15, false};
+  for (int k = 0; k < count; k++) {
+    gather(blocks->numbers, n * k, n, x);
+    if (weighted) {
+      importance_weights(blocks, n * k, n, mean_square, x, weights);
+      weight_sums[k] = sum(weights, n);
+    } else {
+      const reals mean = n == 16 ? every(0) : __builtin_elementwise_sqrt(square_sum(x, n) / (float)n);
+      for (int i = 0; i < n; i++) weights[i] = n == 16 ? magnitude(x[i]) : mean + magnitude(x[i]);
+    }
+    const struct affine_fit fit = fit_affine(x, weights, n, search);
+    scales[k] = fit.scale;
+    minima[k] = fit.minimum;
+    for (int i = 0; i < n; i++) codes[n * k + i] = affine_code(&fit, x[i], top);
+  }
+
+  reals scale, minimum;
+  if (weighted) {
+    scale = fit_positive(scales, weight_sums, count, scale_top, scale_codes);
+    minimum = fit_positive(minima, weight_sums, count, scale_top, minimum_codes);
+  } else {
+    scale = code_by_largest(scales, count, scale_top, scale_codes);
+    minimum = code_by_largest(minima, count, scale_top, minimum_codes);
+  }
+  scale = real_of_half(put_half(blocks, halves, scale));
+  minimum = real_of_half(put_half(blocks, halves + 2, minimum));
+  for (int k = 0; k < count; k++) {
+    gather(blocks->numbers, n * k, n, x);
+    recode(x, n, scale * TO_REALS(scale_codes[k]), minimum * TO_REALS(minimum_codes[k]), true, 0, (int)top,
+           codes + n * k);
+  }
+}
+
+ES_INLINE void q2_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  ints codes[256], scales[16], minima[16];
+  super_affine(blocks, weighted, 16, 3, 15, bytes + 80, scales, minima, codes);
+  for (int k = 0; k < 16; k++) bytes[k] = scales[k] | minima[k] << 4;
+  put_two_bits(codes, 0, bytes + 16);
+}
+
+/// Eight scales and minima of 6 bits in twelve bytes: the upper two bits of the last four lie above the first four.
+ES_INLINE void put_six_bits(const ints *scales, const ints *minima, ints *bytes) {
+  for (int k = 0; k < 4; k++) {
+    bytes[k] = scales[k] | scales[k + 4] >> 4 << 6;
+    bytes[k + 4] = minima[k] | minima[k + 4] >> 4 << 6;
+    bytes[k + 8] = (scales[k + 4] & 15) | (minima[k + 4] & 15) << 4;
+  }
+}
+
+/// Sub-blocks 2 k and 2 k + 1 in the low and high nibbles of 32 bytes.
+ES_INLINE void put_paired_nibbles(const ints *codes, ints *bytes) {
+  for (int k = 0; k < 4; k++)
+    for (int l = 0; l < 32; l++)
+      bytes[32 * k + l] = (codes[64 * k + l] & 15) | (codes[64 * k + 32 + l] & 15) << 4;
+}
+
+ES_INLINE void q4_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  ints codes[256], scales[8], minima[8];
+  super_affine(blocks, weighted, 32, 15, 63, bytes, scales, minima, codes);
+  put_six_bits(scales, minima, bytes + 4);
+  put_paired_nibbles(codes, bytes + 16);
+}
+
+ES_INLINE void q5_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  ints codes[256], scales[8], minima[8];
+  super_affine(blocks, weighted, 32, 31, 63, bytes, scales, minima, codes);
+  put_six_bits(scales, minima, bytes + 4);
+  for (int l = 0; l < 32; l++) {
+    ints byte = (ints)0;
+    for (int k = 0; k < 8; k++) byte |= (codes[32 * k + l] >> 4) << k;
+    bytes[16 + l] = byte;
+  }
+  put_paired_nibbles(codes, bytes + 48);
+}
+
+// MARK: - Signed scale: Q3_K, Q6_K
+
+/// Codes by the scales' codes times that of the block.
+ES_INLINE void recode_signed(
+    const struct lane_blocks *blocks, reals scale, const ints *scale_codes, int top, ints *codes) {
+  reals x[16];
+  for (int k = 0; k < 16; k++) {
+    gather(blocks->numbers, 16 * k, 16, x);
+    recode(x, 16, scale * TO_REALS(scale_codes[k]), every(0), false, -top, top - 1, codes + 16 * k);
+  }
+}
+
+ES_INLINE void q3_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  reals scales[16], weight_sums[16], x[16], weights[16], scale;
+  ints codes[256], scale_codes[16];
+  reals mean_square = every(0);
+  if (weighted) mean_square = 2 * block_square_sum(blocks) / 256;
+  for (int k = 0; k < 16; k++) {
+    gather(blocks->numbers, 16 * k, 16, x);
+    if (weighted) {
+      importance_weights(blocks, 16 * k, 16, mean_square, x, weights);
+      weight_sums[k] = sum(weights, 16);
+      const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 4);
+      scales[k] = fit.scale;
+      for (int i = 0; i < 16; i++) codes[16 * k + i] = symmetric_code(&fit, x[i], 4);
+    } else {
+      scales[k] = descend_symmetric(x, 16, 4, codes + 16 * k);
+    }
+  }
+  // Codes of the scales, from 0.
+  if (weighted) {
+    const struct symmetric_fit fit = fit_symmetric(scales, weight_sums, 16, 32);
+    scale = fit.scale;
+    for (int k = 0; k < 16; k++) scale_codes[k] = symmetric_code(&fit, scales[k], 32);
+  } else {
+    const reals most = extreme(scales, 16), inverse = -32 / most;
+    const ints some = most != 0;
+    scale = some ? 1 / inverse : every(0);
+    for (int k = 0; k < 16; k++)
+      scale_codes[k] = some ? code_between(nearest_code(inverse * scales[k]), -32, 31) + 32 : (ints)0;
+  }
+  scale = real_of_half(put_half(blocks, bytes + 108, scale));
+  for (int k = 0; k < 8; k++) bytes[96 + k] = (scale_codes[k] & 15) | (scale_codes[k + 8] & 15) << 4;
+  for (int k = 0; k < 4; k++)
+    bytes[104 + k] = scale_codes[k] >> 4 | scale_codes[k + 4] >> 4 << 2 | scale_codes[k + 8] >> 4 << 4 |
+                     scale_codes[k + 12] >> 4 << 6;
+  for (int k = 0; k < 16; k++) scale_codes[k] -= 32;
+  recode_signed(blocks, scale, scale_codes, 4, codes);
+  for (int l = 0; l < 32; l++) {
+    ints byte = (ints)0;
+    for (int k = 0; k < 8; k++) byte |= (codes[32 * k + l] >> 2) << k;
+    bytes[l] = byte;
+  }
+  put_two_bits(codes, 0, bytes + 32);
+}
+
+ES_INLINE void q6_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  reals scales[16], x[16], weights[16];
+  ints codes[256], scale_codes[16];
+  for (int k = 0; k < 16; k++) {
+    gather(blocks->numbers, 16 * k, 16, x);
+    // Importance as it is, not times a magnitude.
+    if (weighted) gather(blocks->importance, 16 * k, 16, weights);
+    else for (int i = 0; i < 16; i++) weights[i] = x[i] * x[i];
+    const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 32);
+    scales[k] = fit.scale;
+    for (int i = 0; i < 16; i++) codes[16 * k + i] = symmetric_code(&fit, x[i], 32);
+  }
+  const reals most = extreme(scales, 16), inverse = -128 / most;
+  const ints some = magnitude(most) >= NEGLIGIBLE;
+  const reals scale = real_of_half(put_half(blocks, bytes + 208, some ? 1 / inverse : every(0)));
+  for (int k = 0; k < 16; k++)
+    scale_codes[k] = some ? smallest_code(nearest_code(inverse * scales[k]), (ints)127) : (ints)0;
+  recode_signed(blocks, scale, scale_codes, 32, codes);
+  for (int i = 0; i < 256; i++) codes[i] = some ? codes[i] : (ints)0;
+  // In a half of the block: quarters 0 and 1 in the low nibbles of 64 bytes, 2 and 3 in the high ones.
+  for (int half = 0; half < 2; half++)
+    for (int l = 0; l < 64; l++)
+      bytes[64 * half + l] = (codes[128 * half + l] & 15) | (codes[128 * half + 64 + l] & 15) << 4;
+  put_two_bits(codes, 4, bytes + 128);
+  for (int k = 0; k < 16; k++) bytes[192 + k] = scale_codes[k];
+}
+
+// MARK: - Levels: IQ4_XS
+
+ES_INLINE void iq4_xs(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+  reals scales[8], x[32], weights[32];
+  reals mean_square = every(0);
+  if (weighted) mean_square = block_square_sum(blocks) * (2.0f / 256);
+  for (int k = 0; k < 8; k++) {
+    gather(blocks->numbers, 32 * k, 32, x);
+    bell_weights(blocks, weighted, 32 * k, mean_square, x, weights);
+    scales[k] = fit_bell(x, weights);
+  }
+  const reals scale = -extreme(scales, 8) / 32, inverse = reciprocal(scale);
+  put_half(blocks, bytes, scale);
+  ints high = (ints)0;
+  for (int k = 0; k < 8; k++) {
+    const ints code = code_between(nearest_code(inverse * scales[k]), -32, 31);
+    // By the scale that has not yet been rounded to a half.
+    const reals sub_inverse = reciprocal(scale * TO_REALS(code));
+    gather(blocks->numbers, 32 * k, 32, x);
+    ints codes[32];
+    for (int i = 0; i < 32; i++) codes[i] = bell_code(sub_inverse * x[i]);
+    put_nibbles(codes, bytes + 8 + 16 * k);
+    const ints low = (code + 32) & 15;
+    bytes[4 + k / 2] = k % 2 ? bytes[4 + k / 2] | low << 4 : low;
+    high |= (code + 32) >> 4 << 2 * k;
+  }
+  bytes[2] = high;
+  bytes[3] = high >> 8;
+}
