@@ -31,6 +31,9 @@ typedef int32_t ints __attribute__((ext_vector_type(LANES)));
 #define LANE(v, lane) ((v)[lane])
 #endif
 
+/// A loop over numbers: unrolled whole, as the compiler would, it only makes for a lot of code.
+#define EACH(i, count) _Pragma("clang loop unroll_count(2)") for (int i = 0; i < (count); i++)
+
 /// The larger; the second if they cannot be compared.
 ES_INLINE reals larger(reals a, reals b) { return a > b ? a : b; }
 ES_INLINE reals smaller(reals a, reals b) { return a < b ? a : b; }
@@ -117,10 +120,10 @@ ES_INLINE reals real_of_half(ints halves) {
 
 // MARK: - From rows to lanes and back
 
-/// What is encoded at a time.
+/// What is encoded at a time: number i of every lane's block is a vector.
 struct lane_blocks {
-  const float *numbers[LANES];
-  const float *importance[LANES];
+  reals numbers[256];
+  reals importance[256];
   /// The mean square of each lane's row, for types whose importance asks for it.
   reals row_mean_square;
   /// Set where a half of the block has come out infinite or not a number.
@@ -128,33 +131,49 @@ struct lane_blocks {
 };
 
 #if LANES == 16
-#define ZIPPED_LOW(a, b) \
-  __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIPPED_HIGH(a, b) \
-  __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+// Of two vectors of four parts with four words each: in every part words 0 and 1, or 2 and 3, in turn; words 0 and 1, or
+// 2 and 3, of one after those of the other; the even parts, or the odd ones.
+#define LOW_IN_TURN(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH_IN_TURN(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LOW_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HIGH_PAIRS(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
+#define EVEN_PARTS(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define ODD_PARTS(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
 
-/// Transposes 16 x 16 words: a perfect shuffle of the rows, four times.
+/// Transposes 16 x 16 words: first tiles of 4 x 4 in their places, then the tiles, which is free where vectors are short.
 ES_INLINE void transpose(ints *rows) {
-  ints other[16];
-#define ZIP(from, to)                                        \
-  _Pragma("clang loop unroll(full)") for (int i = 0; i < 8; i++) { \
-    to[2 * i] = ZIPPED_LOW(from[i], from[i + 8]);            \
-    to[2 * i + 1] = ZIPPED_HIGH(from[i], from[i + 8]);       \
+  ints columns[16];
+#pragma clang loop unroll(full)
+  for (int tile = 0; tile < 16; tile += 4) {
+    const ints a = LOW_IN_TURN(rows[tile], rows[tile + 1]), b = HIGH_IN_TURN(rows[tile], rows[tile + 1]);
+    const ints c = LOW_IN_TURN(rows[tile + 2], rows[tile + 3]), d = HIGH_IN_TURN(rows[tile + 2], rows[tile + 3]);
+    columns[tile] = LOW_PAIRS(a, c);
+    columns[tile + 1] = HIGH_PAIRS(a, c);
+    columns[tile + 2] = LOW_PAIRS(b, d);
+    columns[tile + 3] = HIGH_PAIRS(b, d);
   }
-  ZIP(rows, other) ZIP(other, rows) ZIP(rows, other) ZIP(other, rows)
-#undef ZIP
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 4; k++) {
+    const ints a = EVEN_PARTS(columns[k], columns[k + 4]), b = ODD_PARTS(columns[k], columns[k + 4]);
+    const ints c = EVEN_PARTS(columns[k + 8], columns[k + 12]), d = ODD_PARTS(columns[k + 8], columns[k + 12]);
+    rows[k] = EVEN_PARTS(a, c);
+    rows[k + 4] = EVEN_PARTS(b, d);
+    rows[k + 8] = ODD_PARTS(a, c);
+    rows[k + 12] = ODD_PARTS(b, d);
+  }
 }
 #endif
 
-/// Numbers `start` to `start + count` of each lane's array; `count` is a multiple of 16.
-ES_INLINE void gather(const float *const *lanes, int start, int count, reals *numbers) {
+/// The first `count` numbers of each lane's array; `count` is a multiple of 16.
+ES_INLINE void gather(const float *const *lanes, int count, reals *numbers) {
 #if LANES == 1
-  memcpy(numbers, lanes[0] + start, (size_t)count * sizeof(float));
+  memcpy(numbers, lanes[0], (size_t)count * sizeof(float));
 #else
+#pragma clang loop unroll(disable)
   for (int tile = 0; tile < count; tile += 16) {
     ints rows[16];
 #pragma clang loop unroll(full)
-    for (int lane = 0; lane < 16; lane++) memcpy(&rows[lane], lanes[lane] + start + tile, sizeof *rows);
+    for (int lane = 0; lane < 16; lane++) memcpy(&rows[lane], lanes[lane] + tile, sizeof *rows);
     transpose(rows);
     memcpy(numbers + tile, rows, sizeof rows);
   }
@@ -162,23 +181,25 @@ ES_INLINE void gather(const float *const *lanes, int start, int count, reals *nu
 }
 
 /// Writes the first `lanes` blocks of `count` bytes, one after the other. Of each code the low eight bits count.
-ES_INLINE void scatter(const ints *bytes, int count, int lanes, uint8_t *destination) {
+ES_INLINE void scatter(ints *bytes, int count, int lanes, uint8_t *destination) {
 #if LANES == 1
-  for (int i = 0; i < count; i++) destination[i] = (uint8_t)bytes[i];
+  for (int i = 0; i < count * lanes; i++) destination[i] = (uint8_t)bytes[i];
 #else
-  for (int tile = 0; tile < count; tile += 64) {
-    const int length = count - tile < 64 ? count - tile : 64;
+  uint8_t blocks[LANES][256];
+  const int tiles = (count + 63) / 64;
+  EACH(i, 64 * tiles - count) bytes[count + i] = (ints)0;
+#pragma clang loop unroll(disable)
+  for (int tile = 0; tile < tiles; tile++) {
     ints words[16];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < 16; i++) {
-      words[i] = (ints)0;
-#pragma clang loop unroll(full)
-      for (int k = 0; k < 4; k++)
-        if (4 * i + k < length) words[i] |= (bytes[tile + 4 * i + k] & 255) << 8 * k;
+    EACH(i, 16) {
+      const ints *four = bytes + 64 * tile + 4 * i;
+      words[i] = (four[0] & 255) | (four[1] & 255) << 8 | (four[2] & 255) << 16 | four[3] << 24;
     }
     transpose(words);
-    for (int lane = 0; lane < lanes; lane++) memcpy(destination + lane * count + tile, &words[lane], (size_t)length);
+    EACH(lane, LANES) memcpy(blocks[lane] + 64 * tile, &words[lane], sizeof *words);
   }
+#pragma clang loop unroll(disable)
+  for (int lane = 0; lane < lanes; lane++) memcpy(destination + lane * count, blocks[lane], (size_t)count);
 #endif
 }
 

@@ -13,7 +13,7 @@ ES_INLINE void row_mean_squares(const float *const *rows, int64_t columns, float
     const float *tiles[LANES];
     reals x[16];
     for (int lane = 0; lane < LANES; lane++) tiles[lane] = rows[lane] + start;
-    gather(tiles, 0, 16, x);
+    gather(tiles, 16, x);
     for (int i = 0; i < 16; i++) sum += x[i] * x[i];
   }
   sum /= (float)columns;
@@ -23,8 +23,9 @@ ES_INLINE void row_mean_squares(const float *const *rows, int64_t columns, float
 /// Rows are taken LANES at a time, so that their blocks fill the lanes whatever their number in a row.
 ES_INLINE int64_t quantize_rows(
     const float *numbers, int64_t stride, int64_t rows, int64_t columns, const float *importance, uint8_t *destination,
-    int length, int byte_count, bool weighted, bool by_row, encode_blocks *encode) {
+    int length, int byte_count, bool by_row, encode_blocks *encode) {
   const int64_t row_blocks = columns / length;
+  const bool weighted = importance != NULL;
   int64_t overflow = -1;
   for (int64_t row = 0; row < rows; row += LANES) {
     const int64_t height = rows - row < LANES ? rows - row : LANES, count = height * row_blocks;
@@ -35,25 +36,23 @@ ES_INLINE int64_t quantize_rows(
     int64_t taken = 0, block_row = 0, block = 0;
     while (taken < count) {
       const int lanes = count - taken < LANES ? (int)(count - taken) : LANES;
-      struct lane_blocks blocks;
+      const float *lane_numbers[LANES], *lane_importance[LANES];
       float lane_means[LANES];
       for (int lane = 0; lane < LANES; lane++) {
         // Past the last block, the first of these once more.
-        if (lane < lanes) {
-          blocks.numbers[lane] = starts[block_row] + block * length;
-          if (weighted) blocks.importance[lane] = importance + block * length;
-          if (weighted && by_row) lane_means[lane] = means[block_row];
-          if (++block == row_blocks) block = 0, block_row++;
-        } else {
-          blocks.numbers[lane] = blocks.numbers[0];
-          if (weighted) blocks.importance[lane] = blocks.importance[0];
-          if (weighted && by_row) lane_means[lane] = lane_means[0];
-        }
+        lane_numbers[lane] = lane < lanes ? starts[block_row] + block * length : lane_numbers[0];
+        if (weighted) lane_importance[lane] = lane < lanes ? importance + block * length : lane_importance[0];
+        if (weighted && by_row) lane_means[lane] = lane < lanes ? means[block_row] : lane_means[0];
+        if (lane < lanes && ++block == row_blocks) block = 0, block_row++;
       }
+      struct lane_blocks blocks;
+      gather(lane_numbers, length, blocks.numbers);
+      if (weighted) gather(lane_importance, length, blocks.importance);
       if (weighted && by_row) memcpy(&blocks.row_mean_square, lane_means, sizeof lane_means);
       blocks.overflow = (ints)0;
       ints bytes[256];
-      encode(&blocks, weighted, bytes);
+      if (weighted) encode(&blocks, true, bytes);
+      else encode(&blocks, false, bytes);
       scatter(bytes, byte_count, lanes, destination);
       destination += (int64_t)lanes * byte_count;
       if (overflow < 0 && any(blocks.overflow)) {
@@ -67,25 +66,24 @@ ES_INLINE int64_t quantize_rows(
   return overflow;
 }
 
-#define DEFINE_QUANTIZER(name, length, byte_count, by_row)                                                           \
+/// `weighs`: importance counts; `by_row`: together with the mean square of the row.
+#define DEFINE_QUANTIZER(name, length, byte_count, weighs, by_row)                                                   \
   QUANTIZER_CLONES int64_t QUANTIZER(name)(const float *numbers, int64_t stride, int64_t rows, int64_t columns,      \
                                            const float *importance, void *destination) {                             \
-    return importance ? quantize_rows(numbers, stride, rows, columns, importance, destination, length, byte_count,   \
-                                      true, by_row, name)                                                            \
-                      : quantize_rows(numbers, stride, rows, columns, 0, destination, length, byte_count, false,     \
-                                      by_row, name);                                                                 \
+    return quantize_rows(numbers, stride, rows, columns, weighs ? importance : NULL, destination, length, byte_count, \
+                         by_row, name);                                                                              \
   }
 
-DEFINE_QUANTIZER(q4_0, 32, 18, true)
-DEFINE_QUANTIZER(q4_1, 32, 20, true)
-DEFINE_QUANTIZER(q5_0, 32, 22, true)
-DEFINE_QUANTIZER(q5_1, 32, 24, true)
-DEFINE_QUANTIZER(q8_0, 32, 34, false)
-DEFINE_QUANTIZER(iq4_nl, 32, 18, false)
-DEFINE_QUANTIZER(mxfp4, 32, 17, false)
-DEFINE_QUANTIZER(q2_K, 256, 84, false)
-DEFINE_QUANTIZER(q3_K, 256, 110, false)
-DEFINE_QUANTIZER(q4_K, 256, 144, false)
-DEFINE_QUANTIZER(q5_K, 256, 176, false)
-DEFINE_QUANTIZER(q6_K, 256, 210, false)
-DEFINE_QUANTIZER(iq4_xs, 256, 136, false)
+DEFINE_QUANTIZER(q4_0, 32, 18, true, true)
+DEFINE_QUANTIZER(q4_1, 32, 20, true, true)
+DEFINE_QUANTIZER(q5_0, 32, 22, true, true)
+DEFINE_QUANTIZER(q5_1, 32, 24, true, true)
+DEFINE_QUANTIZER(q8_0, 32, 34, false, false)
+DEFINE_QUANTIZER(iq4_nl, 32, 18, true, false)
+DEFINE_QUANTIZER(mxfp4, 32, 17, false, false)
+DEFINE_QUANTIZER(q2_K, 256, 84, true, false)
+DEFINE_QUANTIZER(q3_K, 256, 110, true, false)
+DEFINE_QUANTIZER(q4_K, 256, 144, true, false)
+DEFINE_QUANTIZER(q5_K, 256, 176, true, false)
+DEFINE_QUANTIZER(q6_K, 256, 210, true, false)
+DEFINE_QUANTIZER(iq4_xs, 256, 136, true, false)

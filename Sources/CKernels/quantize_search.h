@@ -32,7 +32,7 @@ struct affine_search {
 ES_INLINE reals affine_error(
     const reals *x, const reals *weights, const reals *codes, int n, reals scale, reals origin, bool absolute) {
   reals sum = every(0);
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     const reals difference = scale * codes[i] + origin - x[i];
     sum += weights[i] * (absolute ? magnitude(difference) : difference * difference);
   }
@@ -56,14 +56,14 @@ ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int
   fit.inverse = fit.inverse < INFINITY ? fit.inverse : every(0);
   fit.scale = reciprocal(fit.inverse);
   reals codes[32];
-  for (int i = 0; i < n; i++) codes[i] = nearest_between(fit.inverse * (x[i] - low), 0, search.top);
+  EACH(i, n) codes[i] = nearest_between(fit.inverse * (x[i] - low), 0, search.top);
   reals best = affine_error(x, weights, codes, n, fit.scale, low, search.absolute);
 
   // `low` is the origin of the best scale so far, from which the next ones are reckoned.
   for (int trial = 0; trial <= search.steps; trial++) {
     const reals inverse = (search.first + search.step * (float)trial + search.top) / (high - low);
     reals sum_l = every(0), sum_l2 = every(0), sum_xl = every(0);
-    for (int i = 0; i < n; i++) {
+    EACH(i, n) {
       const reals code = nearest_between(inverse * (x[i] - low), 0, search.top);
       const reals weighted = weights[i] * code;
       codes[i] = code;
@@ -105,7 +105,7 @@ struct symmetric_fit {
 /// The first number of the largest magnitude.
 ES_INLINE reals extreme(const reals *x, int n) {
   reals value = every(0), largest = every(0);
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     const ints more = magnitude(x[i]) > largest;
     value = more ? x[i] : value;
     largest = more ? magnitude(x[i]) : largest;
@@ -118,7 +118,7 @@ ES_INLINE struct symmetric_fit fit_symmetric(const reals *x, const reals *weight
   struct symmetric_fit fit;
   fit.empty = magnitude(most) < NEGLIGIBLE;
   reals weighted[32], best = every(0);
-  for (int i = 0; i < n; i++) weighted[i] = weights[i] * x[i];
+  EACH(i, n) weighted[i] = weights[i] * x[i];
 
   for (int trial = -10; trial <= 9; trial++) {
     // First the scale that the extreme gives, then those beside it.
@@ -126,7 +126,7 @@ ES_INLINE struct symmetric_fit fit_symmetric(const reals *x, const reals *weight
     if (trial == 0) continue;
     const reals inverse = -(is_first ? top : top + 0.1f * (float)trial) / most;
     reals sum_lx = every(0), sum_l2 = every(0);
-    for (int i = 0; i < n; i++) {
+    EACH(i, n) {
       const reals code = nearest_between(inverse * x[i], -top, top - 1);
       sum_lx += weighted[i] * code;
       sum_l2 += weights[i] * code * code;
@@ -165,7 +165,7 @@ ES_INLINE void descend(
     struct descent *sums) {
   for (int round = 0; round < 5; round++) {
     ints changed = (ints)0;
-    for (int i = 0; i < n; i++) {
+    EACH(i, n) {
       const reals wx = weights[i] * x[i];
       reals rest_lx = sums->sum_lx - wx * codes[i];
       reals rest_l2 = sums->sum_l2 - weights[i] * codes[i] * codes[i];
@@ -195,25 +195,25 @@ ES_INLINE reals descend_symmetric(const reals *x, int n, float top, ints *codes)
   const reals inverse = -top / most;
   reals weights[32], reached[32];
   struct descent sums = {every(0), every(0)};
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     weights[i] = x[i] * x[i];
     reached[i] = nearest_between(inverse * x[i], -top, top - 1);
     sums.sum_lx += weights[i] * x[i] * reached[i];
     sums.sum_l2 += weights[i] * reached[i] * reached[i];
   }
   descend(x, weights, reached, n, -top, top - 1, false, &sums);
-  for (int i = 0; i < n; i++) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]) + (int)top;
+  EACH(i, n) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]) + (int)top;
   return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
 }
 
 /// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block.
 ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float top, ints *codes) {
   reals most = every(0);
-  for (int i = 0; i < n; i++) most = larger(most, x[i]);
+  EACH(i, n) most = larger(most, x[i]);
   const ints empty = most < NEGLIGIBLE;
   reals inverse = top / most, best = every(0);
   const reals scale = 1 / inverse;
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     const reals difference = x[i] - scale * TO_REALS(nearest_code(inverse * x[i]) & 255);
     best += weights[i] * difference * difference;
   }
@@ -222,7 +222,7 @@ ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float 
     const reals other = (0.1f * (float)trial + top) / most;
     const reals other_scale = 1 / other;
     reals error = every(0);
-    for (int i = 0; i < n; i++) {
+    EACH(i, n) {
       const ints code = smallest_code(nearest_code(other * x[i]), (ints)(int)top);
       const reals difference = x[i] - other_scale * TO_REALS(code);
       error += weights[i] * difference * difference;
@@ -233,7 +233,7 @@ ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float 
   }
   reals reached[16];
   struct descent sums = {every(0), every(0)};
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     const ints code = smallest_code(nearest_code(inverse * x[i]), (ints)(int)top);
     const reals real = TO_REALS(code);
     sums.sum_lx += weights[i] * x[i] * real;
@@ -241,7 +241,7 @@ ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float 
     reached[i] = TO_REALS(code & 255);
   }
   descend(x, weights, reached, n, 0, top, true, &sums);
-  for (int i = 0; i < n; i++) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]);
+  EACH(i, n) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]);
   return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
 }
 
@@ -273,7 +273,7 @@ ES_INLINE reals fit_bell(const reals *x, const reals *weights) {
     const bool is_first = trial == -8;
     const reals inverse = is_first ? 1 / (-most / bell_levels[0]) : ((float)trial + bell_levels[0]) / most;
     reals sum_lx = every(0), sum_l2 = every(0);
-    for (int i = 0; i < 32; i++) {
+    EACH(i, 32) {
       const reals level = bell_level(inverse * x[i]), weighted = weights[i] * level;
       sum_lx += weighted * x[i];
       sum_l2 += weighted * level;

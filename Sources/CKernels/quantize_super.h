@@ -6,38 +6,29 @@
 /// Codes by the scale and minimum that will be decoded: nearest (x + minimum) / scale from `low` to `high`, shifted to 0.
 ES_INLINE void recode(const reals *x, int n, reals scale, reals minimum, bool has_minimum, int low, int high, ints *codes) {
   const ints coded = scale != 0;
-  for (int i = 0; i < n; i++) {
+  EACH(i, n) {
     const reals place = (has_minimum ? x[i] + minimum : x[i]) / scale;
     const ints code = code_between(nearest_code(place), low, high) - low;
     codes[i] = coded ? code : codes[i];
   }
 }
 
-ES_INLINE reals block_square_sum(const struct lane_blocks *blocks) {
-  reals sum = every(0), x[16];
-  for (int start = 0; start < 256; start += 16) {
-    gather(blocks->numbers, start, 16, x);
-    for (int i = 0; i < 16; i++) sum += x[i] * x[i];
-  }
-  return sum;
-}
-
 ES_INLINE reals sum(const reals *values, int n) {
   reals total = every(0);
-  for (int i = 0; i < n; i++) total += values[i];
+  EACH(i, n) total += values[i];
   return total;
 }
 
 ES_INLINE reals greatest(const reals *values, int n) {
   reals most = every(0);
-  for (int i = 0; i < n; i++) most = larger(values[i], most);
+  EACH(i, n) most = larger(values[i], most);
   return most;
 }
 
 /// Four two-bit parts of 256 codes a byte, as in blocks.c's TWO_BITS, of bits `shift` and `shift + 1`.
 ES_INLINE void put_two_bits(const ints *codes, int shift, ints *bytes) {
   for (int half = 0; half < 2; half++)
-    for (int l = 0; l < 32; l++) {
+    EACH(l, 32) {
       const ints *c = codes + 128 * half + l;
       bytes[32 * half + l] = (c[0] >> shift & 3) | (c[32] >> shift & 3) << 2 | (c[64] >> shift & 3) << 4 |
                              (c[96] >> shift & 3) << 6;
@@ -51,7 +42,7 @@ ES_INLINE reals code_by_largest(const reals *values, int n, float top, ints *cod
   const reals most = greatest(values, n);
   const ints some = most > 0;
   const reals inverse = some ? top / most : every(0);
-  for (int k = 0; k < n; k++)
+  EACH(k, n)
     codes[k] = some ? smallest_code(nearest_code(inverse * values[k]) & 255, (ints)(int)top) : (ints)0;
   return some ? most / top : every(0);
 }
@@ -61,26 +52,26 @@ ES_INLINE void super_affine(
     struct lane_blocks *blocks, bool weighted, int n, float top, float scale_top, ints *halves, ints *scale_codes,
     ints *minimum_codes, ints *codes) {
   const int count = 256 / n;
-  reals scales[16], minima[16], weight_sums[16], x[32], weights[32];
+  reals scales[16], minima[16], weight_sums[16], weights[32];
   reals mean_square = every(0);
-  if (weighted) mean_square = (n == 16 ? 1 : 2) * block_square_sum(blocks) / 256;
+  if (weighted) mean_square = (n == 16 ? 1 : 2) * square_sum(blocks->numbers, 256) / 256;
   const struct affine_search search = weighted  ? (struct affine_search){top, -0.9f, 0.05f, 36, false}
                                       : n == 16 ? (struct affine_search){top, -0.5f, 0.1f, 15, true}
                                       : top == 15 ? (struct affine_search){top, -1, 0.1f, 20, false}
                                                   : (struct affine_search){top, -0.5f, 0.1f, 15, false};
-  for (int k = 0; k < count; k++) {
-    gather(blocks->numbers, n * k, n, x);
+  EACH(k, count) {
+    const reals *x = blocks->numbers + n * k;
     if (weighted) {
-      importance_weights(blocks, n * k, n, mean_square, x, weights);
+      importance_weights(blocks->importance + n * k, n, mean_square, x, weights);
       weight_sums[k] = sum(weights, n);
     } else {
       const reals mean = n == 16 ? every(0) : __builtin_elementwise_sqrt(square_sum(x, n) / (float)n);
-      for (int i = 0; i < n; i++) weights[i] = n == 16 ? magnitude(x[i]) : mean + magnitude(x[i]);
+      EACH(i, n) weights[i] = n == 16 ? magnitude(x[i]) : mean + magnitude(x[i]);
     }
     const struct affine_fit fit = fit_affine(x, weights, n, search);
     scales[k] = fit.scale;
     minima[k] = fit.minimum;
-    for (int i = 0; i < n; i++) codes[n * k + i] = affine_code(&fit, x[i], top);
+    EACH(i, n) codes[n * k + i] = affine_code(&fit, x[i], top);
   }
 
   reals scale, minimum;
@@ -93,17 +84,16 @@ ES_INLINE void super_affine(
   }
   scale = real_of_half(put_half(blocks, halves, scale));
   minimum = real_of_half(put_half(blocks, halves + 2, minimum));
-  for (int k = 0; k < count; k++) {
-    gather(blocks->numbers, n * k, n, x);
-    recode(x, n, scale * TO_REALS(scale_codes[k]), minimum * TO_REALS(minimum_codes[k]), true, 0, (int)top,
-           codes + n * k);
+  EACH(k, count) {
+    recode(blocks->numbers + n * k, n, scale * TO_REALS(scale_codes[k]), minimum * TO_REALS(minimum_codes[k]), true, 0,
+           (int)top, codes + n * k);
   }
 }
 
 ES_INLINE void q2_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
   ints codes[256], scales[16], minima[16];
   super_affine(blocks, weighted, 16, 3, 15, bytes + 80, scales, minima, codes);
-  for (int k = 0; k < 16; k++) bytes[k] = scales[k] | minima[k] << 4;
+  EACH(k, 16) bytes[k] = scales[k] | minima[k] << 4;
   put_two_bits(codes, 0, bytes + 16);
 }
 
@@ -119,7 +109,7 @@ ES_INLINE void put_six_bits(const ints *scales, const ints *minima, ints *bytes)
 /// Sub-blocks 2 k and 2 k + 1 in the low and high nibbles of 32 bytes.
 ES_INLINE void put_paired_nibbles(const ints *codes, ints *bytes) {
   for (int k = 0; k < 4; k++)
-    for (int l = 0; l < 32; l++)
+    EACH(l, 32)
       bytes[32 * k + l] = (codes[64 * k + l] & 15) | (codes[64 * k + 32 + l] & 15) << 4;
 }
 
@@ -134,9 +124,9 @@ ES_INLINE void q5_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
   ints codes[256], scales[8], minima[8];
   super_affine(blocks, weighted, 32, 31, 63, bytes, scales, minima, codes);
   put_six_bits(scales, minima, bytes + 4);
-  for (int l = 0; l < 32; l++) {
+  EACH(l, 32) {
     ints byte = (ints)0;
-    for (int k = 0; k < 8; k++) byte |= (codes[32 * k + l] >> 4) << k;
+    EACH(k, 8) byte |= (codes[32 * k + l] >> 4) << k;
     bytes[16 + l] = byte;
   }
   put_paired_nibbles(codes, bytes + 48);
@@ -147,26 +137,24 @@ ES_INLINE void q5_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
 /// Codes by the scales' codes times that of the block.
 ES_INLINE void recode_signed(
     const struct lane_blocks *blocks, reals scale, const ints *scale_codes, int top, ints *codes) {
-  reals x[16];
-  for (int k = 0; k < 16; k++) {
-    gather(blocks->numbers, 16 * k, 16, x);
-    recode(x, 16, scale * TO_REALS(scale_codes[k]), every(0), false, -top, top - 1, codes + 16 * k);
-  }
+  EACH(k, 16)
+    recode(blocks->numbers + 16 * k, 16, scale * TO_REALS(scale_codes[k]), every(0), false, -top, top - 1,
+           codes + 16 * k);
 }
 
 ES_INLINE void q3_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
-  reals scales[16], weight_sums[16], x[16], weights[16], scale;
+  reals scales[16], weight_sums[16], weights[16], scale;
   ints codes[256], scale_codes[16];
   reals mean_square = every(0);
-  if (weighted) mean_square = 2 * block_square_sum(blocks) / 256;
-  for (int k = 0; k < 16; k++) {
-    gather(blocks->numbers, 16 * k, 16, x);
+  if (weighted) mean_square = 2 * square_sum(blocks->numbers, 256) / 256;
+  EACH(k, 16) {
+    const reals *x = blocks->numbers + 16 * k;
     if (weighted) {
-      importance_weights(blocks, 16 * k, 16, mean_square, x, weights);
+      importance_weights(blocks->importance + 16 * k, 16, mean_square, x, weights);
       weight_sums[k] = sum(weights, 16);
       const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 4);
       scales[k] = fit.scale;
-      for (int i = 0; i < 16; i++) codes[16 * k + i] = symmetric_code(&fit, x[i], 4);
+      EACH(i, 16) codes[16 * k + i] = symmetric_code(&fit, x[i], 4);
     } else {
       scales[k] = descend_symmetric(x, 16, 4, codes + 16 * k);
     }
@@ -175,77 +163,76 @@ ES_INLINE void q3_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
   if (weighted) {
     const struct symmetric_fit fit = fit_symmetric(scales, weight_sums, 16, 32);
     scale = fit.scale;
-    for (int k = 0; k < 16; k++) scale_codes[k] = symmetric_code(&fit, scales[k], 32);
+    EACH(k, 16) scale_codes[k] = symmetric_code(&fit, scales[k], 32);
   } else {
     const reals most = extreme(scales, 16), inverse = -32 / most;
     const ints some = most != 0;
     scale = some ? 1 / inverse : every(0);
-    for (int k = 0; k < 16; k++)
+    EACH(k, 16)
       scale_codes[k] = some ? code_between(nearest_code(inverse * scales[k]), -32, 31) + 32 : (ints)0;
   }
   scale = real_of_half(put_half(blocks, bytes + 108, scale));
-  for (int k = 0; k < 8; k++) bytes[96 + k] = (scale_codes[k] & 15) | (scale_codes[k + 8] & 15) << 4;
+  EACH(k, 8) bytes[96 + k] = (scale_codes[k] & 15) | (scale_codes[k + 8] & 15) << 4;
   for (int k = 0; k < 4; k++)
     bytes[104 + k] = scale_codes[k] >> 4 | scale_codes[k + 4] >> 4 << 2 | scale_codes[k + 8] >> 4 << 4 |
                      scale_codes[k + 12] >> 4 << 6;
-  for (int k = 0; k < 16; k++) scale_codes[k] -= 32;
+  EACH(k, 16) scale_codes[k] -= 32;
   recode_signed(blocks, scale, scale_codes, 4, codes);
-  for (int l = 0; l < 32; l++) {
+  EACH(l, 32) {
     ints byte = (ints)0;
-    for (int k = 0; k < 8; k++) byte |= (codes[32 * k + l] >> 2) << k;
+    EACH(k, 8) byte |= (codes[32 * k + l] >> 2) << k;
     bytes[l] = byte;
   }
   put_two_bits(codes, 0, bytes + 32);
 }
 
 ES_INLINE void q6_K(struct lane_blocks *blocks, bool weighted, ints *bytes) {
-  reals scales[16], x[16], weights[16];
+  reals scales[16], weights[16];
   ints codes[256], scale_codes[16];
-  for (int k = 0; k < 16; k++) {
-    gather(blocks->numbers, 16 * k, 16, x);
+  EACH(k, 16) {
+    const reals *x = blocks->numbers + 16 * k;
     // Importance as it is, not times a magnitude.
-    if (weighted) gather(blocks->importance, 16 * k, 16, weights);
-    else for (int i = 0; i < 16; i++) weights[i] = x[i] * x[i];
+    EACH(i, 16) weights[i] = weighted ? blocks->importance[16 * k + i] : x[i] * x[i];
     const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 32);
     scales[k] = fit.scale;
-    for (int i = 0; i < 16; i++) codes[16 * k + i] = symmetric_code(&fit, x[i], 32);
+    EACH(i, 16) codes[16 * k + i] = symmetric_code(&fit, x[i], 32);
   }
   const reals most = extreme(scales, 16), inverse = -128 / most;
   const ints some = magnitude(most) >= NEGLIGIBLE;
   const reals scale = real_of_half(put_half(blocks, bytes + 208, some ? 1 / inverse : every(0)));
-  for (int k = 0; k < 16; k++)
+  EACH(k, 16)
     scale_codes[k] = some ? smallest_code(nearest_code(inverse * scales[k]), (ints)127) : (ints)0;
   recode_signed(blocks, scale, scale_codes, 32, codes);
-  for (int i = 0; i < 256; i++) codes[i] = some ? codes[i] : (ints)0;
+  EACH(i, 256) codes[i] = some ? codes[i] : (ints)0;
   // In a half of the block: quarters 0 and 1 in the low nibbles of 64 bytes, 2 and 3 in the high ones.
   for (int half = 0; half < 2; half++)
-    for (int l = 0; l < 64; l++)
+    EACH(l, 64)
       bytes[64 * half + l] = (codes[128 * half + l] & 15) | (codes[128 * half + 64 + l] & 15) << 4;
   put_two_bits(codes, 4, bytes + 128);
-  for (int k = 0; k < 16; k++) bytes[192 + k] = scale_codes[k];
+  EACH(k, 16) bytes[192 + k] = scale_codes[k];
 }
 
 // MARK: - Levels: IQ4_XS
 
 ES_INLINE void iq4_xs(struct lane_blocks *blocks, bool weighted, ints *bytes) {
-  reals scales[8], x[32], weights[32];
+  reals scales[8], weights[32];
   reals mean_square = every(0);
-  if (weighted) mean_square = block_square_sum(blocks) * (2.0f / 256);
-  for (int k = 0; k < 8; k++) {
-    gather(blocks->numbers, 32 * k, 32, x);
-    bell_weights(blocks, weighted, 32 * k, mean_square, x, weights);
+  if (weighted) mean_square = square_sum(blocks->numbers, 256) * (2.0f / 256);
+  EACH(k, 8) {
+    const reals *x = blocks->numbers + 32 * k;
+    bell_weights(blocks->importance + 32 * k, weighted, mean_square, x, weights);
     scales[k] = fit_bell(x, weights);
   }
   const reals scale = -extreme(scales, 8) / 32, inverse = reciprocal(scale);
   put_half(blocks, bytes, scale);
   ints high = (ints)0;
-  for (int k = 0; k < 8; k++) {
+  EACH(k, 8) {
     const ints code = code_between(nearest_code(inverse * scales[k]), -32, 31);
     // By the scale that has not yet been rounded to a half.
     const reals sub_inverse = reciprocal(scale * TO_REALS(code));
-    gather(blocks->numbers, 32 * k, 32, x);
+    const reals *x = blocks->numbers + 32 * k;
     ints codes[32];
-    for (int i = 0; i < 32; i++) codes[i] = bell_code(sub_inverse * x[i]);
+    EACH(i, 32) codes[i] = bell_code(sub_inverse * x[i]);
     put_nibbles(codes, bytes + 8 + 16 * k);
     const ints low = (code + 32) & 15;
     bytes[4 + k / 2] = k % 2 ? bytes[4 + k / 2] | low << 4 : low;

@@ -5,8 +5,10 @@
 // quantizer gives when it is compiled without fused multiply-add.
 //
 // `rows` rows of `columns` numbers, `stride` floats apart, are written without gaps; columns are a multiple of the block's
-// length. Numbers are finite. `importance` is null or has one finite number >= 0 a column: what an error there counts
-// (Q8_0 and MXFP4 ignore it). Returned is the index of the first block that has a scale past the largest half, or -1.
+// length. Numbers are finite, but for MXFP4 of magnitudes up to 2^30 (past which no type has a place for them).
+// `importance` is null or has one number from 0 to 10^15 a column: what an error there counts (Q8_0 and MXFP4 ignore it).
+// Returned is the index of the first block that has a scale past the largest half (a number that decodes to infinity), or
+// -1.
 //
 // A block's bytes depend on its numbers, their importance and, for Q4_0, Q4_1, Q5_0 and Q5_1 with importance, on the mean
 // square of its row; on nothing else. The bytes are the same on every processor.
@@ -36,3 +38,6 @@ ES_QUANTIZER(q6_K)
 ES_QUANTIZER(iq4_xs)
 
 #undef ES_QUANTIZER
+
+/// The index of the first of `n` numbers that is NaN or of a magnitude above `limit`, or -1.
+int64_t es_quantize_first_beyond(const float *numbers, int64_t n, float limit);
