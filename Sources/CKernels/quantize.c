@@ -1,11 +1,20 @@
-// Sixteen blocks at a time, compiled for each instruction set.
-#define LANES 16
-#define QUANTIZER(name) es_quantize_##name
-#define QUANTIZER_CLONES ES_CLONES
-#include "quantize_rows.h"
+#include "quantize.h"
+
+#include "float_bits.h"
+#include "quantize_searches.h"
+
+es_quantizer *es_quantizer_of(es_quantized_type type, es_quantizer_search search) {
+  return search == es_quantizer_refined ? es_quantizer_refined_of(type) : es_quantizer_reference_of(type);
+}
+
+es_quantizer *es_portable_quantizer_of(es_quantized_type type, es_quantizer_search search) {
+  return search == es_quantizer_refined ? es_quantizer_refined_portable_of(type) : es_quantizer_portable_of(type);
+}
+
+/// Loops count in 32 bits, which vectorize best.
+enum { STRIDE = 1024 };
 
 ES_CLONES int64_t es_quantize_first_beyond(const float *numbers, int64_t n, float limit) {
-  enum { STRIDE = 1024 };
   for (int64_t start = 0; start < n; start += STRIDE) {
     const int length = n - start < STRIDE ? (int)(n - start) : STRIDE;
     int32_t most = 0;

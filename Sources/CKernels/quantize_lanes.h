@@ -34,6 +34,9 @@ typedef int32_t ints __attribute__((ext_vector_type(LANES)));
 /// A loop over numbers: unrolled whole, as the compiler would, it only makes for a lot of code.
 #define EACH(i, count) _Pragma("clang loop unroll_count(2)") for (int i = 0; i < (count); i++)
 
+/// A loop over sub-blocks or trials, whose body is long.
+#define PART(k, count) _Pragma("clang loop unroll(disable)") for (int k = 0; k < (count); k++)
+
 /// The larger; the second if they cannot be compared.
 ES_INLINE reals larger(reals a, reals b) { return a > b ? a : b; }
 ES_INLINE reals smaller(reals a, reals b) { return a < b ? a : b; }
@@ -119,6 +122,15 @@ ES_INLINE reals real_of_half(ints halves) {
 }
 
 // MARK: - From rows to lanes and back
+
+/// What the search is after.
+enum quantizer_search {
+  /// The reference's, without importance and with it.
+  PLAIN,
+  WEIGHTED,
+  /// The least error, which counts by importance alone.
+  REFINED,
+};
 
 /// What is encoded at a time: number i of every lane's block is a vector.
 struct lane_blocks {

@@ -1,5 +1,9 @@
+#include "quantize_searches.h"
+
 // One block after the other: what the vectors must equal.
 #define LANES 1
-#define QUANTIZER(name) es_quantize_##name##_portable
+#define REFINES false
+#define QUANTIZER(name) quantize_##name
+#define QUANTIZERS es_quantizer_portable_of
 #define QUANTIZER_CLONES
 #include "quantize_rows.h"

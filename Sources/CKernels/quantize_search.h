@@ -10,6 +10,9 @@
 /// What makes a block too small to have a scale.
 #define NEGLIGIBLE 1e-15f
 
+/// What nearest() and nearest_code() round alike.
+#define FARTHEST 4194303.0f
+
 // MARK: - Scale and minimum
 
 /// x = scale q - minimum with codes q from 0: the nearest to inverse (x - origin).
@@ -39,6 +42,28 @@ ES_INLINE reals affine_error(
   return sum;
 }
 
+/// Sums of the least squares fit of scale l + origin to x.
+struct affine_sums {
+  reals l, l2, xl;
+};
+
+/// Codes by a scale, and their sums. Once the origin has moved, numbers that do not count can be so far off that their
+/// codes wrap: `wraps` is slower.
+ES_INLINE struct affine_sums affine_codes_by(
+    const reals *x, const reals *weights, int n, reals inverse, reals low, float top, bool wraps, reals *codes) {
+  struct affine_sums sums = {every(0), every(0), every(0)};
+  EACH(i, n) {
+    const reals place = inverse * (x[i] - low);
+    const reals code = wraps ? TO_REALS(code_between(nearest_code(place), 0, (int)top)) : nearest_between(place, 0, top);
+    const reals weighted = weights[i] * code;
+    codes[i] = code;
+    sums.l += weighted;
+    sums.l2 += weighted * code;
+    sums.xl += weighted * x[i];
+  }
+  return sums;
+}
+
 ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int n, struct affine_search search) {
   reals low = x[0], high = x[0], sum_w = weights[0], sum_x = weights[0] * x[0];
   for (int i = 1; i < n; i++) {
@@ -47,6 +72,7 @@ ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int
     sum_w += weights[i];
     sum_x += weights[i] * x[i];
   }
+  const reals lowest = low;
   low = low > 0 ? every(0) : low;
 
   struct affine_fit fit;
@@ -62,20 +88,16 @@ ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int
   // `low` is the origin of the best scale so far, from which the next ones are reckoned.
   for (int trial = 0; trial <= search.steps; trial++) {
     const reals inverse = (search.first + search.step * (float)trial + search.top) / (high - low);
-    reals sum_l = every(0), sum_l2 = every(0), sum_xl = every(0);
-    EACH(i, n) {
-      const reals code = nearest_between(inverse * (x[i] - low), 0, search.top);
-      const reals weighted = weights[i] * code;
-      codes[i] = code;
-      sum_l += weighted;
-      sum_l2 += weighted * code;
-      sum_xl += weighted * x[i];
-    }
-    const reals determinant = sum_w * sum_l2 - sum_l * sum_l;
-    reals scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
-    reals origin = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    const ints low_is_far = magnitude(inverse * (lowest - low)) > FARTHEST;
+    const ints high_is_far = magnitude(inverse * (high - low)) > FARTHEST;
+    const struct affine_sums sum = any(low_is_far | high_is_far)
+                                       ? affine_codes_by(x, weights, n, inverse, low, search.top, true, codes)
+                                       : affine_codes_by(x, weights, n, inverse, low, search.top, false, codes);
+    const reals determinant = sum_w * sum.l2 - sum.l * sum.l;
+    reals scale = (sum_w * sum.xl - sum_x * sum.l) / determinant;
+    reals origin = (sum.l2 * sum_x - sum.l * sum.xl) / determinant;
     const ints above = origin > 0;
-    scale = above ? sum_xl / sum_l2 : scale;
+    scale = above ? sum.xl / sum.l2 : scale;
     origin = above ? every(0) : origin;
     const reals error = affine_error(x, weights, codes, n, scale, origin, search.absolute);
     const ints better = (determinant > 0) & (error < best);
@@ -90,7 +112,7 @@ ES_INLINE struct affine_fit fit_affine(const reals *x, const reals *weights, int
 }
 
 ES_INLINE ints affine_code(const struct affine_fit *fit, reals x, float top) {
-  return TO_INTS(nearest_between(fit->inverse * (x - fit->origin), 0, top));
+  return code_between(nearest_code(fit->inverse * (x - fit->origin)), 0, (int)top);
 }
 
 // MARK: - Signed scale
@@ -153,16 +175,16 @@ ES_INLINE ints symmetric_code(const struct symmetric_fit *fit, reals x, float to
 
 // MARK: - One code at a time
 
-/// Sums of a least squares fit of `scale q` to x, and a move of one code in it.
+/// Sums of a least squares fit of `scale q` to x.
 struct descent {
   reals sum_lx, sum_l2;
 };
 
 /// Codes of `x`, one after the other, take the value that is best while the others stay, where that makes the error
-/// smaller; five times over. Codes are from `low` to `high`, integers as floats.
+/// smaller; five times over. Codes are integers as floats, of magnitude up to `top` and less than that above 0; or, for
+/// `positive` x, up to `top`, where one that comes out negative is kept as its low byte.
 ES_INLINE void descend(
-    const reals *x, const reals *weights, reals *codes, int n, float low, float high, bool needs_rest,
-    struct descent *sums) {
+    const reals *x, const reals *weights, reals *codes, int n, int top, bool positive, struct descent *sums) {
   for (int round = 0; round < 5; round++) {
     ints changed = (ints)0;
     EACH(i, n) {
@@ -170,15 +192,16 @@ ES_INLINE void descend(
       reals rest_lx = sums->sum_lx - wx * codes[i];
       reals rest_l2 = sums->sum_l2 - weights[i] * codes[i] * codes[i];
       ints moves = rest_lx > 0;
-      if (needs_rest) moves &= rest_l2 > 0;
+      if (positive) moves &= rest_l2 > 0;
       const ints wanted = nearest_code(x[i] * rest_l2 / rest_lx);
-      const reals code = TO_REALS(code_between(wanted, (int)low, (int)high));
-      moves &= code != codes[i];
-      rest_lx += wx * code;
-      rest_l2 += weights[i] * code * code;
+      const ints code = positive ? smallest_code(wanted, (ints)top) : code_between(wanted, -top, top - 1);
+      const reals real = TO_REALS(code);
+      moves &= real != codes[i];
+      rest_lx += wx * real;
+      rest_l2 += weights[i] * real * real;
       moves &= rest_lx * rest_lx * sums->sum_l2 > sums->sum_lx * sums->sum_lx * rest_l2;
-      if (!needs_rest) moves &= rest_l2 > 0;
-      codes[i] = moves ? code : codes[i];
+      if (!positive) moves &= rest_l2 > 0;
+      codes[i] = moves ? positive ? TO_REALS(code & 255) : real : codes[i];
       sums->sum_lx = moves ? rest_lx : sums->sum_lx;
       sums->sum_l2 = moves ? rest_l2 : sums->sum_l2;
       changed |= moves;
@@ -201,12 +224,13 @@ ES_INLINE reals descend_symmetric(const reals *x, int n, float top, ints *codes)
     sums.sum_lx += weights[i] * x[i] * reached[i];
     sums.sum_l2 += weights[i] * reached[i] * reached[i];
   }
-  descend(x, weights, reached, n, -top, top - 1, false, &sums);
+  descend(x, weights, reached, n, (int)top, false, &sums);
   EACH(i, n) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]) + (int)top;
   return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
 }
 
-/// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block.
+/// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block: should one of
+/// them be negative, as rounding and weights of zero may make it, its code is past the top.
 ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float top, ints *codes) {
   reals most = every(0);
   EACH(i, n) most = larger(most, x[i]);
@@ -240,7 +264,7 @@ ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float 
     sums.sum_l2 += weights[i] * real * real;
     reached[i] = TO_REALS(code & 255);
   }
-  descend(x, weights, reached, n, 0, top, true, &sums);
+  descend(x, weights, reached, n, (int)top, true, &sums);
   EACH(i, n) codes[i] = empty ? (ints)0 : TO_INTS(reached[i]);
   return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
 }

@@ -1,4 +1,4 @@
-#include "quantize_search.h"
+#include "quantize_refine.h"
 
 // Blocks of 32. Each function fills the bytes of the format, a lane each; what they mean stands in blocks.c.
 
@@ -21,21 +21,34 @@ ES_INLINE void put_fifth_bits(const ints *codes, ints *bytes) {
   }
 }
 
+/// Refines the scale of a block that has but one.
+ES_INLINE reals refine_one(const struct lane_blocks *blocks, struct code_set codes, reals scale) {
+  ints one = (ints)1;
+  return refine_signed(blocks->numbers, blocks->importance, codes, (struct sub_scales){32, 1, 1, 1, &one}, scale);
+}
+
 // d = max |x| / 127, codes by the unrounded d.
-ES_INLINE void q8_0(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void q8_0(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   const reals *x = blocks->numbers;
   reals most = every(0);
   EACH(i, 32) most = larger(most, magnitude(x[i]));
-  const reals d = most / 127, inverse = reciprocal(d);
+  reals d = most / 127;
+  if (search == REFINED) d = refine_one(blocks, (struct code_set){-127, 127, false}, d);
+  const reals inverse = reciprocal(d);
   put_half(blocks, bytes, d);
-  EACH(i, 32) bytes[2 + i] = nearest_away(x[i] * inverse);
+  EACH(i, 32) bytes[2 + i] = code_between(nearest_away(x[i] * inverse), -127, 127);
 }
 
 /// Codes around the middle, `top` to either side: the extreme number gets code 0.
-ES_INLINE void symmetric_codes(struct lane_blocks *blocks, bool weighted, float top, ints *scale, ints *codes) {
+ES_INLINE void symmetric_codes(struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scale, ints *codes) {
   const reals *x = blocks->numbers;
   reals weights[32];
-  if (weighted) {
+  if (search == REFINED) {
+    const struct symmetric_fit fit = fit_symmetric(x, blocks->importance, 32, top);
+    const reals d = refine_one(blocks, (struct code_set){-top, top - 1, false}, fit.scale), inverse = reciprocal(d);
+    put_half(blocks, scale, d);
+    EACH(i, 32) codes[i] = TO_INTS(nearest_between(x[i] * inverse, -top, top - 1)) + (int)top;
+  } else if (search == WEIGHTED) {
     importance_weights(blocks->importance, 32, blocks->row_mean_square, x, weights);
     const struct symmetric_fit fit = fit_symmetric(x, weights, 32, top);
     put_half(blocks, scale, fit.scale);
@@ -48,26 +61,39 @@ ES_INLINE void symmetric_codes(struct lane_blocks *blocks, bool weighted, float 
   }
 }
 
-ES_INLINE void q4_0(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void q4_0(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   ints codes[32];
-  symmetric_codes(blocks, weighted, 8, bytes, codes);
+  symmetric_codes(blocks, search, 8, bytes, codes);
   put_nibbles(codes, bytes + 2);
 }
 
-ES_INLINE void q5_0(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void q5_0(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   ints codes[32];
-  symmetric_codes(blocks, weighted, 16, bytes, codes);
+  symmetric_codes(blocks, search, 16, bytes, codes);
   put_fifth_bits(codes, bytes + 2);
   put_nibbles(codes, bytes + 6);
 }
 
+ES_INLINE struct affine_search weighted_search(float top) {
+  return (struct affine_search){top, -0.9f, 0.05f, 36, false};
+}
+
 /// Codes from the least number up to the greatest.
-ES_INLINE void affine_codes(struct lane_blocks *blocks, bool weighted, float top, ints *scales, ints *codes) {
+ES_INLINE void affine_codes(struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scales, ints *codes) {
   const reals *x = blocks->numbers;
   reals weights[32];
-  if (weighted) {
+  if (search == REFINED) {
+    const struct affine_fit fit = fit_affine(x, blocks->importance, 32, weighted_search(top));
+    reals d = fit.scale, minimum = fit.minimum;
+    ints one = (ints)1, other = (ints)1;
+    refine_affine(x, blocks->importance, top, (struct sub_affine){32, 1, 1, 1, &one, &other}, &d, &minimum);
+    const reals inverse = reciprocal(d);
+    put_half(blocks, scales, d);
+    put_half(blocks, scales + 2, -minimum);
+    EACH(i, 32) codes[i] = TO_INTS(nearest_between((x[i] + minimum) * inverse, 0, top));
+  } else if (search == WEIGHTED) {
     importance_weights(blocks->importance, 32, blocks->row_mean_square, x, weights);
-    const struct affine_fit fit = fit_affine(x, weights, 32, (struct affine_search){top, -0.9f, 0.05f, 36, false});
+    const struct affine_fit fit = fit_affine(x, weights, 32, weighted_search(top));
     put_half(blocks, scales, fit.scale);
     put_half(blocks, scales + 2, -fit.minimum);
     EACH(i, 32) codes[i] = affine_code(&fit, x[i], top);
@@ -85,27 +111,24 @@ ES_INLINE void affine_codes(struct lane_blocks *blocks, bool weighted, float top
   }
 }
 
-ES_INLINE void q4_1(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void q4_1(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   ints codes[32];
-  affine_codes(blocks, weighted, 15, bytes, codes);
+  affine_codes(blocks, search, 15, bytes, codes);
   put_nibbles(codes, bytes + 4);
 }
 
-ES_INLINE void q5_1(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void q5_1(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   ints codes[32];
-  affine_codes(blocks, weighted, 31, bytes, codes);
+  affine_codes(blocks, search, 31, bytes, codes);
   put_fifth_bits(codes, bytes + 4);
   put_nibbles(codes, bytes + 8);
 }
 
 /// What counts for levels: importance, here by the mean square of the block, or x^2.
 ES_INLINE void bell_weights(
-    const reals *importance, bool weighted, reals mean_square, const reals *x, reals *weights) {
-  if (weighted) {
-    importance_weights(importance, 32, mean_square, x, weights);
-  } else {
-    EACH(i, 32) weights[i] = x[i] * x[i];
-  }
+    const reals *importance, enum quantizer_search search, reals mean_square, const reals *x, reals *weights) {
+  if (search == WEIGHTED) importance_weights(importance, 32, mean_square, x, weights);
+  else EACH(i, 32) weights[i] = search == REFINED ? importance[i] : x[i] * x[i];
 }
 
 ES_INLINE reals square_sum(const reals *x, int n) {
@@ -114,11 +137,13 @@ ES_INLINE reals square_sum(const reals *x, int n) {
   return sum;
 }
 
-ES_INLINE void iq4_nl(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+ES_INLINE void iq4_nl(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   const reals *x = blocks->numbers;
   reals weights[32];
-  bell_weights(blocks->importance, weighted, square_sum(x, 32) * (2.0f / 32), x, weights);
-  const reals d = fit_bell(x, weights), inverse = reciprocal(d);
+  bell_weights(blocks->importance, search, square_sum(x, 32) * (2.0f / 32), x, weights);
+  reals d = fit_bell(x, weights);
+  if (search == REFINED) d = refine_one(blocks, (struct code_set){.bell = true}, d);
+  const reals inverse = reciprocal(d);
   ints codes[32];
   EACH(i, 32) codes[i] = bell_code(inverse * x[i]);
   put_half(blocks, bytes, d);
@@ -136,22 +161,53 @@ ES_INLINE ints floored_logarithm(reals v) {
   return gap * 1.442695f < half ? above : below;
 }
 
-// 2^(e - 128) in halves of the 4-bit floats' unit; the largest number is between 4 and 8 of the unit that takes up to 6.
-ES_INLINE void mxfp4(struct lane_blocks *blocks, bool weighted, ints *bytes) {
+/// The 4-bit float nearest to a magnitude in halves of the unit d, of two the smaller; and its value.
+ES_INLINE ints e2m1_code(reals magnitude, reals d, reals *value) {
+  static const float midpoints[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10}, values[7] = {1, 2, 3, 4, 6, 8, 12};
+  ints code = (ints)0;
+  *value = every(0);
+#pragma clang loop unroll(full)
+  for (int k = 0; k < 7; k++) {
+    const ints above = magnitude > d * midpoints[k];
+    code = above ? (ints)(k + 1) : code;
+    *value = above ? every(values[k]) : *value;
+  }
+  *value *= d;
+  return code;
+}
+
+/// 2^(exponent - 128), where the two smallest powers are subnormal.
+ES_INLINE reals half_unit(ints exponent) {
+  return OF_BITS(exponent < 2 ? (exponent > 0 ? (ints)0x400000 : (ints)0x200000) : (exponent - 1) << 23);
+}
+
+// The largest number is between 4 and 8 of the unit that takes up to 6; refined, it may be a power of two beside that.
+ES_INLINE void mxfp4(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes) {
   const reals *x = blocks->numbers;
-  reals most = every(0);
+  reals most = every(0), value;
   EACH(i, 32) most = larger(magnitude(x[i]), most);
   // Numbers below 2^-125 would need a negative code.
-  const ints exponent = most < 0x1p-125f ? (ints)0 : floored_logarithm(most) + 125;
-  const reals d = OF_BITS(exponent < 2 ? (exponent > 0 ? (ints)0x400000 : (ints)0x200000) : (exponent - 1) << 23);
+  const ints first = most < 0x1p-125f ? (ints)0 : floored_logarithm(most) + 125;
+  ints exponent = first;
+  if (search == REFINED) {
+    reals least = every(INFINITY);
+    PART(step, 3) {
+      const ints tried = code_between(first + (step == 0 ? 0 : 2 * step - 3), 0, 252);
+      const reals d = half_unit(tried);
+      reals error = every(0);
+      EACH(i, 32) {
+        e2m1_code(magnitude(x[i]), d, &value);
+        const reals difference = value - magnitude(x[i]);
+        error += blocks->importance[i] * difference * difference;
+      }
+      exponent = error < least ? tried : exponent;
+      least = smaller(error, least);
+    }
+  }
+  const reals d = half_unit(exponent);
   ints codes[32];
   EACH(i, 32) {
-    // Midpoints go to the smaller magnitude, as do negative numbers of magnitude zero.
-    static const float midpoints[7] = {0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10};
-    const reals v = magnitude(x[i]);
-    ints code = (ints)0;
-#pragma clang loop unroll(full)
-    for (int k = 0; k < 7; k++) code = v > d * midpoints[k] ? (ints)(k + 1) : code;
+    const ints code = e2m1_code(magnitude(x[i]), d, &value);
     codes[i] = ((x[i] < 0) & (code > 0)) ? code | 8 : code;
   }
   bytes[0] = exponent;

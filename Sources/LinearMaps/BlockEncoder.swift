@@ -14,10 +14,10 @@ extension Problem.Code {
 /// Rows of floats as blocks of a quantized type.
 ///
 /// Scales, and minima where a type has them, are searched for the least error; what an error in a column counts is its
-/// *importance*, the mean square of the activations that meet it. The bytes are those of llama.cpp's quantizer compiled
-/// without fused multiply-add, for every type, with and without importance, wherever its arithmetic is defined; they are
-/// the same on every processor. A row's bytes depend on that row and the importance alone.
+/// *importance*, the mean square of the activations that meet it. The bytes are the same on every processor; a row's
+/// depend on that row and the importance alone.
 ///
+/// The search that is meant to equal llama.cpp's:
 /// ```
 /// Q8_0          d = max |x| / 127
 /// Q4_0, Q5_0    d = -(x of the largest |x|) / 8, / 16; with importance the d of the least error among 19 near it
@@ -27,27 +27,39 @@ extension Problem.Code {
 /// IQ4_NL IQ4_XS per 32 numbers the d of the least error among 16, for levels that are not evenly spaced
 /// MXFP4         d = the power of two at which the largest number is between 4 and 8
 /// ```
-///
 /// Without importance, errors count by the magnitude of the number (Q2_K, Q4_K, Q5_K; of the latter two plus the root
-/// mean square of the sub-block) or its square (Q3_K, Q6_K, IQ4). With importance it is multiplied by
-/// `sqrt(s + x²)`, s a mean square of the row, block or sub-block (not for Q6_K). Q8_0 and MXFP4 do without importance.
+/// mean square of the sub-block) or its square (Q3_K, Q6_K, IQ4). Importance is multiplied by `sqrt(s + x²)`, s a mean
+/// square of the row or block (not for Q6_K). Q8_0 and MXFP4 do without importance.
 ///
 /// Source: formats and searches of llama.cpp (`ggml-quants.c`).
 public struct BlockEncoder: Sendable, Hashable {
+  /// How scales are found.
+  public enum Search: String, Sendable, Hashable, Codable, CaseIterable {
+    /// As llama.cpp's quantizer does when it is compiled without fused multiply-add: its bytes, for every type.
+    case reference
+    /// For the least square error of what is decoded, which counts by importance alone (without: everywhere alike).
+    /// After the search with these weights the scale of a block is fitted once more to the codes, and the sub-blocks'
+    /// codes of scales and minima try their neighbours, by turns, as long as scales are as they are decoded. Slower.
+    case refined
+  }
+
   public let type: BlockType
+  public let search: Search
 
   /// - Throws: `matrix.format` for ``BlockType/q8_K``, which is for activations.
-  public init(_ type: BlockType) throws(Problem) {
-    guard type.quantizer != nil else {
+  public init(_ type: BlockType, search: Search = .reference) throws(Problem) {
+    guard type.quantizer(search) != nil else {
       throw Problem(.matrixFormat, "no weights are stored as \(type.rawValue.uppercased())")
     }
     self.type = type
+    self.search = search
   }
 
-  /// Encodes rows, one after the other without gaps. Nothing is allocated; costs 40 KB of stack.
+  /// Encodes rows, one after the other without gaps. Nothing is allocated; takes 80 KB of stack.
   ///
-  /// A block whose importance is zero throughout has nothing to lose: mostly all of it becomes 0. An importance of zero in
-  /// every column says nothing, and is as none.
+  /// A block whose importance is zero throughout has nothing to lose: the reference's search makes mostly all of it 0 (the
+  /// refined one counts such columns a millionth of the mean). An importance of zero in every column says nothing, and is
+  /// as none.
   ///
   /// - Parameters:
   ///   - rows: `[rows, columns]`, not transposed; columns are a multiple of the type's ``BlockType/blockLength``.
@@ -61,7 +73,7 @@ public struct BlockEncoder: Sendable, Hashable {
     _ rows: MatrixView<Float>, importance: UnsafeBufferPointer<Float>? = nil,
     into destination: UnsafeMutableRawBufferPointer
   ) throws(Problem) {
-    guard let quantizer = type.quantizer else { return }
+    guard let quantizer = type.quantizer(search) else { return }
     try encode(rows, importance: importance, into: destination, by: quantizer)
   }
 

@@ -45,26 +45,28 @@ enum HardRows: CaseIterable {
       for (rows, columns) in [(17, 768), (1, 512), (40, 256)] {
         let numbers = kind.numbers(rows * columns, seed: index)
         for weights in [nil, importance(columns, seed: index)] {
-          #expect(
-            try type.encoded(numbers, columns: columns, importance: weights)
-              == type.encoded(numbers, columns: columns, importance: weights, portable: true),
-            "\(kind), \(rows) x \(columns), \(weights == nil ? "without" : "with") importance")
+          for search in BlockEncoder.Search.allCases {
+            #expect(
+              try type.encoded(numbers, columns: columns, importance: weights, search: search)
+                == type.encoded(numbers, columns: columns, importance: weights, search: search, portable: true),
+              "\(search), \(kind), \(rows) x \(columns), \(weights == nil ? "without" : "with") importance")
+          }
         }
       }
     }
   }
 
-  @Test("However rows are split, and wherever they lie", arguments: weightTypes)
-  func rowsAreIndependent(type: BlockType) throws {
+  @Test("However rows are split, and wherever they lie", arguments: weightTypes, BlockEncoder.Search.allCases)
+  func rowsAreIndependent(type: BlockType, search: BlockEncoder.Search) throws {
     let (rows, columns) = (67, 768)
     let numbers = HardRows.heavyTails.numbers(rows * columns, seed: 5)
     for weights in [nil, importance(columns, seed: 6)] {
-      let whole = try type.encoded(numbers, columns: columns, importance: weights)
+      let whole = try type.encoded(numbers, columns: columns, importance: weights, search: search)
       for cuts in [[0, 1, 18, 50, 67], Array(0...67)] {
         var parts: [UInt8] = []
         for (first, last) in zip(cuts, cuts.dropFirst()) {
           parts += try type.encoded(
-            Array(numbers[first * columns..<last * columns]), columns: columns, importance: weights)
+            Array(numbers[first * columns..<last * columns]), columns: columns, importance: weights, search: search)
         }
         #expect(parts == whole)
       }
@@ -73,7 +75,7 @@ enum HardRows: CaseIterable {
       for row in 0..<rows {
         spread.replaceSubrange(row * 800..<row * 800 + columns, with: numbers[row * columns..<(row + 1) * columns])
       }
-      #expect(try type.encoded(spread, columns: columns, stride: 800, importance: weights) == whole)
+      #expect(try type.encoded(spread, columns: columns, stride: 800, importance: weights, search: search) == whole)
     }
   }
 
@@ -158,10 +160,11 @@ enum HardRows: CaseIterable {
   }
 
   /// Root mean square of the error, relative, for a bell curve.
-  func error(_ type: BlockType, _ numbers: [Float], weights: [Float]?, columns: Int, weighedBy: [Float]) throws
-    -> Double
-  {
-    let decoded = type.decoded(try type.encoded(numbers, columns: columns, importance: weights))
+  func error(
+    _ type: BlockType, _ numbers: [Float], weights: [Float]?, columns: Int, weighedBy: [Float],
+    search: BlockEncoder.Search = .reference
+  ) throws -> Double {
+    let decoded = type.decoded(try type.encoded(numbers, columns: columns, importance: weights, search: search))
     var (error, total) = (0.0, 0.0)
     for (i, x) in numbers.enumerated() {
       let weight = Double(weighedBy[i % columns])
@@ -194,6 +197,31 @@ enum HardRows: CaseIterable {
     let with = try error(type, numbers, weights: weights, columns: 512, weighedBy: weights)
     let without = try error(type, numbers, weights: nil, columns: 512, weighedBy: weights)
     #expect(with < without, "\(with) against \(without)")
+  }
+
+  @Test("The refined search has less error that counts", arguments: weightTypes)
+  func refinedIsCloser(type: BlockType) throws {
+    let weights = importance(512, seed: 16)
+    let ones = [Float](repeating: 1, count: 512)
+    for kind in [HardRows.bell, .heavyTails, .sparse, .scalesApart] {
+      let numbers = kind.numbers(64 * 512, seed: 17)
+      for (given, counted) in [(nil, ones), (weights, weights)] {
+        let reference = try error(type, numbers, weights: given, columns: 512, weighedBy: counted)
+        let refined = try error(type, numbers, weights: given, columns: 512, weighedBy: counted, search: .refined)
+        #expect(refined <= reference, "\(kind): \(refined) against \(reference)")
+      }
+    }
+  }
+
+  @Test("What is representable stays as it is", arguments: weightTypes)
+  func refinedKeepsWhatIsExact(type: BlockType) throws {
+    // What decodes from the reference's blocks.
+    let start = HardRows.bell.numbers(16 * 512, seed: 18)
+    let once = type.decoded(try type.encoded(start, columns: 512))
+    let again = type.decoded(try type.encoded(once, columns: 512, search: .refined))
+    let moved = zip(once, again).reduce(0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
+    let size = once.reduce(0) { $0 + Double($1 * $1) }
+    #expect(moved <= 1e-5 * size, "\((moved / size).squareRoot())")
   }
 
   @Test("What is decoded is encoded to the same bytes", arguments: [BlockType.q8_0, .q4_0, .q5_0])

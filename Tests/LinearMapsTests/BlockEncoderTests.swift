@@ -43,13 +43,14 @@ struct EncodedFixture {
 extension BlockType {
   /// The blocks of rows; by the kernel that takes one block after the other if `portable`.
   func encoded(
-    _ numbers: [Float], columns: Int, stride: Int? = nil, importance: [Float]? = nil, portable: Bool = false
+    _ numbers: [Float], columns: Int, stride: Int? = nil, importance: [Float]? = nil,
+    search: BlockEncoder.Search = .reference, portable: Bool = false
   ) throws -> [UInt8] {
     let stride = stride ?? columns
     let rows = (numbers.count + stride - columns) / max(stride, 1)
     var bytes = [UInt8](repeating: 0xA5, count: rows * byteCount(of: columns))
-    let kernel = try #require(portable ? portableQuantizer : quantizer)
-    let encoder = try BlockEncoder(self)
+    let kernel = try #require(quantizer(search, portable: portable))
+    let encoder = try BlockEncoder(self, search: search)
     try numbers.withUnsafeBufferPointer { numbers in
       try bytes.withUnsafeMutableBytes { bytes in
         let view = try MatrixView(numbers, rows: rows, columns: columns, stride: stride)
