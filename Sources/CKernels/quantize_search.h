@@ -135,18 +135,21 @@ ES_INLINE reals extreme(const reals *x, int n) {
   return value;
 }
 
-ES_INLINE struct symmetric_fit fit_symmetric(const reals *x, const reals *weights, int n, float top) {
+/// The extreme number gets the lowest code; with `both_ends` it is also tried at the highest.
+ES_INLINE struct symmetric_fit fit_symmetric(
+    const reals *x, const reals *weights, int n, float top, bool both_ends) {
   const reals most = extreme(x, n);
   struct symmetric_fit fit;
   fit.empty = magnitude(most) < NEGLIGIBLE;
   reals weighted[32], best = every(0);
   EACH(i, n) weighted[i] = weights[i] * x[i];
 
-  for (int trial = -10; trial <= 9; trial++) {
-    // First the scale that the extreme gives, then those beside it.
+  for (int trial = -10; trial <= (both_ends ? 29 : 9); trial++) {
+    // First the scale that the extreme gives, then those beside it, then those at the other end.
     const bool is_first = trial == -10;
     if (trial == 0) continue;
-    const reals inverse = -(is_first ? top : top + 0.1f * (float)trial) / most;
+    const float place = is_first ? top : trial <= 9 ? top + 0.1f * (float)trial : 1 - top - 0.1f * (float)(trial - 20);
+    const reals inverse = -place / most;
     reals sum_lx = every(0), sum_l2 = every(0);
     EACH(i, n) {
       const reals code = nearest_between(inverse * x[i], -top, top - 1);
@@ -289,13 +292,15 @@ ES_INLINE ints bell_code(reals v) {
   return code;
 }
 
-/// The scale of x = scale level(x / scale) for 32 numbers.
-ES_INLINE reals fit_bell(const reals *x, const reals *weights) {
+/// The scale of x = scale level(x / scale) for 32 numbers. The extreme number gets the lowest level; with `both_ends` it is
+/// also tried at the highest.
+ES_INLINE reals fit_bell(const reals *x, const reals *weights, bool both_ends) {
   const reals most = extreme(x, 32);
   reals scale = every(0), best = every(0);
-  for (int trial = -8; trial <= 7; trial++) {
+  for (int trial = -8; trial <= (both_ends ? 22 : 7); trial++) {
     const bool is_first = trial == -8;
-    const reals inverse = is_first ? 1 / (-most / bell_levels[0]) : ((float)trial + bell_levels[0]) / most;
+    const float place = trial <= 7 ? (float)trial + bell_levels[0] : (float)(trial - 15) + bell_levels[15];
+    const reals inverse = is_first ? 1 / (-most / bell_levels[0]) : place / most;
     reals sum_lx = every(0), sum_l2 = every(0);
     EACH(i, 32) {
       const reals level = bell_level(inverse * x[i]), weighted = weights[i] * level;

@@ -44,13 +44,13 @@ ES_INLINE void symmetric_codes(struct lane_blocks *blocks, enum quantizer_search
   const reals *x = blocks->numbers;
   reals weights[32];
   if (search == REFINED) {
-    const struct symmetric_fit fit = fit_symmetric(x, blocks->importance, 32, top);
+    const struct symmetric_fit fit = fit_symmetric(x, blocks->importance, 32, top, true);
     const reals d = refine_one(blocks, (struct code_set){-top, top - 1, false}, fit.scale), inverse = reciprocal(d);
     put_half(blocks, scale, d);
     EACH(i, 32) codes[i] = TO_INTS(nearest_between(x[i] * inverse, -top, top - 1)) + (int)top;
   } else if (search == WEIGHTED) {
     importance_weights(blocks->importance, 32, blocks->row_mean_square, x, weights);
-    const struct symmetric_fit fit = fit_symmetric(x, weights, 32, top);
+    const struct symmetric_fit fit = fit_symmetric(x, weights, 32, top, false);
     put_half(blocks, scale, fit.scale);
     EACH(i, 32) codes[i] = symmetric_code(&fit, x[i], top);
   } else {
@@ -141,7 +141,7 @@ ES_INLINE void iq4_nl(struct lane_blocks *blocks, enum quantizer_search search, 
   const reals *x = blocks->numbers;
   reals weights[32];
   bell_weights(blocks->importance, search, square_sum(x, 32) * (2.0f / 32), x, weights);
-  reals d = fit_bell(x, weights);
+  reals d = fit_bell(x, weights, search == REFINED);
   if (search == REFINED) d = refine_one(blocks, (struct code_set){.bell = true}, d);
   const reals inverse = reciprocal(d);
   ints codes[32];

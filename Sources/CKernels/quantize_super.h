@@ -189,13 +189,13 @@ ES_INLINE void q3_K(struct lane_blocks *blocks, enum quantizer_search search, in
     if (search == WEIGHTED) importance_weights(importance, 16, mean_square, x, weights);
     const reals *counts = search == REFINED ? importance : weights;
     weight_sums[k] = sum(counts, 16);
-    const struct symmetric_fit fit = fit_symmetric(x, counts, 16, 4);
+    const struct symmetric_fit fit = fit_symmetric(x, counts, 16, 4, search == REFINED);
     scales[k] = fit.scale;
     EACH(i, 16) codes[16 * k + i] = symmetric_code(&fit, x[i], 4);
   }
   // Codes of the scales, from 0.
   if (search != PLAIN) {
-    const struct symmetric_fit fit = fit_symmetric(scales, weight_sums, 16, 32);
+    const struct symmetric_fit fit = fit_symmetric(scales, weight_sums, 16, 32, false);
     scale = fit.scale;
     EACH(k, 16) scale_codes[k] = symmetric_code(&fit, scales[k], 32);
   } else {
@@ -231,7 +231,7 @@ ES_INLINE void q6_K(struct lane_blocks *blocks, enum quantizer_search search, in
     const reals *x = blocks->numbers + 16 * k;
     // Importance as it is, not times a magnitude.
     EACH(i, 16) weights[i] = search != PLAIN ? blocks->importance[16 * k + i] : x[i] * x[i];
-    const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 32);
+    const struct symmetric_fit fit = fit_symmetric(x, weights, 16, 32, search == REFINED);
     scales[k] = fit.scale;
     EACH(i, 16) codes[16 * k + i] = symmetric_code(&fit, x[i], 32);
   }
@@ -263,7 +263,7 @@ ES_INLINE void iq4_xs(struct lane_blocks *blocks, enum quantizer_search search, 
   PART(k, 8) {
     const reals *x = blocks->numbers + 32 * k;
     bell_weights(blocks->importance + 32 * k, search, mean_square, x, weights);
-    scales[k] = fit_bell(x, weights);
+    scales[k] = fit_bell(x, weights, search == REFINED);
   }
   // Numbers are coded by the scale that has not yet been rounded to a half, unless refined.
   reals scale = -extreme(scales, 8) / 32;
