@@ -1,7 +1,7 @@
-// Throughput of the quantizers, with and without importance, and of the refined search; beside llama.cpp's if its libggml-base is given, in
-// alternating rounds with the same rows. From the root:
+// Throughput of the quantizers, with and without importance, and of the refined search; beside llama.cpp's if its
+// libggml-base is given, in alternating rounds with the same rows. From the root:
 //
-//   clang -O2 -I Sources/CKernels/include Benchmarks/quantize.c Sources/CKernels/{quantize*,random,convert}.c \
+//   clang -O2 -I Sources/CKernels/include Benchmarks/quantize.c Sources/CKernels/{quantize*,random}.c \
 //     -lm -lpthread -ldl -o quantize && ./quantize [THREADS] [.../libggml-base.so] [TYPE...]
 //
 // Medians of a few rounds, in GB/s of float32 read. Every thread has rows of its own; a round takes as long as its

@@ -24,6 +24,7 @@ typedef int32_t ints;
 #else
 typedef float reals __attribute__((ext_vector_type(LANES)));
 typedef int32_t ints __attribute__((ext_vector_type(LANES)));
+typedef uint32_t words __attribute__((ext_vector_type(LANES)));
 #define TO_REALS(v) __builtin_convertvector(v, reals)
 #define TO_INTS(v) __builtin_convertvector(v, ints)
 #define BITS(v) ((ints)(v))
@@ -143,8 +144,8 @@ struct lane_blocks {
 };
 
 #if LANES == 16
-// Of two vectors of four parts with four words each: in every part words 0 and 1, or 2 and 3, in turn; words 0 and 1, or
-// 2 and 3, of one after those of the other; the even parts, or the odd ones.
+// Of two vectors of four parts with four words each: in every part words 0 and 1, or 2 and 3, in turn; words 0 and 1,
+// or 2 and 3, of one after those of the other; the even parts, or the odd ones.
 #define LOW_IN_TURN(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
 #define HIGH_IN_TURN(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
 #define LOW_PAIRS(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
@@ -152,7 +153,7 @@ struct lane_blocks {
 #define EVEN_PARTS(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
 #define ODD_PARTS(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
 
-/// Transposes 16 x 16 words: first tiles of 4 x 4 in their places, then the tiles, which is free where vectors are short.
+/// Transposes 16 x 16 words: first tiles of 4 x 4 in their places, then the tiles, which is free for short vectors.
 ES_INLINE void transpose(ints *rows) {
   ints columns[16];
 #pragma clang loop unroll(full)
@@ -202,13 +203,13 @@ ES_INLINE void scatter(ints *bytes, int count, int lanes, uint8_t *destination) 
   EACH(i, 64 * tiles - count) bytes[count + i] = (ints)0;
 #pragma clang loop unroll(disable)
   for (int tile = 0; tile < tiles; tile++) {
-    ints words[16];
+    ints rows[16];
     EACH(i, 16) {
-      const ints *four = bytes + 64 * tile + 4 * i;
-      words[i] = (four[0] & 255) | (four[1] & 255) << 8 | (four[2] & 255) << 16 | four[3] << 24;
+      const words *four = (const words *)(bytes + 64 * tile + 4 * i);
+      rows[i] = (ints)((four[0] & 255) | (four[1] & 255) << 8 | (four[2] & 255) << 16 | four[3] << 24);
     }
-    transpose(words);
-    EACH(lane, LANES) memcpy(blocks[lane] + 64 * tile, &words[lane], sizeof *words);
+    transpose(rows);
+    EACH(lane, LANES) memcpy(blocks[lane] + 64 * tile, &rows[lane], sizeof *rows);
   }
 #pragma clang loop unroll(disable)
   for (int lane = 0; lane < lanes; lane++) memcpy(destination + lane * count, blocks[lane], (size_t)count);

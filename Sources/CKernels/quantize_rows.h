@@ -1,8 +1,8 @@
 #include "quantize.h"
 #include "quantize_super.h"
 
-// Walks rows of blocks, LANES at a time, and defines the quantizers of one search: QUANTIZER(name) is what a function is
-// called, QUANTIZERS(type) what hands it out, QUANTIZER_CLONES what stands before it; REFINES says which search.
+// Walks rows of blocks, LANES at a time, and defines the quantizers of one search: QUANTIZER(name) is what a function
+// is called, QUANTIZERS(type) what hands it out, QUANTIZER_CLONES what stands before it; REFINES says which search.
 
 typedef void encode_blocks(struct lane_blocks *blocks, enum quantizer_search search, ints *bytes);
 
@@ -75,11 +75,12 @@ ES_INLINE int64_t quantize_rows(
 }
 
 /// `weighs`: importance counts; `by_row`: together with the mean square of the row.
-#define DEFINE_QUANTIZER(name, length, byte_count, weighs, by_row)                                                   \
-  QUANTIZER_CLONES static int64_t QUANTIZER(name)(const float *numbers, int64_t stride, int64_t rows, int64_t columns,      \
-                                           const float *importance, void *destination) {                             \
+#define DEFINE_QUANTIZER(name, length, byte_count, weighs, by_row)                                                    \
+  QUANTIZER_CLONES static int64_t QUANTIZER(name)(                                                                    \
+      const float *numbers, int64_t stride, int64_t rows, int64_t columns, const float *importance,                   \
+      void *destination) {                                                                                            \
     return quantize_rows(numbers, stride, rows, columns, weighs || REFINES ? importance : NULL, destination, length,  \
-                         byte_count, by_row && !REFINES, REFINES, name);                                             \
+                         byte_count, by_row && !REFINES, REFINES, name);                                              \
   }
 
 DEFINE_QUANTIZER(q4_0, 32, 18, true, true)

@@ -3,9 +3,10 @@
 #include "bell_levels.h"
 #include "quantize_lanes.h"
 
-// Searches for the scale of a block by the least weighted square error. Each tries a row of scales near the one at which
-// the extreme number meets the last code, and improves each by least squares. Sums run in the order of the numbers, a
-// product of three is (a b) c: what the reference does. A result says how codes are had from numbers, not the codes.
+// Searches for the scale of a block by the least weighted square error. Each tries a row of scales near the one at
+// which the extreme number meets the last code, and improves each by least squares. Sums run in the order of the
+// numbers, a product of three is (a b) c: what the reference does. A result says how codes are had from numbers, it does
+// not hold them.
 
 /// What makes a block too small to have a scale.
 #define NEGLIGIBLE 1e-15f
@@ -54,7 +55,8 @@ ES_INLINE struct affine_sums affine_codes_by(
   struct affine_sums sums = {every(0), every(0), every(0)};
   EACH(i, n) {
     const reals place = inverse * (x[i] - low);
-    const reals code = wraps ? TO_REALS(code_between(nearest_code(place), 0, (int)top)) : nearest_between(place, 0, top);
+    const reals code =
+        wraps ? TO_REALS(code_between(nearest_code(place), 0, (int)top)) : nearest_between(place, 0, top);
     const reals weighted = weights[i] * code;
     codes[i] = code;
     sums.l += weighted;
@@ -232,8 +234,8 @@ ES_INLINE reals descend_symmetric(const reals *x, int n, float top, ints *codes)
   return (sums.sum_l2 > 0) & ~empty ? sums.sum_lx / sums.sum_l2 : every(0);
 }
 
-/// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block: should one of
-/// them be negative, as rounding and weights of zero may make it, its code is past the top.
+/// x = scale q for x >= 0 and codes q from 0 to top, by a search and a descent. For scales of a super-block: should one
+/// of them be negative, as rounding and weights of zero may make it, its code is past the top.
 ES_INLINE reals fit_positive(const reals *x, const reals *weights, int n, float top, ints *codes) {
   reals most = every(0);
   EACH(i, n) most = larger(most, x[i]);
@@ -292,8 +294,8 @@ ES_INLINE ints bell_code(reals v) {
   return code;
 }
 
-/// The scale of x = scale level(x / scale) for 32 numbers. The extreme number gets the lowest level; with `both_ends` it is
-/// also tried at the highest.
+/// The scale of x = scale level(x / scale) for 32 numbers. The extreme number gets the lowest level; with `both_ends`
+/// it is also tried at the highest.
 ES_INLINE reals fit_bell(const reals *x, const reals *weights, bool both_ends) {
   const reals most = extreme(x, 32);
   reals scale = every(0), best = every(0);

@@ -36,11 +36,15 @@ ES_INLINE void q8_0(struct lane_blocks *blocks, enum quantizer_search search, in
   if (search == REFINED) d = refine_one(blocks, (struct code_set){-127, 127, false}, d);
   const reals inverse = reciprocal(d);
   put_half(blocks, bytes, d);
-  EACH(i, 32) bytes[2 + i] = code_between(nearest_away(x[i] * inverse), -127, 127);
+  EACH(i, 32) {
+    const ints code = nearest_away(x[i] * inverse);
+    bytes[2 + i] = search == REFINED ? code_between(code, -127, 127) : code;
+  }
 }
 
 /// Codes around the middle, `top` to either side: the extreme number gets code 0.
-ES_INLINE void symmetric_codes(struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scale, ints *codes) {
+ES_INLINE void symmetric_codes(
+    struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scale, ints *codes) {
   const reals *x = blocks->numbers;
   reals weights[32];
   if (search == REFINED) {
@@ -79,7 +83,8 @@ ES_INLINE struct affine_search weighted_search(float top) {
 }
 
 /// Codes from the least number up to the greatest.
-ES_INLINE void affine_codes(struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scales, ints *codes) {
+ES_INLINE void affine_codes(
+    struct lane_blocks *blocks, enum quantizer_search search, float top, ints *scales, ints *codes) {
   const reals *x = blocks->numbers;
   reals weights[32];
   if (search == REFINED) {

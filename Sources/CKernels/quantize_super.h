@@ -3,8 +3,9 @@
 // Blocks of 256: sub-blocks of 16 or 32 have scales, which are coded by one of their own. With the coded scales the
 // numbers are coded again; where a scale's code is 0, codes are those of the search.
 
-/// Codes by the scale and minimum that will be decoded: nearest (x + minimum) / scale from `low` to `high`, shifted to 0.
-ES_INLINE void recode(const reals *x, int n, reals scale, reals minimum, bool has_minimum, int low, int high, ints *codes) {
+/// Codes by the scale and minimum that will be decoded: nearest (x + minimum) / scale from `low` to `high`, less `low`.
+ES_INLINE void recode(
+    const reals *x, int n, reals scale, reals minimum, bool has_minimum, int low, int high, ints *codes) {
   const ints coded = scale != 0;
   EACH(i, n) {
     const reals place = (has_minimum ? x[i] + minimum : x[i]) / scale;
@@ -42,15 +43,14 @@ ES_INLINE reals code_by_largest(const reals *values, int n, float top, ints *cod
   const reals most = greatest(values, n);
   const ints some = most > 0;
   const reals inverse = some ? top / most : every(0);
-  EACH(k, n)
-    codes[k] = some ? nearest_code(inverse * values[k]) & 255 : (ints)0;
+  EACH(k, n) codes[k] = some ? nearest_code(inverse * values[k]) & 255 : (ints)0;
   return some ? most / top : every(0);
 }
 
 /// Fits 256 / n sub-blocks of n numbers, and codes their scales and minima; numbers get the codes of the search.
 ES_INLINE void super_affine(
-    struct lane_blocks *blocks, enum quantizer_search search, int n, float top, float scale_top, ints *halves, ints *scale_codes,
-    ints *minimum_codes, ints *codes) {
+    struct lane_blocks *blocks, enum quantizer_search search, int n, float top, float scale_top, ints *halves,
+    ints *scale_codes, ints *minimum_codes, ints *codes) {
   const int count = 256 / n;
   reals scales[16], minima[16], weight_sums[16], weights[32];
   reals mean_square = every(0);
@@ -118,8 +118,8 @@ ES_INLINE void q2_K(struct lane_blocks *blocks, enum quantizer_search search, in
   put_two_bits(codes, 0, bytes + 16);
 }
 
-/// Eight scales and minima of 6 bits in twelve bytes: the upper two bits of the last four lie above the first four. What
-/// is decoded is returned; it is something else if a code is past 63.
+/// Eight scales and minima of 6 bits in twelve bytes: the upper two bits of the last four lie above the first four.
+/// What is decoded is returned; it is something else if a code is past 63.
 ES_INLINE void put_six_bits(ints *scales, ints *minima, ints *bytes) {
   EACH(k, 4) {
     bytes[k] = (scales[k] | scales[k + 4] >> 4 << 6) & 255;

@@ -37,8 +37,8 @@ typedef enum {
 /// same on every processor.
 ///
 /// @param numbers Finite, but for MXFP4 of magnitudes up to 2^30, past which no type has a place for them.
-/// @param importance Null, or for each column a number from 0 to 10^15: what an error there counts. The reference ignores
-///   it for Q8_0 and MXFP4.
+/// @param importance Null, or for each column a number from 0 to 10^15: what an error there counts. The reference
+///   ignores it for Q8_0 and MXFP4.
 /// @return The index of the first block that has a scale past the largest half (or a number that decodes to infinity),
 ///   or -1.
 typedef int64_t es_quantizer(const float *numbers, int64_t stride, int64_t rows, int64_t columns,
