@@ -5,8 +5,8 @@
 
 // Searches for the scale of a block by the least weighted square error. Each tries a row of scales near the one at
 // which the extreme number meets the last code, and improves each by least squares. Sums run in the order of the
-// numbers, a product of three is (a b) c: what the reference does. A result says how codes are had from numbers, it does
-// not hold them.
+// numbers, a product of three is (a b) c: what the reference does. A result says how codes are had from numbers, it
+// does not hold them.
 
 /// What makes a block too small to have a scale.
 #define NEGLIGIBLE 1e-15f
