@@ -1,5 +1,6 @@
 #include "blocks.h"
 
+#include "bell_levels.h"
 #include "float_bits.h"
 
 #pragma STDC FP_CONTRACT OFF
@@ -86,9 +87,7 @@ ES_INLINE void q8_0(const uint8_t *restrict block, float *restrict x) {
 }
 DECODE_BLOCKS(q8_0, 32, 34)
 
-// x = d table[q]: levels spaced like the quantiles of a bell curve.
-static const float bell_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
+// x = d level[q].
 ES_INLINE void iq4_nl(const uint8_t *restrict block, float *restrict x) {
   const float d = load_half(block);
   const uint8_t *codes = block + 2;
@@ -209,7 +208,7 @@ ES_INLINE void q8_K(const uint8_t *restrict block, float *restrict x) {
 }
 DECODE_BLOCKS(q8_K, 256, 292)
 
-// x = (d (s - 32)) table[q], sub-blocks of 32; s: 6 bits.
+// x = (d (s - 32)) level[q], sub-blocks of 32; s: 6 bits.
 ES_INLINE void iq4_xs(const uint8_t *restrict block, float *restrict x) {
   const float d = load_half(block);
   const uint32_t high = load16(block + 2);

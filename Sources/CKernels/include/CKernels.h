@@ -13,6 +13,7 @@
 #include "network.h"
 #include "product.h"
 #include "prune.h"
+#include "quantize.h"
 #include "random.h"
 #include "reduce.h"
 #include "row_ranks.h"
