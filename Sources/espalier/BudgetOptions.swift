@@ -90,4 +90,7 @@ struct FactorBudget: ParsableArguments {
   func validate() throws { try words.validate(makesFactors: true) }
 
   var wish: BudgetWish { words.wish(makesFactors: true) }
+
+  /// As methods of whole blocks take it.
+  var isShareAlone: Bool { words.isShareAlone }
 }

@@ -45,7 +45,7 @@ struct Factorize: ParsableCommand {
 
   func validate() throws {
     try ReducingOptions.validate(method, makesFactors: true)
-    if let blocks, budget.shared.parameters == nil || budget.shared.allocate {
+    if let blocks, !budget.isShareAlone {
       throw ValidationError("--method \(blocks.card.name) takes --parameters, and deals it out itself.")
     }
   }

@@ -62,6 +62,25 @@ import Testing
     #expect(step.budget.level == nil && step.budget.goal == .parameters(0.75) && step.budget.needsResolution)
   }
 
+  @Test func methodsOfBlocksTakeAShareAlone() throws {
+    let recipe = try read(
+      """
+      model: m
+      steps:
+        - factorize: {method: lorap, share: 0.8, text: t}
+        - factorize: {method: ffsplit, share: 0.8, text: t, parameters: {heavy: 0.1}}
+      """)
+    let steps = recipe.steps.compactMap { step in
+      if case .reduce(let reduction) = step.action { reduction } else { nil }
+    }
+    // Of ffsplit there is no form to store.
+    #expect(steps.map(\.storage) == [.reduced, .dense] && steps[1].parameters == ["heavy": .number(0.1)])
+    for budget in ["size: 10MB", "share: 0.8, allocate: true", "max_error: 0.1", "rank: 4"] {
+      let found = problems { try read("model: m\nsteps:\n  - factorize: {method: lorap, \(budget), text: t}") }
+      #expect(found.count == 1 && found[0].message == "lorap takes a share alone, and deals it out itself")
+    }
+  }
+
   @Test func goalsOfWholeModelsAndStandardMethods() throws {
     let recipe = try read(
       """

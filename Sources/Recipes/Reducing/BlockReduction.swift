@@ -70,6 +70,17 @@ extension BlockReduction {
 
   static func isMethod(_ name: String) -> Bool { type(name) != nil }
 
+  private static func refusal(_ name: String) -> Problem {
+    Problem(
+      .reduction, "\(name) deals its budget out itself, as one share of the numbers of every block",
+      remedy: "Give --parameters, and neither --rank, --size nor --allocate.")
+  }
+
+  /// Refuses levels of single matrices for a method of blocks.
+  static func refuseLevels(_ request: ReductionRequest) throws(Problem) {
+    if isMethod(request.method) { throw refusal(request.method) }
+  }
+
   /// The method that is asked for.
   ///
   /// - Throws: `reduction` for a name that none has, parameters that the card does not allow, and any budget but a share of
@@ -78,11 +89,7 @@ extension BlockReduction {
     guard let type = type(request.method) else {
       throw Problem(.reduction, "no method `\(request.method)` takes whole blocks")
     }
-    guard case .budget(.parameters(let share)) = request.goal else {
-      throw Problem(
-        .reduction, "\(request.method) deals its budget out itself, as one share of the numbers of every block",
-        remedy: "Give --parameters, and neither --rank, --size nor --allocate.")
-    }
+    guard case .budget(.parameters(let share)) = request.goal else { throw refusal(request.method) }
     guard share > 0, share <= 1 else {
       throw Problem(.reduction, "a share of \(share) of the numbers is not above 0 and at most 1")
     }
@@ -96,7 +103,11 @@ extension BlockReduction {
   }
 
   /// What of a plan a method cannot do.
-  static func complaints(_ request: ReductionRequest, _ blocks: [ReductionPlan.Block]) -> [Problem] {
+  ///
+  /// - Parameter all: the matrices of each block, reduced or not.
+  static func complaints(
+    _ request: ReductionRequest, _ blocks: [ReductionPlan.Block], of all: [[NetworkMatrix]]
+  ) -> [Problem] {
     guard let type = type(request.method) else { return [] }
     let name = type.card.name
     var problems: [Problem] = []
@@ -106,18 +117,20 @@ extension BlockReduction {
           .reduction, "\(name) makes sums of whole neurons and factors, which no stored form has yet",
           remedy: "Give --store dense."))
     }
-    for block in blocks {
+    for (block, all) in zip(blocks, all) {
       let parts = block.matrices.map(part)
       let counts = [BlockMatrix.Part.gate, .up, .down].map { part in parts.count { $0 == part } }
+      let gates = all.count { part($0) == .gate }
       let fused = block.matrices.first { $0.part == .feedForwardGateUp }
       if let first = parts.firstIndex(where: { $0 != .other }), fused == nil,
-        counts[0] > 1 || counts[1] != 1 || counts[2] != 1
+        gates > 1 || counts != [gates, 1, 1]
       {
         problems.append(
           Problem(
             .reduction,
-            "\(name) needs one feed-forward sub-layer a block, whole; here are \(counts[1]) matrices up and "
-              + "\(counts[2]) down", remedy: "Leave them out with --keep.", tensor: block.matrices[first].name))
+            "\(name) needs one feed-forward sub-layer a block, whole; here are \(counts[0]) matrices gate of "
+              + "\(gates), \(counts[1]) up and \(counts[2]) down", remedy: "Leave them out with --keep.",
+            tensor: block.matrices[first].name))
       }
       if let fused {
         problems.append(

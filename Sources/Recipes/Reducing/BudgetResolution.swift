@@ -10,6 +10,7 @@ public struct BudgetResolution: Sendable {
   /// Where `--allocate` and goals of error take their levels from.
   public let table: SensitivityTable
   public let assignment: BudgetAssignment
+  private let objective: SensitivityTable.Objective
 
   /// Levels of least error within a goal, or, for a goal of error, of fewest numbers.
   ///
@@ -19,6 +20,7 @@ public struct BudgetResolution: Sendable {
     _ goal: BudgetGoal, _ objective: SensitivityTable.Objective, from table: SensitivityTable, for plan: ReductionPlan
   ) throws(Problem) {
     let rows = try table.rows(for: plan)
+    self.objective = objective
     self.table = try SensitivityTable(table.record, rows: rows)
     assignment = try self.table.allocation(
       for: goal, objective, untouched: plan.untouched(by: self.table), unit: .numbers, keepsDense: true)
@@ -35,7 +37,8 @@ public struct BudgetResolution: Sendable {
   public var text: String {
     let reduced = assignment.levels.count { $0 != nil }
     let certificate = assignment.allocation.certificate
-    return "allocated: \(reduced) of \(table.rows.count) matrices are reduced, objective "
+    return
+      "allocated: \(reduced) of \(table.rows.count) matrices are reduced, sum of squared errors (\(objective.rawValue)) "
       + "\(Decimals.text(assignment.allocation.error, 6)) (\(certificate.kind.rawValue): \(certificate.norm))"
   }
 }

@@ -75,6 +75,9 @@ public struct BudgetWords: Sendable {
     return found
   }
 
+  /// Whether this is what methods of whole blocks take: a share, which they deal out themselves.
+  public var isShareAlone: Bool { share != nil && !allocate }
+
   /// What is asked for; of words that make no sense, nothing that makes more.
   ///
   /// - Parameter makesFactors: as in ``complaints(makesFactors:calling:)``.
@@ -148,6 +151,7 @@ public struct BudgetWish: Sendable {
     var request = plan.request
     guard needsResolution else { return request }
     try GlobalPruning.refuseLevels(request)
+    try BlockReduction.refuseLevels(request)
     guard needsTable else {
       request.goal = .budget(try plan.uniformBudget(goal, of: groups).level)
       return request

@@ -125,8 +125,14 @@ public struct CutSearch: Sendable {
   ) throws(Problem) -> CutSearchReport {
     let began = Machine.monotonicSeconds
     if writing.policy.force, !writing.policy.resume, FileSystem.isFile(log) { try FileSystem.remove(log) }
-    let known = try RecipeSearchLog(at: log, header: try header(), resume: writing.policy.resume)
+    if FileSystem.isFile(log), !writing.policy.resume {
+      throw Problem(
+        .recipeSearch, "the log of an earlier search is there",
+        remedy: "Go on with it by --resume, start over with --force, or choose another output.", file: log)
+    }
+    // What cannot be measured leaves no log.
     let original = try measure(plan.checkpoint)
+    let known = try RecipeSearchLog(at: log, header: try header(), resume: writing.policy.resume)
     listener.receive(.note("\(model): \(original.text) on \(original.header.data)"))
     listener.receive(.began(stage: "search", totalBytes: trialCount * plan.modelBytes))
     let pieces = try ReductionPieces(

@@ -103,8 +103,12 @@ public struct ReductionPlan: Sendable {
       problems.add(error)
       throw problems
     }
-    problems.all += Self.complaints(request, blocks, needs, statistics).gathered()
-    problems.all += BlockReduction.complaints(request, blocks) + GlobalPruning.complaints(request)
+    let all = problems.collect { () throws(Problem) in
+      try network.blocks().indices.map { (index) throws(Problem) in try network.matrices(ofBlock: index) }
+    }
+    problems.all +=
+      (Self.complaints(request, blocks, needs, statistics)
+      + BlockReduction.complaints(request, blocks, of: all ?? []) + GlobalPruning.complaints(request)).gathered()
     guard problems.errors.isEmpty else { throw Problems(problems.errors.uniqued()) }
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
   }
@@ -275,7 +279,7 @@ extension [Problem] {
       }
     }
     for (place, count) in counts.enumerated() where count > 1 {
-      result[place].message += ", and of \(count - 1) other\(count == 2 ? "" : "s") the same"
+      result[place].message += " (and \(count - 1) other\(count == 2 ? " is" : "s are") like it)"
     }
     return result
   }

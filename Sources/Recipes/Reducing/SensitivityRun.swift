@@ -23,7 +23,7 @@ public struct SensitivityRun {
 
   /// - Parameters:
   ///   - plan: says which matrices, which method and what is known; its budget is not used.
-  ///   - probe: measures what each matrix does to the model, at the middle one of the levels.
+  ///   - probe: measures what each matrix does to the model, at one of its levels.
   /// - Throws: what reading and the method throw. Of levels that a matrix does not have it is left out; one that has none
   ///   is an error.
   public static func measure(
@@ -31,6 +31,7 @@ public struct SensitivityRun {
     listener: any ProgressListener
   ) throws(Problem) -> SensitivityTable {
     try GlobalPruning.refuseLevels(plan.request)
+    try BlockReduction.refuseLevels(plan.request)
     try plan.requireOwnStatistics(workers)
     let run = SensitivityRun(
       plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), probe: probe,
@@ -69,8 +70,7 @@ public struct SensitivityRun {
   ) throws(Problem) -> [SensitivityTable.Row] {
     let weights = try matrices.map { (matrix) throws(Problem) in try plan.network.weight(of: matrix) }
     var measured: [[SensitivityTable.Level]] = matrices.map { _ in [] }
-    var effects: [Double?] = matrices.map { _ in nil }
-    for (index, level) in levels.enumerated() {
+    for level in levels {
       let fitting = matrices.indices.filter {
         level.complaint(outputs: matrices[$0].outputs, inputs: matrices[$0].inputs) == nil
       }
@@ -84,11 +84,6 @@ public struct SensitivityRun {
           SensitivityTable.Level(
             budget: level, numbers: result.numbers, bytes: try bytes(of: result, matrices[place], level),
             relativeError: error.error, kind: error.kind))
-        // The middle level, or the first after it that the matrix has.
-        if let probe, index >= levels.count / 2, effects[place] == nil {
-          let divergence = try probe.divergence(reducing: matrices[place], to: result, in: plan)
-          effects[place] = error.error > 0 ? max(0, divergence) / (error.error * error.error) : 0
-        }
       }
     }
     var rows: [SensitivityTable.Row] = []
@@ -103,10 +98,34 @@ public struct SensitivityRun {
           name: matrix.name, shape: [matrix.outputs, matrix.inputs], site: matrix.site,
           denseBytes: matrix.outputs * matrix.inputs * matrix.parameter.elementType.byteWidth,
           outputEnergy: try OutputError.energy(
-            of: weights[place], statistics: seen.measured, parallel: work.parallel), effect: effects[place],
-          levels: measured[place]))
+            of: weights[place], statistics: seen.measured, parallel: work.parallel),
+          effect: try effect(of: matrix, weights[place], seen, measured[place]), levels: measured[place]))
     }
     return rows
+  }
+
+  /// Errors below this are mostly rounding, and say nothing of what larger ones do.
+  private static let leastError = 1e-4
+
+  /// The divergence of the model for an error of 1 squared, measured at the matrix's level of median error among those
+  /// that lose something; 0 if none does.
+  private func effect(
+    of matrix: NetworkMatrix, _ weight: Matrix<Float>, _ seen: SiteReduction.Seen, _ levels: [SensitivityTable.Level]
+  ) throws(Problem) -> Double? {
+    guard let probe else { return nil }
+    let lossy = levels.filter { $0.relativeError > Self.leastError }.sorted { $0.relativeError < $1.relativeError }
+    guard !lossy.isEmpty else { return 0 }
+    let level = lossy[lossy.count / 2]
+    let stored = try work.reduce([matrix], [weight], seen, to: [level.budget])
+    let divergence = try probe.divergence(reducing: matrix, to: stored[0], in: plan)
+    guard divergence.isFinite else {
+      throw Problem(
+        .reduction,
+        "with \(level.budget) the model's predictions are no numbers, so that its effect cannot be measured",
+        remedy: "Leave the matrix out with --keep, or measure other levels.", tensor: matrix.name)
+    }
+    // Rounding can bring the divergence of equal predictions below 0.
+    return max(0, divergence) / (level.relativeError * level.relativeError)
   }
 
   /// What the result takes in the form that it is stored in.

@@ -25,6 +25,12 @@ extension RecipeReader {
     var step = ReductionStep(
       makesFactors: makesFactors, method: card?.name ?? "", budget: words.wish(makesFactors: makesFactors))
     if let card { step.parameters = parameters(node, of: card) }
+    let blocks = ReductionMethods.blocks.first { $0.card.name == card?.name }
+    if let blocks, !words.isShareAlone, problems.errors.count == before {
+      complain(
+        .recipeValue, "\(blocks.card.name) takes a share alone, and deals it out itself",
+        line: node["method"]?.line ?? line)
+    }
     if !isCalibrated, ReductionMethods.needs(of: step.method, step.parameters) > .nothing {
       complain(
         .recipeValue, "\(step.method) needs to know what reaches the matrices",
@@ -39,7 +45,9 @@ extension RecipeReader {
     step.isOneShot = flag(node, "one_shot") ?? false
     step.keep = self.words(node, "keep").map(\.path)
     step.only = self.words(node, "only").map(\.path)
-    step.storage = storage(node, makesFactors: makesFactors)
+    step.storage =
+      storage(node, makesFactors: makesFactors)
+      ?? (makesFactors && blocks?.hasReducedForm != false ? .reduced : .dense)
     step.measuresBaseline = flag(node, "baseline") ?? true
     step.table = file(node, "table")
     return problems.errors.count == before ? step : nil
@@ -89,12 +97,11 @@ extension RecipeReader {
     return card
   }
 
-  private mutating func storage(_ node: RecipeNode, makesFactors: Bool) -> ReductionRequest.Storage {
+  private mutating func storage(_ node: RecipeNode, makesFactors: Bool) -> ReductionRequest.Storage? {
     let reduced = makesFactors ? "factors" : "sparse"
-    let storage: ReductionRequest.Storage? = value(node, "store", expected: "dense or \(reduced)") {
+    return value(node, "store", expected: "dense or \(reduced)") {
       $0.text == "dense" ? .dense : $0.text == reduced ? .reduced : nil
     }
-    return storage ?? (makesFactors ? .reduced : .dense)
   }
 
   /// The parameters of the method, by its card.
