@@ -119,7 +119,10 @@ struct Sensitivity: ParsableCommand {
       (request.keep, request.only) = (selecting.keep, selecting.only)
       request.storage = sparse || makesFactors ? .reduced : .dense
       request.momentLimit = calibrating.momentWidth
-      let run = try running.options(work, lookup, default: .exact)
+      var run = try running.options(work, lookup, default: .exact)
+      let whole = run.memory
+      // What measures effects runs while a site's statistics are held: half of the ceiling for either.
+      if !effectText.isEmpty { run.memory = whole / 2 }
       // Nothing of the model is written, so nothing stands where it would be.
       var options = MergeOptions(output: output + ".model")
       (options.threads, options.memory, options.models) = (work.threadCount, work.memoryBytes, lookup.models)
@@ -131,11 +134,13 @@ struct Sensitivity: ParsableCommand {
         .windows(length: effectWindow ?? min(256, checkpoint.contextLength ?? 256)), limit: effectLimit)
       for problem in plan.warnings { listener.receive(.problem(problem)) }
       do throws(Problem) {
+        var measuring = run
+        measuring.memory = whole - run.memory
         let probe =
           effectText.isEmpty
           ? nil
           : try EffectProbe(
-            ModelEvaluation(data: effects, cut: cut, run: run, listener: listener), scratch: output + ".effect")
+            ModelEvaluation(data: effects, cut: cut, run: measuring, listener: listener), scratch: output + ".effect")
         let table = try SensitivityRun.measure(
           plan, levels: levels, effects: probe, workers: run.pool, listener: listener)
         try FileSystem.write(table.json.bytes(pretty: true) + [UInt8(ascii: "\n")], to: output)

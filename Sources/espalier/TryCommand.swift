@@ -111,6 +111,9 @@ struct Try: ParsableCommand {
       throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
     try check(try budget())
+    if set.contains("scope=model") {
+      throw ValidationError("scope=model is one threshold for a whole model: see `espalier prune`.")
+    }
     if let dtype, !Trial.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
     }
@@ -136,6 +139,9 @@ struct Try: ParsableCommand {
 
   private func methodType() throws -> any ReductionMethod.Type {
     if let found = ReductionMethods.all.first(where: { $0.card.name == method }) { return found }
+    if ReductionMethods.blocks.contains(where: { $0.card.name == method }) {
+      throw ValidationError("\(method) takes the matrices of a block together: see `espalier factorize`.")
+    }
     let near = Spelling.nearest(to: method, among: Self.methodNames)
     throw ValidationError(
       "There is no method \(method)"

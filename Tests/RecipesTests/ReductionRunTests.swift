@@ -236,6 +236,17 @@ import Testing
     }
   }
 
+  @Test func zerosThatSaveNothingStayInPlace() throws {
+    try withTemporaryFolder { folder in
+      let model = ReducedModel(name: "llama_gqa_untied")
+      var request = model.request("magnitude", .sparsity(0.02))
+      request.storage = .reduced
+      let report = try model.reduce(request, to: "\(folder)/out")
+      #expect(report.bytesAfter == report.bytesBefore && report.numbersAfter < report.numbersBefore)
+      #expect(try SafetensorsCheckpoint(at: "\(folder)/out").parameters.allSatisfy { $0.reducedForm == nil })
+    }
+  }
+
   @Test func factorsAreStoredTurnedWhereTheParameterIs() throws {
     try withTemporaryFolder { folder in
       for family in ["llama_gqa_untied", "gpt2"] {

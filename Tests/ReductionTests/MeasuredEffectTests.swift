@@ -10,7 +10,7 @@ import Testing
   /// Matrices of equal curves; only one of them matters.
   private func table(_ effects: [Double?]) throws -> SensitivityTable {
     try SensitivityTable(
-      .init(method: "wanda", norm: "outputs"),
+      .init(method: "wanda", norm: "outputs", effects: effects.first == 4 ? "a text" : nil),
       rows: effects.enumerated().map { index, effect in
         .init(
           name: "m\(index)", shape: [8, 8], site: nil, denseBytes: 128, outputEnergy: 1, effect: effect,
@@ -34,6 +34,7 @@ import Testing
   @Test func theFileKeepsThem() throws {
     let table = try table([4, 0, 1e-3])
     #expect(try SensitivityTable(parsing: table.json.bytes()) == table)
+    #expect(table.record.effects == "a text" && table.text.contains("effects on a text"))
     #expect(table.text.contains("effect") && table.json["matrices"]?[2]?["effect"]?.number == 1e-3)
     let without = try self.table([nil, nil])
     #expect(!without.text.contains("effect") && without.json["matrices"]?[0]?["effect"] == nil)

@@ -138,6 +138,7 @@ public struct CutSearch: Sendable {
     let pieces = try ReductionPieces(
       beside: writing.output + ".trial", fingerprint: ["search": .string(model)],
       policy: OutputFolder.Policy(resume: false, force: true))
+    defer { try? pieces.remove() }
     let work = SiteReduction(plan: plan, pool: run.pool)
     let byName = Dictionary(
       targets.map { (ExactString($0.matrices[0].name), $0) }, uniquingKeysWith: { first, _ in first })
@@ -177,7 +178,6 @@ public struct CutSearch: Sendable {
         listener.receive(.advanced(bytes: plan.modelBytes))
         return score.value
       })
-    try pieces.remove()
     let seconds = Machine.monotonicSeconds - began
     listener.receive(.ended(stage: "search", seconds: seconds))
     return CutSearchReport(
@@ -190,6 +190,8 @@ public struct CutSearch: Sendable {
   private func measure(_ checkpoint: any Checkpoint) throws(Problem) -> CutMeasurement {
     var quiet = evaluation
     quiet.listener = SilentListener()
+    // A matrix is held with its singular vectors meanwhile.
+    quiet.run.memory -= plan.peakBytes - JobRunner.baseBytes
     return try CutMeasurement(try quiet.evaluate(checkpoint, name: model))
   }
 
@@ -200,7 +202,8 @@ public struct CutSearch: Sendable {
       "goal": "maximize", "weights": .string(identity.weights.description),
       "config": .string(identity.config.description), "data": .string(data.digest.description),
       "cut": .string(evaluation.cut.text), "answer_tokens": .number(evaluation.answerTokens),
-      "mode": .string(run.mode.rawValue), "store": .string(search.storage.rawValue),
+      "mode": .string(run.mode.rawValue), "seed": .number(Int(clamping: evaluation.bootstrap.seed)),
+      "store": .string(search.storage.rawValue),
       "version": .string(MergeRun.version),
     ]
   }

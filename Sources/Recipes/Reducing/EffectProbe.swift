@@ -26,6 +26,14 @@ public struct EffectProbe: Sendable {
     self.scratch = scratch
   }
 
+  /// What effects were measured on, in words.
+  var text: String {
+    let names = evaluation.data.texts.map { text in
+      "\(text.name) \(Digest(of: text.documents.map(\.text).joined(separator: "\u{0}")))"
+    }
+    return "\(evaluation.cut.text) of \(names.joined(separator: ", ")), \(evaluation.run.mode.rawValue) mode"
+  }
+
   /// The Kullback-Leibler divergence from the model as it is, in nats a token: the mean over the texts.
   func divergence(
     reducing matrix: NetworkMatrix, to weight: StoredWeight, in plan: ReductionPlan
@@ -35,11 +43,11 @@ public struct EffectProbe: Sendable {
     let pieces = try ReductionPieces(
       beside: scratch, fingerprint: ["effect": .string(matrix.name)],
       policy: OutputFolder.Policy(resume: false, force: true))
+    defer { try? pieces.remove() }
     let piece = try pieces.write(0, encoding.parts, reduced: encoding.reduced, outcomes: [])
     let report = try evaluation.compare(
       OverlaidCheckpoint(plan.checkpoint, replacing: [piece.parameter]), named: matrix.name, against: plan.checkpoint,
       named: "model")
-    try pieces.remove()
     let found = report.metrics.compactMap { ($0 as? Divergence)?.kl.value }
     guard !found.isEmpty else {
       throw Problem(.reduction, "the model predicts no tokens, so that effects on its predictions cannot be measured")

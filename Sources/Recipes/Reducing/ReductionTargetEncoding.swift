@@ -27,22 +27,31 @@ extension ReductionTarget {
   func encoded(
     _ weights: [StoredWeight], storage: ReductionRequest.Storage, pattern: SparsePattern
   ) throws(Problem) -> Encoding {
-    if storage == .reduced, let matrix = wholeMatrix, let weight = weights.first {
-      return Encoding(
-        try weight.reducedEncoding(of: parameter, isTransposed: matrix.isTransposed, pattern: pattern))
-    }
     let values = try elements(with: weights)
-    guard storage == .reduced else {
-      return Encoding(
-        plain: ReducedEncoding.Part(
-          name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
-          bytes: parameter.elementType.encoded(values)))
+    guard storage == .reduced else { return plain(values) }
+    if let matrix = wholeMatrix, let weight = weights.first {
+      let encoding = try weight.reducedEncoding(of: parameter, isTransposed: matrix.isTransposed, pattern: pattern)
+      return weight.form.factors.isEmpty ? smaller(encoding, values) : Encoding(encoding)
     }
     let columns = parameter.shape.last ?? 1
     let matrix = try Matrix(rows: values.count / max(1, columns), columns: columns, elements: values)
-    return Encoding(
+    return smaller(
       try ReducedEncoding(
-        try SparseMatrix(matrix, elementType: parameter.elementType), name: parameter.name, shape: parameter.shape))
+        try SparseMatrix(matrix, elementType: parameter.elementType), name: parameter.name, shape: parameter.shape),
+      values)
+  }
+
+  private func plain(_ values: [Float]) -> Encoding {
+    Encoding(
+      plain: ReducedEncoding.Part(
+        name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
+        bytes: parameter.elementType.encoded(values)))
+  }
+
+  /// Zeros in a form of their own, or in place where that takes no more.
+  private func smaller(_ encoding: ReducedEncoding, _ values: [Float]) -> Encoding {
+    let bytes = encoding.parts.reduce(0) { $0 + $1.bytes.count }
+    return bytes < values.count * parameter.elementType.byteWidth ? Encoding(encoding) : plain(values)
   }
 
   /// All numbers of the parameter in its own layout: those of the matrices as they have become, others as they are.

@@ -60,7 +60,8 @@ public struct SensitivityRun {
     listener.receive(.ended(stage: "sensitivity", seconds: Machine.monotonicSeconds - began))
     let record = SensitivityTable.Record(
       method: plan.request.method, parameters: plan.request.parameters, norm: norm,
-      model: try ModelIdentity(of: plan.checkpoint, workers: workers), statistics: try plan.statisticsDigest())
+      model: try ModelIdentity(of: plan.checkpoint, workers: workers), statistics: try plan.statisticsDigest(),
+      effects: probe?.text)
     return try SensitivityTable(record, rows: rows)
   }
 

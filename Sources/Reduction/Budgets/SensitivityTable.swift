@@ -110,16 +110,19 @@ public struct SensitivityTable: Sendable, Hashable {
     public var model: ModelIdentity?
     /// Of the file of statistics; nil if the method took none.
     public var statistics: Digest?
+    /// On what effects were measured, in words; nil where they were not.
+    public var effects: String?
 
     public init(
       method: String, parameters: [String: ParameterValue] = [:], norm: String, model: ModelIdentity? = nil,
-      statistics: Digest? = nil
+      statistics: Digest? = nil, effects: String? = nil
     ) {
       self.method = method
       self.parameters = parameters
       self.norm = norm
       self.model = model
       self.statistics = statistics
+      self.effects = effects
     }
   }
 

@@ -21,6 +21,7 @@ extension SensitivityTable {
         ("model", ["weights": .string(model.weights.description), "config": .string(model.config.description)]))
     }
     if let statistics = record.statistics { members.append(("statistics", .string(statistics.description))) }
+    if let effects = record.effects { members.append(("effects", .string(effects))) }
     members.append(("matrices", .array(rows.map(\.json))))
     return .object(members)
   }
@@ -63,12 +64,15 @@ extension SensitivityTable {
     }
     let statistics: Digest? =
       reader.has("statistics") ? try reader.take("statistics", "a digest", \.digest) : nil
+    let effects: String? = reader.has("effects") ? try reader.take("effects", "a text", \.string) : nil
     let matrices = try reader.take("matrices", "a list", \.array)
     try reader.finish()
     var rows: [Row] = []
     for (index, matrix) in matrices.enumerated() { rows.append(try Row(matrix, "matrix \(index)")) }
     try self.init(
-      Record(method: method, parameters: parameters, norm: norm, model: model, statistics: statistics), rows: rows)
+      Record(
+        method: method, parameters: parameters, norm: norm, model: model, statistics: statistics, effects: effects),
+      rows: rows)
   }
 
   private static func json(_ value: ParameterValue) -> JSON {

@@ -31,7 +31,8 @@ extension SensitivityTable {
     }
     let parameters = record.parameters.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
     let head = "\(record.method)\(parameters): \(record.norm)" + (kind.map { " (\($0.rawValue))" } ?? "")
-    return ([head] + table.lines).joined(separator: "\n") + "\n"
+    let effects = record.effects.map { ["effects on \($0)"] } ?? []
+    return ([head] + effects + table.lines).joined(separator: "\n") + "\n"
   }
 
   /// Three significant digits.

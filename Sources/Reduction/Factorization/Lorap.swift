@@ -87,6 +87,9 @@ public struct Lorap: BlockMethod {
 
   private func channels(_ matrices: [BlockMatrix]) throws(Problem) -> (masked: FeedForwardBlock, text: String)? {
     guard let (block, inputs, neurons) = try FeedForwardBlock.find(in: matrices, method: "lorap") else { return nil }
+    guard share * Double(block.neurons) >= 1 else {
+      throw Problem(.reduction, "lorap: a share of \(share) leaves none of \(block.neurons) channels")
+    }
     let kept = try Self.channels(
       Self.channelScores(block, inputs: inputs, neurons: neurons), keep: Int(share * Double(block.neurons)),
       leastImportant: leastImportant)
