@@ -3,6 +3,9 @@
 .PHONY: help setup build test demo models bench dist fuzz format lint clean
 
 TESTING := -c release -Xswiftc -enable-testing
+# SwiftPM writes the package's traits into every command line in the order of a set, which changes from run to run: half of
+# the time all would be compiled anew. Tests run with seeded hashing as usual.
+SWIFT_BUILD := SWIFT_DETERMINISTIC_HASHING=1 swift build
 SWIFT_FILES := Sources Tests Package.swift
 
 help: ## List the targets
@@ -12,10 +15,10 @@ setup: ## Check the toolchain, install missing system packages
 	@scripts/setup
 
 build: setup ## Build the espalier program, optimized
-	swift build -c release --product espalier
+	$(SWIFT_BUILD) -c release --product espalier
 
 test: setup ## Run all tests, optimized (kernels are many times slower unoptimized)
-	swift build --build-tests $(TESTING)
+	$(SWIFT_BUILD) --build-tests $(TESTING)
 	swift test $(TESTING) --skip-build
 
 demo: build ## Merge the small models in Models, verify, inspect and measure the results
