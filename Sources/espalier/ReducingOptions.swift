@@ -63,12 +63,8 @@ struct CalibratingOptions: ParsableArguments {
   }
 }
 
-/// The parameters of a method, and which matrices it is for.
-struct SelectingOptions: ParsableArguments {
-  @Option(
-    name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
-  var settings: [String] = []
-
+/// Which matrices a verb is for.
+struct MatrixSelection: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Leave matrices as they are whose name has this (regular expression, repeatable).", valueName: "pattern"))
@@ -76,9 +72,18 @@ struct SelectingOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Reduce only matrices whose name has this, a head too, which is spared otherwise (repeatable).",
+      "Take only matrices whose name has this, a head too, which is spared otherwise (repeatable).",
       valueName: "pattern"))
   var only: [String] = []
+}
+
+/// The parameters of a method, and which matrices it is for.
+struct SelectingOptions: ParsableArguments {
+  @Option(
+    name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
+  var settings: [String] = []
+
+  @OptionGroup var matrices: MatrixSelection
 
   func validate() throws {
     for setting in settings where !setting.contains("=") {
@@ -172,7 +177,7 @@ struct ReducingOptions: ParsableArguments {
         source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
       request.parameters = try selecting.parameters(of: method)
       request.storage = storage
-      (request.keep, request.only) = (selecting.keep, selecting.only)
+      (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
       request.momentLimit = calibrating.momentWidth
       request.measuresBaseline = !noBaseline
       let run = try running.options(work, lookup, default: .exact)

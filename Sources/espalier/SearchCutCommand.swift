@@ -48,12 +48,7 @@ struct SearchCut: ParsableCommand {
   @Option(help: ArgumentHelp("Only matrices of these layers, e.g. 4-7 (default: all).", valueName: "range"))
   var layers: String?
 
-  @Option(
-    help: ArgumentHelp("Only matrices whose name has this (regular expression, repeatable).", valueName: "pattern"))
-  var only: [String] = []
-
-  @Option(help: ArgumentHelp("No matrices whose name has this (repeatable).", valueName: "pattern"))
-  var keep: [String] = []
+  @OptionGroup var matrices: MatrixSelection
 
   @Option(help: "dense: the cut matrix as an ordinary tensor; factors: as two factors, which Espalier runs.")
   var store = Factorize.Store.dense
@@ -116,7 +111,7 @@ struct SearchCut: ParsableCommand {
       var request = CutSearchRequest()
       request.shares = Self.parsed(shares: shares) ?? request.shares
       request.layers = layers.flatMap { Self.parsed(layers: $0) }
-      (request.keep, request.only) = (keep, only)
+      (request.keep, request.only) = (matrices.keep, matrices.only)
       request.storage = store == .dense ? .dense : .reduced
       let listener = style.listener()
       let run = try running.options(work, lookup, default: .exact)

@@ -116,7 +116,7 @@ struct Sensitivity: ParsableCommand {
         method: method, goal: .budget(levels[0]),
         source: try calibrating.source(for: checkpoint, isSequential: false))
       request.parameters = try selecting.parameters(of: method)
-      (request.keep, request.only) = (selecting.keep, selecting.only)
+      (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
       request.storage = sparse || makesFactors ? .reduced : .dense
       request.momentLimit = calibrating.momentWidth
       var run = try running.options(work, lookup, default: .exact)
