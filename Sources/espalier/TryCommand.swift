@@ -111,9 +111,6 @@ struct Try: ParsableCommand {
       throw ValidationError("\(method) needs --inputs FILE:NAME or --statistics FILE:SITE.")
     }
     try check(try budget())
-    if set.contains("scope=model") {
-      throw ValidationError("scope=model is one threshold for a whole model: see `espalier prune`.")
-    }
     if let dtype, !Trial.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
     }

@@ -57,9 +57,7 @@ public struct CutSearch: Sendable {
     (self.search, self.model, self.run, self.writing) = (search, model, run, writing)
     (self.evaluation, self.heldOut) = (evaluation, heldOut)
     do throws(Problem) {
-      if let bad = search.shares.first(where: { !($0 > 0 && $0 <= 1) }) {
-        throw Problem(.reduction, "a share of \(bad) of the singular values must be above 0 and at most 1")
-      }
+      try Laser.check(shares: search.shares)
       data = try CutData(evaluation.data)
       if let heldOut, try CutData(heldOut.data).digest == data.digest {
         throw Problem(

@@ -88,6 +88,12 @@ public enum Laser {
     public var best: Trial?
   }
 
+  /// - Throws: `reduction` for a share outside of (0, 1].
+  public static func check(shares: [Double]) throws(Problem) {
+    guard let bad = shares.first(where: { !($0 > 0 && $0 <= 1) }) else { return }
+    throw Problem(.reduction, "a share of \(bad) of the singular values must be above 0 and at most 1")
+  }
+
   /// Tries every cut alone.
   ///
   /// The score of a cut that was chosen for it flatters: say on other data what it is worth.
@@ -98,20 +104,18 @@ public enum Laser {
   ///   - baseline: the score of the whole model.
   ///   - load: the weight of a name; it is decomposed once, and only if a score asks for it.
   ///   - evaluate: the score of the model with this weight cut so; higher is better, NaN is worst.
-  /// - Throws: `reduction` for a share outside of (0, 1]; what the closures throw.
+  /// - Throws: as ``check(shares:)``; what the closures throw.
   public static func search(
     weights: [String], shares: [Double], baseline: Double,
     load: @escaping (String) throws(Problem) -> Matrix<Float>,
     evaluate: (_ cut: Cut, _ weight: () throws(Problem) -> SpectralCut) throws(Problem) -> Double
   ) throws(Problem) -> Outcome {
+    try check(shares: shares)
     var outcome = Outcome(baseline: baseline, trials: [], best: nil)
     for name in weights {
       do throws(Problem) {
         var decomposed: SpectralCut?
         for share in shares {
-          guard share > 0, share <= 1 else {
-            throw Problem(.reduction, "a share of \(share) of the singular values must be above 0 and at most 1")
-          }
           let cut = Cut(weight: name, share: share)
           let score = try evaluate(cut) { () throws(Problem) in
             if let decomposed { return decomposed }
