@@ -74,25 +74,34 @@ import Testing
     }
   }
 
-  @Test func bytesDependOnNeitherThreadsNorInterruption() throws {
+  /// Reduces by two threads, by one, and with an interruption after which piece `missing` is gone; all come to the same
+  /// bytes.
+  private func reduceInThreeWays(
+    _ request: ReductionRequest, missing: Int
+  ) throws -> (files: Int, resumed: Int) {
     try withTemporaryFolder { folder in
-      var request = request(0.6, isSequential: true)
-      request.storage = .reduced
       let (first, one, other) = ("\(folder)/first", "\(folder)/one", "\(folder)/other")
       try model.reduce(request, to: first)
       try model.reduce(request, to: one, threads: 1)
       _ = problem {
         try model.reduce(request, to: other) { (_) throws(Problem) in throw Problem(.fileWrite, "stopped") }
       }
-      // A block of which a piece is missing is reduced again as a whole.
       let pieces = ReductionPieces.path(beside: other)
       let files = try FileSystem.list(pieces).filter { $0.hasSuffix(".safetensors") }.sorted()
-      try FileSystem.remove("\(pieces)/\(files[5])")
-      let resumed = try model.reduce(request, to: other, resume: true)
-      #expect(resumed.resumed == files.count - 7)
+      try FileSystem.remove("\(pieces)/\(files[missing])")
+      let resumed = try model.reduce(request, to: other, resume: true).resumed
       let bytes = try [first, one, other].map { try FileSystem.read("\($0)/model.safetensors") }
       #expect(bytes[0] == bytes[1] && bytes[0] == bytes[2])
+      return (files.count, resumed)
     }
+  }
+
+  @Test func bytesDependOnNeitherThreadsNorInterruption() throws {
+    var request = request(0.6, isSequential: true)
+    request.storage = .reduced
+    // A block of which a piece is missing is reduced again as a whole.
+    let found = try reduceInThreeWays(request, missing: 5)
+    #expect(found.resumed == found.files - 7)
   }
 
   // MARK: - FFSplit
@@ -158,22 +167,9 @@ import Testing
   }
 
   @Test func theBytesOfASplitDependOnNeitherThreadsNorInterruption() throws {
-    try withTemporaryFolder { folder in
-      let request = split(0.75, isSequential: true, ["light": .word("awsvd")])
-      let (first, one, other) = ("\(folder)/first", "\(folder)/one", "\(folder)/other")
-      try model.reduce(request, to: first)
-      try model.reduce(request, to: one, threads: 1)
-      _ = problem {
-        try model.reduce(request, to: other) { (_) throws(Problem) in throw Problem(.fileWrite, "stopped") }
-      }
-      let pieces = ReductionPieces.path(beside: other)
-      let files = try FileSystem.list(pieces).filter { $0.hasSuffix(".safetensors") }.sorted()
-      #expect(files.count == 6)
-      try FileSystem.remove("\(pieces)/\(files[4])")
-      #expect(try model.reduce(request, to: other, resume: true).resumed == 3)
-      let bytes = try [first, one, other].map { try FileSystem.read("\($0)/model.safetensors") }
-      #expect(bytes[0] == bytes[1] && bytes[0] == bytes[2])
-    }
+    let found = try reduceInThreeWays(
+      split(0.75, isSequential: true, ["light": .word("awsvd")]), missing: 4)
+    #expect(found.files == 6 && found.resumed == 3)
   }
 
   @Test func splitsThatCannotBe() throws {
