@@ -70,7 +70,7 @@ extension BlockReduction {
 
   static func isMethod(_ name: String) -> Bool { type(name) != nil }
 
-  private static func refusal(_ name: String) -> Problem {
+  static func refusal(_ name: String) -> Problem {
     Problem(
       .reduction, "\(name) deals its budget out itself, as one share of the numbers of every block",
       remedy: "Give --parameters, and neither --rank, --size nor --allocate.")

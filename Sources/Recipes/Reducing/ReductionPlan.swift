@@ -27,10 +27,7 @@ public struct ReductionPlan: Sendable {
   public let conversion: MergePlan
   public let warnings: [Problem]
   let families: [Architecture]
-  /// What treats a matrix by itself.
-  let method: any ReductionMethod
-  /// What treats a block's matrices together; nil where ``method`` treats each by itself.
-  let blockMethod: (any BlockMethod)?
+  let treatment: ReductionTreatment
   let needs: StatisticsNeed
   let blocks: [Block]
   let statistics: StatisticsFile?
@@ -61,18 +58,7 @@ public struct ReductionPlan: Sendable {
       conversion = try Conversion.plan(
         of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
     } catch { problems.all += error.all }
-    let takesBlocks = BlockReduction.isMethod(request.method)
-    let type = problems.collect { () throws(Problem) -> any ReductionMethod.Type in
-      if takesBlocks { return PlainSVD.self }
-      return try ReductionMethods.method(named: request.method)
-    }
-    let blockMethod =
-      takesBlocks ? problems.collect { () throws(Problem) in try BlockReduction.method(request) } : nil
-    let method = type.flatMap { type in
-      problems.collect { () throws(Problem) -> any ReductionMethod in
-        try type.init(ReductionParameters(takesBlocks ? [:] : request.parameters, for: type.card))
-      }
-    }
+    let treatment = problems.collect { () throws(Problem) in try ReductionTreatment(request) }
     let network = problems.collect { () throws(Problem) in
       try Network(
         checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
@@ -84,7 +70,7 @@ public struct ReductionPlan: Sendable {
     if let conversion {
       problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
     }
-    guard problems.errors.isEmpty, let conversion, let method, let network, let selection else {
+    guard problems.errors.isEmpty, let conversion, let treatment, let network, let selection else {
       throw Problems(problems.errors.uniqued())
     }
     self.request = request
@@ -92,9 +78,8 @@ public struct ReductionPlan: Sendable {
     self.network = network
     self.conversion = conversion
     families = run.families
-    self.method = method
-    self.blockMethod = blockMethod
-    needs = blockMethod?.needs ?? method.needs
+    self.treatment = treatment
+    needs = treatment.needs
     do throws(Problem) {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       (blocks, spills, peakBytes) = try Self.blocks(
@@ -171,7 +156,7 @@ public struct ReductionPlan: Sendable {
   }
 
   /// Methods that make do with squares along the diagonal of a moment.
-  private static let methodsOfBlocks: Set<String> = [WhitenedSVD.card.name]
+  private static let methodsOfSquares: Set<String> = [WhitenedSVD.card.name]
 
   private static func isMomentCut(
     at matrix: NetworkMatrix, limit: Int, _ file: StatisticsFile?
@@ -211,7 +196,7 @@ public struct ReductionPlan: Sendable {
         problems.append(
           Problem(.reduction, complaint, remedy: "Leave it out with --keep.", tensor: matrix.name))
       }
-      if needs == .moment, !methodsOfBlocks.contains(request.method),
+      if needs == .moment, !methodsOfSquares.contains(request.method),
         isMomentCut(at: matrix, limit: momentLimit(request, needs), file)
       {
         problems.append(

@@ -82,7 +82,7 @@ public struct ReductionRun {
           try pieces.finished(number + index, of: target)
         })
       // A block that is reduced together is together finished or not at all.
-      if plan.blockMethod != nil, found[found.count - 1].contains(where: { $0 == nil }) {
+      if plan.treatment.blockMethod != nil, found[found.count - 1].contains(where: { $0 == nil }) {
         found[found.count - 1] = block.targets.map { _ in nil }
       }
       number += block.targets.count
@@ -121,7 +121,7 @@ public struct ReductionRun {
     var waiting = found.indices.filter { found[$0] == nil }
     let targets = waiting.map { block.targets[$0] }
     let work = SiteReduction(plan: plan, pool: pool, global: global)
-    var together = plan.blockMethod.map { BlockReduction($0, work) }
+    var together = plan.treatment.blockMethod.map { BlockReduction($0, work) }
     var results: [ExactString: SiteReduction.Result] = [:]
     // What is whole is written at once: a mixture's experts together would not fit.
     func writeWhatIsWhole() throws(Problem) {

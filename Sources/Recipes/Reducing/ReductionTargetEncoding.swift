@@ -3,6 +3,7 @@ internal import EspalierCheckpoints
 internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
+internal import EspalierReduction
 
 extension ReductionTarget {
   /// A parameter as the tensors it is written in.

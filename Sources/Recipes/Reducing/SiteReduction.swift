@@ -82,9 +82,10 @@ struct SiteReduction {
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
   ) throws(Problem) -> [StoredWeight] {
     for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
+    guard case .ofMatrices(let method) = plan.treatment else { throw BlockReduction.refusal(plan.request.method) }
     let reduced: [ReducedMatrix]
     do throws(Problem) {
-      reduced = try plan.method.reduce(weights, seen.known, to: budgets, parallel: parallel)
+      reduced = try method.reduce(weights, seen.known, to: budgets, parallel: parallel)
     } catch { throw error.at(tensor: matrices[0].name) }
     var stored: [StoredWeight] = []
     for (matrix, result) in zip(matrices, reduced) {
