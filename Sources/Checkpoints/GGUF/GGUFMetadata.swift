@@ -14,9 +14,9 @@ public struct GGUFMetadata: Sendable {
     var bytes: Range<Int>
   }
 
-  private let header: [UInt8]
-  private let entries: [Entry]
-  private let positions: [ExactString: Int]
+  private var header: [UInt8]
+  private var entries: [Entry]
+  private var positions: [ExactString: Int]
 
   init(header: [UInt8], entries: [Entry], positions: [ExactString: Int]) {
     self.header = header
@@ -51,6 +51,36 @@ public struct GGUFMetadata: Sendable {
   public func floats(_ key: String) -> [Float]? { array(key)?.floats }
   /// The numbers of an array of whole numbers. Nil if there is none or it is no such array.
   public func integers(_ key: String) -> [Int]? { array(key)?.integers }
+
+  /// Gives a key a value: in the place of the one it has, or else at the end.
+  public mutating func set(_ key: String, to value: GGUFTypedValue) {
+    let bytes = value.bytes
+    let entry = Entry(key: key, type: value.type, array: value.array, bytes: header.count..<header.count + bytes.count)
+    header += bytes
+    if let position = positions[ExactString(key)] {
+      entries[position] = entry
+    } else {
+      positions[ExactString(key)] = entries.count
+      entries.append(entry)
+    }
+  }
+
+  /// Takes a key away, if it is there.
+  public mutating func remove(_ key: String) {
+    guard let position = positions.removeValue(forKey: ExactString(key)) else { return }
+    entries.remove(at: position)
+    for (other, index) in positions where index > position { positions[other] = index - 1 }
+  }
+
+  /// Bytes of keys and values.
+  var storedBytes: Int { entries.reduce(0) { $0 + $1.key.utf8.count + 24 + $1.bytes.count } }
+
+  /// Visits keys, types and values as they are stored, in order.
+  func forEachEntry(
+    _ body: (String, GGUFValueType, (type: GGUFValueType, count: Int)?, ArraySlice<UInt8>) -> Void
+  ) {
+    for entry in entries { body(entry.key, entry.type, entry.array, header[entry.bytes]) }
+  }
 
   private func value(of entry: Entry) -> GGUFValue {
     if let array = entry.array {
