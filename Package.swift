@@ -69,7 +69,7 @@ let package = Package(
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
       resources: [.embedInCode("Families")]),
-    room("Execution", imports: ["Basics", "Numerics", "Checkpoints"]),
+    room("Execution", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"]),
     room("Tokenizers", imports: ["Basics"]),
     room(
       "Networks", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures"], c: ["CKernels"]),
@@ -108,7 +108,7 @@ let package = Package(
     tests(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
       excluding: ["Fixtures", "GGUFFixtures", "make_fixtures.py", "make_gguf_fixtures.py"]),
-    tests("Execution", imports: ["Basics", "Numerics", "Checkpoints", "Execution"]),
+    tests("Execution", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Execution"]),
     tests("Tokenizers", imports: ["Basics", "Tokenizers"], excluding: ["Fixtures"]),
     tests(
       "Networks",

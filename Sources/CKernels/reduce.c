@@ -9,18 +9,23 @@ typedef float floats __attribute__((vector_size(lanes * sizeof(float))));
 typedef double doubles __attribute__((vector_size(lanes * sizeof(double))));
 typedef int64_t masks __attribute__((vector_size(lanes * sizeof(int64_t))));
 
-enum term { VALUE, MAGNITUDE, PRODUCT };
+enum term { VALUE, MAGNITUDE, PRODUCT, DISTANCE };
 
 /// Adds the terms of `count` elements (at most one per lane) to the lanes.
 ES_INLINE void accumulate(doubles *sums, const float *a, const float *b, int64_t count, enum term term) {
   floats x = {0}, y = {0};
   memcpy(&x, a, (size_t)count * sizeof *a);
-  if (term == PRODUCT) memcpy(&y, b, (size_t)count * sizeof *b);
+  if (term == PRODUCT || term == DISTANCE) memcpy(&y, b, (size_t)count * sizeof *b);
   const doubles value = __builtin_convertvector(x, doubles);
   switch (term) {
     case VALUE: *sums += value; break;
     case MAGNITUDE: *sums += (doubles)((masks)value & INT64_MAX); break;
     case PRODUCT: *sums += value * __builtin_convertvector(y, doubles); break;
+    case DISTANCE: {
+      const doubles difference = value - __builtin_convertvector(y, doubles);
+      *sums += difference * difference;
+      break;
+    }
   }
 }
 
@@ -38,6 +43,10 @@ ES_CLONES double es_sum(const float *a, int64_t n) { return block_sum(a, a, n, V
 ES_CLONES double es_abs_sum(const float *a, int64_t n) { return block_sum(a, a, n, MAGNITUDE); }
 ES_CLONES double es_square_sum(const float *a, int64_t n) { return block_sum(a, a, n, PRODUCT); }
 ES_CLONES double es_dot(const float *a, const float *b, int64_t n) { return block_sum(a, b, n, PRODUCT); }
+
+ES_CLONES double es_squared_distance(const float *a, const float *b, int64_t n) {
+  return block_sum(a, b, n, DISTANCE);
+}
 
 ES_CLONES int64_t es_first_nonfinite(const float *values, int64_t n) {
   enum { stride = 1024 };

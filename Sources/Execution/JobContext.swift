@@ -11,7 +11,7 @@ public final class JobContext: Sendable {
   public let allowsNonFinite: Bool
   private let output: OutputFolder
   private let listener: any ProgressListener
-  private let state = Mutex<(inputs: [TensorRecord.Input], digest: Digest?)>(([], nil))
+  private let state = Mutex<(inputs: [TensorRecord.Input], digest: Digest?, figures: JSON?)>(([], nil, nil))
 
   init(
     outputIndex: Int, output: OutputFolder, pool: WorkerPool, files: FilePool, allowsNonFinite: Bool,
@@ -42,6 +42,12 @@ public final class JobContext: Sendable {
   /// Notes the digest of the output tensor, once all of it is written.
   public func written(_ digest: Digest) { state.withLock { $0.digest = digest } }
 
+  /// Takes the digest of the output tensor from what was written: for bytes whose order the digest's pieces do not share.
+  public func hashWritten() throws(Problem) { written(try output.digest(ofWritten: outputIndex)) }
+
+  /// Notes what a report is to tell of the tensor; it is kept with what is finished.
+  public func note(_ figures: JSON) { state.withLock { $0.figures = figures } }
+
   /// Reports something suspicious that does not stop the job.
   func warn(_ problem: Problem) { listener.receive(.problem(problem)) }
 
@@ -50,7 +56,7 @@ public final class JobContext: Sendable {
     state.withLock { state in
       guard let digest = state.digest else { return nil }
       let inputs = state.inputs.sorted { ($0.file, $0.tensor) < ($1.file, $1.tensor) }
-      return TensorRecord(tensor: outputTensor.name, digest: digest, inputs: inputs)
+      return TensorRecord(tensor: outputTensor.name, digest: digest, inputs: inputs, figures: state.figures)
     }
   }
 }

@@ -23,21 +23,26 @@ public struct TensorRecord: Sendable, Hashable {
   public var tensor: String
   public var digest: Digest
   public var inputs: [Input]
+  /// What the job found out on the way, for a report.
+  public var figures: JSON?
 
-  public init(tensor: String, digest: Digest, inputs: [Input]) {
+  public init(tensor: String, digest: Digest, inputs: [Input], figures: JSON? = nil) {
     self.tensor = tensor
     self.digest = digest
     self.inputs = inputs
+    self.figures = figures
   }
 
   var json: JSON {
-    [
+    var json: JSON = [
       "tensor": .string(tensor), "digest": .string(digest.description),
       "inputs": .array(
         inputs.map {
           ["file": .string($0.file), "tensor": .string($0.tensor), "digest": .string($0.digest.description)]
         }),
     ]
+    if let figures { json["figures"] = figures }
+    return json
   }
 
   init?(_ json: JSON) {
@@ -46,6 +51,7 @@ public struct TensorRecord: Sendable, Hashable {
     else { return nil }
     self.tensor = tensor
     self.digest = digest
+    figures = json["figures"]
     self.inputs = []
     for input in inputs {
       guard let file = input["file"]?.string, let name = input["tensor"]?.string,

@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// `espalier-manifest.json`: what an output was made of and what it must contain.
@@ -25,6 +26,7 @@ public enum Manifest {
         ("name", .string(file.name)), ("bytes", .number(file.byteCount)),
         ("header", .string(headerDigest(file).description)),
       ]
+      if layout.liesBeside { members.append(("beside", .bool(true))) }
       if let sha = fileDigests[file.name] { members.append(("sha256", .string(sha))) }
       let tensors = layout.tensors.filter { $0.file == number }.sorted { $0.offset < $1.offset }
       members.append(
@@ -33,7 +35,7 @@ public enum Manifest {
           .array(
             tensors.map { tensor in
               [
-                "name": .string(tensor.name), "dtype": .string(tensor.elementType.safetensorsName),
+                "name": .string(tensor.name), "dtype": .string(tensor.format.name),
                 "shape": .array(tensor.shape.map { .number($0) }), "offset": .number(tensor.offset),
                 "xxh3": .string(digestOf[ExactString(tensor.name)]?.description ?? ""),
               ]
@@ -54,9 +56,17 @@ public enum Manifest {
         + [("inputs", inputs(records)), ("files", .array(files)), ("small_files", .array(smallFiles))])
   }
 
-  /// The digest of a header's JSON, as readers of the file take it.
+  /// The digest of what is before the data; of safetensors files without the length it begins with.
   private static func headerDigest(_ file: OutputLayout.OutputFile) -> Digest {
-    file.header.dropFirst(8).withUnsafeBytes { Digest(of: $0) }
+    file.header.dropFirst(file.name.hasSuffix(".gguf") ? 0 : 8).withUnsafeBytes { Digest(of: $0) }
+  }
+
+  /// Whether the manifest of a folder tells of a file beside it.
+  static func names(_ file: String, in folder: String) -> Bool {
+    guard let bytes = try? FileSystem.read("\(folder)/\(fileName)"), let json = try? JSON(parsing: bytes) else {
+      return false
+    }
+    return json["files"]?.array?.contains { $0["beside"]?.bool == true && $0["name"]?.string == file } == true
   }
 
   /// Digests of all tensors read, by file.

@@ -11,6 +11,9 @@ extension Problem.Code {
 ///
 /// Everything is written into `NAME.partial`; a journal there says what is finished. At the end the folder gets its
 /// name in one step. If the run stops, the partial folder stays, and the next run with `resume` continues it.
+///
+/// Files that lie beside (``OutputLayout/liesBeside``) get their names first, each in one step, the first of them last;
+/// the folder then tells of them.
 public final class OutputFolder: Sendable {
   public let path: String
   public let layout: OutputLayout
@@ -47,7 +50,7 @@ public final class OutputFolder: Sendable {
     self.fingerprint = fingerprint
     partial = Self.partialPath(for: path)
     replacing = FileSystem.kind(path) != nil
-    if let conflict = Self.conflicts(at: path, policy: policy).first { throw conflict }
+    if let conflict = Self.conflicts(at: path, policy: policy, beside: Self.besides(layout)).first { throw conflict }
     let journalPath = "\(partial)/\(Journal.fileName)"
     var finished: [TensorRecord] = []
     if policy.resume, let opened = try Journal.resume(at: journalPath) {
@@ -86,6 +89,9 @@ public final class OutputFolder: Sendable {
     }
   }
 
+  /// Names of files that will lie beside the folder.
+  static func besides(_ layout: OutputLayout) -> [String] { layout.liesBeside ? layout.files.map(\.name) : [] }
+
   // MARK: - Tensors
 
   /// What the journal says of a tensor of an earlier run, once its bytes have been hashed again and agree.
@@ -123,6 +129,12 @@ public final class OutputFolder: Sendable {
     }
   }
 
+  /// The digest of a tensor all of whose bytes are written.
+  func digest(ofWritten index: Int) throws(Problem) -> Digest {
+    let tensor = layout.tensors[index]
+    return try Self.digest(of: files[tensor.file], at: tensor.offset, byteCount: tensor.byteCount)
+  }
+
   /// Notes in the journal that all bytes of a tensor are written.
   func finish(_ record: TensorRecord) throws(Problem) {
     try journal.record(record)
@@ -154,8 +166,15 @@ public final class OutputFolder: Sendable {
       try file.sync()
     }
     try FileSystem.syncFolder(partial)
+    let parent = FileSystem.parent(of: path)
+    if layout.liesBeside {
+      for file in layout.files.reversed() {
+        try FileSystem.rename("\(partial)/\(file.name)", to: FileSystem.join(parent, file.name))
+      }
+      try FileSystem.syncFolder(parent)
+    }
     if replacing { try Self.replace(path, with: partial) } else { try FileSystem.rename(partial, to: path) }
-    try FileSystem.syncFolder(FileSystem.parent(of: path))
+    try FileSystem.syncFolder(parent)
     // Until the folder has its name, the journal tells it to be ours.
     if !keepingJournal { try FileSystem.remove("\(path)/\(Journal.fileName)") }
   }

@@ -1,11 +1,12 @@
 public import EspalierBasics
 public import EspalierCheckpoints
+public import EspalierLinearMaps
 public import EspalierNumerics
 
 /// A tensor that will be written: what it is and where its bytes go.
 public struct OutputTensor: Sendable, Hashable, Codable {
   public var name: String
-  public var elementType: ElementType
+  public var format: WeightFormat
   public var shape: [Int]
   /// Index into ``OutputLayout/files``.
   public var file: Int
@@ -13,11 +14,13 @@ public struct OutputTensor: Sendable, Hashable, Codable {
   public var offset: Int
 
   public var elementCount: Int { shape.reduce(1, *) }
-  public var byteCount: Int { elementCount * elementType.byteWidth }
+  public var byteCount: Int { format.byteCount(of: elementCount) }
+  /// The type of its numbers; of blocks, float32, which they decode to.
+  public var elementType: ElementType { if case .elements(let type) = format { type } else { .f32 } }
 }
 
-/// Files of a safetensors model, known to the last byte before anything is written, so that tensors can be written in
-/// any order by any thread.
+/// Files of a model, known to the last byte before anything is written, so that tensors can be written in any order by
+/// any thread.
 public struct OutputLayout: Sendable {
   public struct OutputFile: Sendable, Hashable, Codable {
     public var name: String
@@ -29,6 +32,14 @@ public struct OutputLayout: Sendable {
   public let files: [OutputFile]
   /// In the order they were given.
   public let tensors: [OutputTensor]
+  /// Whether the files end up beside the folder that tells of them, not in it.
+  public let liesBeside: Bool
+
+  init(files: [OutputFile], tensors: [OutputTensor], liesBeside: Bool) {
+    self.files = files
+    self.tensors = tensors
+    self.liesBeside = liesBeside
+  }
 
   /// What a caller wants written.
   public struct Request: Sendable {
@@ -61,7 +72,7 @@ public struct OutputLayout: Sendable {
     }
   }
 
-  /// Fills shards in the given order; a shard ends before the tensor that would carry it past `shardBytes`. The parts of
+  /// A safetensors model: fills shards in the given order; a shard ends before the tensor that would carry it past `shardBytes`. The parts of
   /// a reduced parameter, which follow each other, stay in one file, and its header tells of them.
   ///
   /// Within a file, wider element types come first, so that every tensor is aligned to its element.
@@ -98,14 +109,14 @@ public struct OutputLayout: Sendable {
       for index in ordered {
         let request = requests[index]
         tensors[index] = OutputTensor(
-          name: request.name, elementType: request.elementType, shape: request.shape, file: number, offset: offset)
+          name: request.name, format: .elements(request.elementType), shape: request.shape, file: number,
+          offset: offset)
         offset += request.byteCount
       }
       files.append(
         OutputFile(name: Self.fileName(stem, number, of: shards.count), header: header, byteCount: offset))
     }
-    self.files = files
-    self.tensors = tensors.compactMap { $0 }
+    self.init(files: files, tensors: tensors.compactMap { $0 }, liesBeside: false)
   }
 
   /// Runs of tensors that no file boundary may part.
@@ -129,12 +140,16 @@ public struct OutputLayout: Sendable {
   }
 
   private static func fileName(_ stem: String, _ number: Int, of count: Int) -> String {
-    guard count > 1 else { return "\(stem).safetensors" }
+    count > 1 ? "\(stem)\(part(number, of: count)).safetensors" : "\(stem).safetensors"
+  }
+
+  /// `-00001-of-00003`, for the file number 0.
+  static func part(_ number: Int, of count: Int) -> String {
     func five(_ value: Int) -> String {
       let digits = String(value)
       return String(repeating: "0", count: max(0, 5 - digits.count)) + digits
     }
-    return "\(stem)-\(five(number + 1))-of-\(five(count)).safetensors"
+    return "-\(five(number + 1))-of-\(five(count))"
   }
 
   /// Bytes of all files.
@@ -142,7 +157,7 @@ public struct OutputLayout: Sendable {
 
   /// `model.safetensors.index.json`, or nil where one file holds everything.
   public var index: JSON? {
-    guard files.count > 1 else { return nil }
+    guard files.count > 1, !liesBeside else { return nil }
     let total = tensors.reduce(0) { $0 + $1.byteCount }
     let names = tensors.map(\.name).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     let fileOf = Dictionary(

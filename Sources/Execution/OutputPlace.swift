@@ -5,9 +5,16 @@ public import EspalierBasics
 extension OutputFolder {
   public static func partialPath(for path: String) -> String { path + ".partial" }
 
+  /// What stands in the way of writing a model to `path`, found without touching anything.
+  public static func obstacles(to layout: OutputLayout, at path: String, policy: Policy) -> [Problem] {
+    obstacles(at: path, policy: policy, bytes: layout.byteCount, beside: besides(layout))
+  }
+
   /// What stands in the way of writing to `path`, found without touching anything.
-  public static func obstacles(at path: String, policy: Policy, bytes: Int) -> [Problem] {
-    var problems = conflicts(at: path, policy: policy)
+  ///
+  /// - Parameter beside: names of files that will lie beside it.
+  public static func obstacles(at path: String, policy: Policy, bytes: Int, beside: [String] = []) -> [Problem] {
+    var problems = conflicts(at: path, policy: policy, beside: beside)
     if FileSystem.kind(partialPath(for: path)) == nil, let free = FileSystem.freeBytes(at: path), free < bytes {
       problems.append(
         Problem(
@@ -18,9 +25,9 @@ extension OutputFolder {
     return problems
   }
 
-  /// What is at `path` or at its partial folder and must stay.
-  static func conflicts(at path: String, policy: Policy) -> [Problem] {
-    var problems: [Problem] = []
+  /// What is at `path`, at its partial folder or beside it and must stay.
+  static func conflicts(at path: String, policy: Policy, beside: [String] = []) -> [Problem] {
+    var problems = beside.compactMap { conflict(with: $0, beside: path, policy: policy) }
     if FileSystem.kind(path) != nil, !policy.force {
       problems.append(
         Problem(
@@ -45,6 +52,20 @@ extension OutputFolder {
           remedy: "Continue it with --resume, or start over with --force.", file: partial))
     }
     return problems
+  }
+
+  private static func conflict(with name: String, beside path: String, policy: Policy) -> Problem? {
+    let file = FileSystem.join(FileSystem.parent(of: path), name)
+    guard FileSystem.kind(file) != nil else { return nil }
+    guard policy.force else {
+      return Problem(
+        .outputExists, "the output exists already",
+        remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: file)
+    }
+    guard !Manifest.names(name, in: path) else { return nil }
+    return Problem(
+      .outputExists, "there is something that was not written by espalier; --force does not replace it",
+      remedy: "Choose another name, or remove it yourself.", file: file)
   }
 
   /// Whether there is nothing at `path`, or an empty folder, or a folder that one of `marks` tells to be ours.

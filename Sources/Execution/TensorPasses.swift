@@ -1,6 +1,7 @@
 internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 internal import Synchronization
 
@@ -148,6 +149,24 @@ public final class TensorPasses {
     let digest = ChunkedDigest(byteCount: output.byteCount)
     try pass(blocks, inputs: inputs, output: digest, body)
     context.written(digest.value())
+  }
+
+  /// The last pass for an output that is stored in quantized blocks: `body` turns some rows into their bytes.
+  ///
+  /// Bytes of blocks and pieces of digests have no common boundaries, so that what was written is read once more.
+  ///
+  /// - Parameter rows: that `body` is given at once.
+  public func encode(
+    rows: Int, ofLength length: Int, _ body: (Block, UnsafeMutableRawBufferPointer) throws(Problem) -> Void
+  ) throws(Problem) {
+    let format = context.outputTensor.format
+    try pass(.rows(length: rows * length), inputs: nil, output: nil) { (block: Block) throws(Problem) in
+      // Four bytes a number hold the blocks of every type.
+      let bytes = UnsafeMutableRawBufferPointer(start: block.scratch[0], count: format.byteCount(of: block.count))
+      try body(block, bytes)
+      try context.write(UnsafeRawBufferPointer(bytes), at: format.byteCount(of: block.start))
+    }
+    try context.hashWritten()
   }
 
   private func pass(

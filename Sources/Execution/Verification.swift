@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 internal import Synchronization
 
@@ -79,15 +80,17 @@ public enum Verification {
       let headerDigest = entry["header"]?.string, let tensors = entry["tensors"]?.array
     else { throw Problem(.manifestInvalid, "a file's entry is incomplete", file: manifest) }
     let file: File
-    let header: SafetensorsHeader
+    let header: (digest: Digest, tensors: [StoredTensor])
     do throws(Problem) {
-      file = try File.reading("\(folder)/\(name)")
+      file = try File.reading(
+        entry["beside"]?.bool == true
+          ? FileSystem.join(FileSystem.parent(of: folder), name) : "\(folder)/\(name)")
       let size = try file.size()
       guard size == bytes else {
         throw Problem(
           .verifyMismatch, "the file has \(size) bytes, expected \(bytes)", file: file.path)
       }
-      header = try SafetensorsHeader(reading: file)
+      header = try Self.header(of: file)
     } catch {
       outcome.problems.append(error)
       return
@@ -111,7 +114,7 @@ public enum Verification {
         let digest = tensor["xxh3"]?.string.flatMap({ Digest($0) })
       else { throw Problem(.manifestInvalid, "a tensor's entry is incomplete", file: manifest) }
       guard let there = stored[ExactString(name)], there.offset == offset,
-        there.elementType.safetensorsName == tensor["dtype"]?.string,
+        there.format.name == tensor["dtype"]?.string,
         there.shape == tensor["shape"]?.array?.compactMap(\.integer)
       else {
         outcome.problems.append(
@@ -124,6 +127,19 @@ public enum Verification {
         TensorCheck(file: file, name: name, offset: offset, byteCount: there.byteCount, digest: digest))
       outcome.bytes += there.byteCount
     }
+  }
+
+  /// The digest of what is before the data, and the tensors.
+  private static func header(of file: File) throws(Problem) -> (digest: Digest, tensors: [StoredTensor]) {
+    guard file.path.hasSuffix(".gguf") else {
+      let header = try SafetensorsHeader(reading: file)
+      return (header.digest, header.tensors)
+    }
+    let header = try GGUFHeader(reading: file)
+    let size = try file.size()
+    let start = header.tensors.map(\.offset).min() ?? size
+    let digest = try file.read(start, at: 0).withUnsafeBytes { Digest(of: $0) }
+    return (digest, header.tensors.compactMap { StoredTensor($0, file: file.path) })
   }
 
   private static func check(sha256 entry: JSON, of file: File, outcome: inout Outcome) throws(Problem) {

@@ -34,7 +34,7 @@ public struct MergeRun: Sendable {
       threads: plan.options.threads, memory: plan.options.memory, allowsNonFinite: plan.options.allowsNonFinite,
       listener: listener)
     let kept = try runner.run(plan.jobs, into: output, plan: plan.memory)
-    try requireUnchangedInputs(plan, since: output.fingerprint)
+    try InputIdentities.requireUnchanged(plan.inputPaths, since: output.fingerprint)
     let small = otherFiles(plan)
     let manifest = Manifest.json(
       made: provenance(plan), layout: plan.layout, records: lasting(output.finishedRecords(), plan), small: small,
@@ -103,25 +103,8 @@ public struct MergeRun: Sendable {
       ("settings of models", .string(settingsDigest(plan).description)),
       ("non-finite values", .bool(plan.options.allowsNonFinite)),
     ]
-    for (path, identity) in try inputIdentities(plan) {
-      members.append(
-        (
-          "input \(path)",
-          [
-            "size": .number(identity.size), "modified": .number(identity.modifiedNanoseconds),
-            "changed": .number(identity.changedNanoseconds),
-          ]
-        ))
-    }
+    members += try InputIdentities.members(plan.inputPaths)
     return .object(members)
-  }
-
-  private static func inputIdentities(_ plan: MergePlan) throws(Problem) -> [(String, FileIdentity)] {
-    var identities: [(String, FileIdentity)] = []
-    for path in Set(plan.models.flatMap(\.checkpoint.weightFiles)).sorted() {
-      identities.append((path, try File.reading(path).identity()))
-    }
-    return identities
   }
 
   private static func layoutDigest(_ plan: MergePlan) -> Digest {
@@ -138,18 +121,6 @@ public struct MergeRun: Sendable {
       "\(file.name) \(file.bytes.withUnsafeBytes { Digest(of: $0) })"
     }
     return Digest(of: (recipes + files).joined(separator: "\n"))
-  }
-
-  private static func requireUnchangedInputs(_ plan: MergePlan, since begun: JSON) throws(Problem) {
-    for (path, identity) in try inputIdentities(plan) {
-      let before = begun["input \(path)"]
-      guard before?["size"] == .number(identity.size), before?["modified"] == .number(identity.modifiedNanoseconds)
-      else {
-        throw Problem(
-          .inputChanged, "the input was changed while it was being read",
-          remedy: "Start over with --force when the input is complete.", file: path)
-      }
-    }
   }
 
   private static func provenance(_ plan: MergePlan) -> [(String, JSON)] {
@@ -171,6 +142,7 @@ public struct MergeRun: Sendable {
   }
 }
 
-extension Problem.Code {
-  public static let inputChanged = Problem.Code("input.changed")
+extension MergePlan {
+  /// Files that weights are read from.
+  fileprivate var inputPaths: [String] { models.flatMap(\.checkpoint.weightFiles) }
 }

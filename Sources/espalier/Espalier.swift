@@ -19,6 +19,7 @@ struct Espalier: ParsableCommand {
         espalier calibrate model --text t -o s   what a text says of a model's inputs
         espalier prune model --sparsity 0.5 -o p remove weights, with every matrix's error
         espalier factorize model --rank 64 -o f  products of small matrices in place of large ones
+        espalier quantize model --type Q4_K_M -o q.gguf  fewer bits, as llama.cpp runs them
         espalier run steps.yml -o small          merge, prune, factorize and evaluate, step by step
         espalier search-cut model --answers a -o c  the one matrix that is better cut to a low rank
         espalier compare small --against model   how far one model is from another
@@ -30,8 +31,8 @@ struct Espalier: ParsableCommand {
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Run.self, Prune.self, Factorize.self, SearchCut.self, Sensitivity.self, Convert.self,
-      Materialize.self, ExtractLora.self, Calibrate.self,
+      Merge.self, Run.self, Prune.self, Factorize.self, Quantize.self, Requantize.self, SearchCut.self,
+      Sensitivity.self, Convert.self, Materialize.self, ExtractLora.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,
     ])

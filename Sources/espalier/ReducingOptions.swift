@@ -111,44 +111,16 @@ struct ReducingOptions: ParsableArguments {
   @Flag(help: "Do not measure the plain method (magnitude, SVD) beside.")
   var noBaseline = false
 
-  @Option(
-    help: ArgumentHelp("Text on which the result is compared with the original (repeatable).", valueName: "file"),
-    completion: .file())
-  var test: [String] = []
-
-  @Option(help: "Tokens of a window of --test (default: 512, or the model's context if that is shorter).")
-  var testWindow: Int?
-
-  @Option(help: "At most this many windows of each --test.")
-  var testLimit: Int?
+  @OptionGroup var testing: TestingOptions
 
   @Flag(help: "Say what would be done, touch nothing.")
   var plan = false
 
-  @OptionGroup(title: "Gates") var gates: GateOptions
   @OptionGroup var writing: WritingOptions
   @OptionGroup var running: RunningOptions
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
-
-  func validate() throws {
-    if let testWindow, testWindow < 2 { throw ValidationError("--test-window must be at least 2.") }
-    if let testLimit, testLimit < 1 { throw ValidationError("--test-limit must be at least 1.") }
-    let others = [
-      gates.minAccuracy, gates.minAccuracyNorm, gates.minExactMatch, gates.maxAccuracyDrop, gates.minCosine,
-    ]
-    if others.contains(where: { $0 != nil }) {
-      throw ValidationError("Only text is measured here: gates of accuracy, answers and cosines need `compare`.")
-    }
-    let ofText = [
-      gates.maxKl, gates.maxJs, gates.maxPerplexity, gates.maxPerplexityRise, gates.maxBitsPerByte, gates.minSameTop,
-    ]
-    if test.isEmpty, ofText.contains(where: { $0 != nil }) { throw ValidationError("Gates need --test.") }
-    if gates.maxPerplexity != nil || gates.maxBitsPerByte != nil {
-      throw ValidationError("A comparison has no --max-perplexity and --max-bits-per-byte; see --max-perplexity-rise.")
-    }
-  }
 
   /// Refuses what is no method of the verb.
   static func validate(_ method: String?, makesFactors: Bool) throws {
@@ -164,14 +136,13 @@ struct ReducingOptions: ParsableArguments {
   func run(
     _ model: String, method: String?, makesFactors: Bool, _ wish: BudgetWish, storage: ReductionRequest.Storage
   ) throws {
-    var passes = true
+    var judgement = Judgement()
     let method =
       method
       ?? ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: calibrating.isGiven)
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
-      let gates = try gates.gates
-      let data = try EvaluationData(texts: test)
+      let test = try testing.read()
       var request = ReductionRequest(
         method: method, goal: wish.provisionalGoal(of: method),
         source: try calibrating.source(for: checkpoint, isSequential: !oneShot))
@@ -194,23 +165,17 @@ struct ReducingOptions: ParsableArguments {
       let outline = ReductionOutline(plan)
       guard !self.plan else { return print(style.json ? outline.json.text() : outline.text) }
       if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
-      var judged: Problems?
       do throws(Problem) {
         let report = try ReductionRun.execute(plan, workers: run.pool, listener: listener) {
           (reduced) throws(Problem) in
-          guard data.needsLanguageModel else { return nil }
-          let length = testWindow ?? min(512, checkpoint.contextLength ?? 512)
-          let evaluation = ModelEvaluation(
-            data: data, cut: TextProtocol(.windows(length: length), limit: testLimit), run: run, listener: listener)
-          var found = try evaluation.compare(reduced, named: writing.output, against: checkpoint, named: model)
-          do throws(Problems) { try found.judge(gates) } catch { judged = error }
-          passes = found.passes
-          return ReductionReport.Evaluation(json: found.json, text: found.text)
+          try test.compare(
+            reduced, named: writing.output, against: checkpoint, named: model, run: run, listener: listener,
+            judgement: &judgement)
         }
         if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
       } catch { throw Problems([error]) }
-      if let judged { throw judged }
+      if let problems = judgement.problems { throw problems }
     }
-    if !passes { throw gateFailed }
+    if !judgement.passes { throw gateFailed }
   }
 }

@@ -1,17 +1,19 @@
 import ArgumentParser
 import EspalierBasics
 import EspalierExecution
+import EspalierRecipes
 
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Checks an output folder against its manifest, byte for byte.",
+    abstract: "Checks an output against its manifest, byte for byte.",
     discussion: """
       EXAMPLES
         espalier verify merged
+        espalier verify model-Q4_K_M.gguf
       """)
 
-  @Argument(help: "A folder that espalier wrote.", completion: .directory)
-  var folder: String
+  @Argument(help: "A folder or a GGUF file that espalier wrote.", completion: .directory)
+  var output: String
 
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
@@ -20,6 +22,7 @@ struct Verify: ParsableCommand {
     let listener = style.listener()
     do {
       let start = Machine.monotonicSeconds
+      let folder = output.hasSuffix(".gguf") ? QuantizationPlan.reportPath(of: output) : output
       let outcome = try Verification.verify(folder, threads: work.threadCount, listener: listener)
       let seconds = Machine.monotonicSeconds - start
       listener.receive(.ended(stage: "verify", seconds: seconds))
@@ -32,7 +35,7 @@ struct Verify: ParsableCommand {
           ]).text())
       } else if !style.quiet {
         print(
-          "\(folder): \(outcome.tensors) tensors, \(ByteCount.text(outcome.bytes)), all as written "
+          "\(output): \(outcome.tensors) tensors, \(ByteCount.text(outcome.bytes)), all as written "
             + "(\(Decimals.text(seconds, 2)) s)")
       }
     } catch let problem as Problem {

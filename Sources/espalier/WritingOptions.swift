@@ -3,22 +3,32 @@ import EspalierBasics
 import EspalierExecution
 import EspalierRecipes
 
-/// Options of the verbs that write a model.
-struct WritingOptions: ParsableArguments {
-  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
-  var output: String
-
+/// How runs that write go on, or begin anew.
+struct ContinuingOptions: ParsableArguments {
   @Flag(help: "Continue an interrupted run.")
   var resume = false
 
   @Flag(help: "Replace an existing output, and start over if a partial one is there.")
   var force = false
 
-  @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
-  var shardSize = "5GB"
-
   @Flag(help: "Carry NaN and infinity instead of stopping at them.")
   var allowNonfinite = false
+
+  func fill(_ options: inout MergeOptions) {
+    options.policy = OutputFolder.Policy(resume: resume, force: force)
+    options.allowsNonFinite = allowNonfinite
+  }
+}
+
+/// Options of the verbs that write a model.
+struct WritingOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
+  var output: String
+
+  @OptionGroup var continuing: ContinuingOptions
+
+  @Option(help: ArgumentHelp("Largest weight file, e.g. 5GB or 500MB.", valueName: "size"))
+  var shardSize = "5GB"
 
   func validate() throws {
     guard let bytes = ByteCount.parse(shardSize), bytes >= 1 << 16 else {
@@ -36,8 +46,7 @@ struct WritingOptions: ParsableArguments {
     options.threads = work.threadCount
     options.memory = work.memoryBytes
     options.shardBytes = ByteCount.parse(shardSize) ?? options.shardBytes
-    options.policy = OutputFolder.Policy(resume: resume, force: force)
-    options.allowsNonFinite = allowNonfinite
+    continuing.fill(&options)
     options.models = lookup.models
     options.architectures = lookup.architecture
     return options

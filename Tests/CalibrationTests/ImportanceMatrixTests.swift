@@ -72,7 +72,7 @@ import Testing
     }
     #expect(problem { try ImportanceMatrix(legacy: Array(legacy[..<end])) } == nil)
     try withTemporaryFolder { folder in
-      let bytes = matrix.ggufBytes
+      let bytes = try matrix.ggufBytes()
       for count in stride(from: 4, to: bytes.count - 32, by: 13) {
         try FileSystem.write(Array(bytes[..<count]), to: "\(folder)/m.gguf")
         #expect(!problems { try ImportanceMatrix(at: "\(folder)/m.gguf") }.isEmpty, "\(count) bytes")

@@ -63,7 +63,7 @@ public struct ImportanceMatrix: Sendable, Hashable {
   /// Writes the GGUF form, or the older one to a name that does not end in `.gguf`.
   public func write(to path: String) throws(Problem) {
     let isGGUF = path.utf8.suffix(5).elementsEqual(".gguf".utf8)
-    try FileSystem.write(isGGUF ? ggufBytes : legacyBytes, to: path)
+    try FileSystem.write(isGGUF ? try ggufBytes() : legacyBytes, to: path)
   }
 
   /// - Throws: `imatrix.format` for sums that no squares have.

@@ -1,5 +1,7 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierLinearMaps
+internal import EspalierNumerics
 
 extension ImportanceMatrix {
   init(gguf path: String) throws(Problems) {
@@ -39,48 +41,30 @@ extension ImportanceMatrix {
   }
 
   /// The GGUF form: entries by name, sums and counts in float32.
-  var ggufBytes: [UInt8] {
-    var bytes = LittleEndianBytes()
-    let sorted = entries.sorted { Array($0.name.utf8).lexicographicallyPrecedes(Array($1.name.utf8)) }
-    bytes.text("GGUF")
-    bytes.u32(3)
-    bytes.u64(2 * sorted.count)
-    bytes.u64(4)
-    bytes.string("general.type")
-    bytes.u32(8)
-    bytes.string("imatrix")
-    bytes.string("imatrix.datasets")
-    bytes.u32(9)
-    bytes.u32(8)
-    bytes.u64(datasets.count)
-    for dataset in datasets { bytes.string(dataset) }
-    bytes.string("imatrix.chunk_count")
-    bytes.u32(4)
-    bytes.u32(chunkCount)
-    bytes.string("imatrix.chunk_size")
-    bytes.u32(4)
-    bytes.u32(chunkSize)
-    var offset = 0
-    func describe(_ name: String, _ sizes: [Int]) {
-      bytes.string(name)
-      bytes.u32(2)
-      for size in sizes { bytes.u64(size) }
-      bytes.u32(0)
-      bytes.u64(offset)
-      offset += (4 * sizes[0] * sizes[1] + 31) / 32 * 32
-    }
-    for entry in sorted {
-      describe("\(entry.name).in_sum2", [entry.width, entry.counts.count])
-      describe("\(entry.name).counts", [1, entry.counts.count])
-    }
-    bytes.pad(to: 32)
-    for entry in sorted {
-      for values in [entry.squareSums, entry.counts] {
-        for value in values { bytes.f32(Float(value)) }
-        bytes.pad(to: 32)
+  ///
+  /// - Throws: `gguf.tensor` for names that GGUF files do not allow.
+  func ggufBytes() throws(Problem) -> [UInt8] {
+    var metadata = GGUFMetadata()
+    metadata.set("general.type", to: .text("imatrix"))
+    metadata.set("imatrix.datasets", to: .strings(datasets.map { Array($0.utf8) }))
+    metadata.set("imatrix.chunk_count", to: .u32(UInt32(clamping: chunkCount)))
+    metadata.set("imatrix.chunk_size", to: .u32(UInt32(clamping: chunkSize)))
+    var tensors: [(request: GGUFTensorRequest, values: [Double])] = []
+    for entry in entries.sorted(by: { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }) {
+      for (part, width, values) in [("in_sum2", entry.width, entry.squareSums), ("counts", 1, entry.counts)] {
+        let request = try GGUFTensorRequest(
+          name: "\(entry.name).\(part)", format: .elements(.f32), shape: [entry.counts.count, width])
+        tensors.append((request, values))
       }
     }
-    return bytes.bytes
+    let header = try GGUFHeader.bytes(for: tensors.map(\.request), metadata: metadata)
+    var data = LittleEndianBytes()
+    for (tensor, offset) in zip(tensors, header.offsets) {
+      data.pad(to: offset)
+      for value in tensor.values { data.f32(Float(value)) }
+    }
+    data.pad(to: header.dataBytes)
+    return header.bytes + data.bytes
   }
 }
 
@@ -90,16 +74,8 @@ struct LittleEndianBytes {
 
   mutating func text(_ text: String) { bytes += text.utf8 }
   mutating func u32(_ value: Int) { for i in 0..<4 { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * i))) } }
-  mutating func u64(_ value: Int) { for i in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * i))) } }
   mutating func f32(_ value: Float) { u32(Int(value.bitPattern)) }
 
-  /// With its length before it.
-  mutating func string(_ text: String) {
-    u64(text.utf8.count)
-    bytes += text.utf8
-  }
-
-  mutating func pad(to alignment: Int) {
-    bytes += [UInt8](repeating: 0, count: (alignment - bytes.count % alignment) % alignment)
-  }
+  /// Zeros up to a length.
+  mutating func pad(to length: Int) { bytes += [UInt8](repeating: 0, count: max(0, length - bytes.count)) }
 }

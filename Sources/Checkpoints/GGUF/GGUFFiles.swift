@@ -135,14 +135,11 @@ public struct GGUFFiles: Sendable {
     var refused: [String: (count: Int, first: GGUFTensor, file: String)] = [:]
     for header in headers {
       for tensor in header.tensors {
-        guard let format = tensor.type.format else {
+        guard let known = StoredTensor(tensor, file: header.file) else {
           refused[tensor.type.name, default: (0, tensor, header.file)].count += 1
           continue
         }
-        stored.append(
-          StoredTensor(
-            name: tensor.name, format: format, shape: tensor.shape, file: header.file, offset: tensor.offset,
-            byteCount: tensor.byteCount))
+        stored.append(known)
       }
     }
     for (type, found) in refused.sorted(by: { $0.key < $1.key }) {
@@ -154,5 +151,15 @@ public struct GGUFFiles: Sendable {
     }
     guard problems.all.isEmpty else { throw problems }
     return stored
+  }
+}
+
+extension StoredTensor {
+  /// A tensor of a GGUF file; nil if its type cannot be read.
+  public init?(_ tensor: GGUFTensor, file: String) {
+    guard let format = tensor.type.format else { return nil }
+    self.init(
+      name: tensor.name, format: format, shape: tensor.shape, file: file, offset: tensor.offset,
+      byteCount: tensor.byteCount)
   }
 }

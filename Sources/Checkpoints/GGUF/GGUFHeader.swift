@@ -193,7 +193,7 @@ public struct GGUFHeader: Sendable {
     } catch { throw error.at(tensor: name) }
   }
 
-  private static func alignment(of metadata: GGUFMetadata) throws(Problem) -> Int {
+  static func alignment(of metadata: GGUFMetadata) throws(Problem) -> Int {
     let key = "general.alignment"
     guard let type = metadata.type(of: key) else { return 32 }
     guard type == .u32, let alignment = metadata.integer(key), alignment > 0, alignment.nonzeroBitCount == 1 else {

@@ -1,0 +1,47 @@
+public import EspalierBasics
+internal import EspalierExecution
+internal import EspalierLinearMaps
+
+/// What a quantization will do, for people and programs: known without reading a weight.
+public struct QuantizationOutline: Sendable {
+  private let plan: QuantizationPlan
+
+  public init(_ plan: QuantizationPlan) { self.plan = plan }
+
+  /// One line before the work.
+  public var summary: String {
+    "quantize: \(plan.tensors.count) tensors, \(ByteCount.text(plan.storedBytes)) to "
+      + "\(ByteCount.text(plan.byteCount)), \(plan.memory.threads) threads, at most "
+      + "\(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)) memory"
+  }
+
+  public var text: String {
+    var lines = [
+      "\(plan.model): \(ByteCount.text(plan.storedBytes)) become \(ByteCount.text(plan.byteCount)), "
+        + "\(Decimals.text(plan.bitsPerWeight, 2)) bits a weight (\(plan.request.mix.name))"
+    ]
+    lines += TypeTable.lines(plan.tensors.map { ($0.choice.format.name, $0.byteCount, nil) })
+    for file in plan.layout.files { lines.append("writes    \(file.name), \(ByteCount.text(file.byteCount))") }
+    lines.append(
+      "memory    at most \(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)), "
+        + "\(plan.memory.threads) threads")
+    return lines.joined(separator: "\n")
+  }
+
+  public var json: JSON {
+    [
+      "output": .string(plan.output), "request": .string(plan.request.text), "bytes": .number(plan.byteCount),
+      "bytes_before": .number(plan.storedBytes), "bits_per_weight": .number(plan.bitsPerWeight),
+      "files": .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] }),
+      "planned_peak_bytes": .number(plan.memory.predictedPeak), "threads": .number(plan.memory.threads),
+      "tensors": .array(
+        plan.tensors.map {
+          [
+            "name": .string($0.name), "shape": .array($0.shape.map { .number($0) }), "from": .string($0.stored),
+            "to": .string($0.choice.format.name), "bytes": .number($0.byteCount),
+            "wanted": $0.choice.wanted.map { .string($0.name) } ?? .null,
+          ]
+        }),
+    ]
+  }
+}

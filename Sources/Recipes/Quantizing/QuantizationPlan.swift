@@ -1,0 +1,181 @@
+public import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCalibration
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+
+/// Everything about a quantization to GGUF that is known before a weight is read.
+public struct QuantizationPlan: Sendable {
+  /// A tensor as it is and as it will be.
+  struct Tensor: Sendable {
+    var name: String
+    var shape: [Int]
+    var stored: String
+    var storedBytes: Int
+    var choice: TensorTypes.Choice
+    var isQuantizedAlready: Bool
+    var byteCount: Int
+  }
+
+  public let request: QuantizationRequest
+  public let checkpoint: any Checkpoint
+  public let options: MergeOptions
+  public let warnings: [Problem]
+  let model: String
+  let tensors: [Tensor]
+  let layout: OutputLayout
+  let jobs: [QuantizationJob]
+  let memory: JobRunner.MemoryPlan
+
+  /// The file to write; of several parts, what they begin with.
+  public var output: String { options.output }
+  /// Where the manifest and the report of a file lie: beside it, `NAME.report`.
+  public static func reportPath(of output: String) -> String { stem(of: output) + ".report" }
+  private static func stem(of output: String) -> String {
+    output.lowercased().hasSuffix(".gguf") ? String(output.dropLast(5)) : output
+  }
+
+  /// - Parameters:
+  ///   - model: what it was opened by.
+  ///   - options: the output is a file, `NAME.gguf`.
+  /// - Throws: every problem that can be known from headers, all at once.
+  public init(
+    _ request: QuantizationRequest, of model: String, checkpoint: any Checkpoint, families: [Architecture],
+    options: MergeOptions
+  ) throws(Problems) {
+    var problems = Problems()
+    let source = try GGUFSource(of: checkpoint, request: request, families: families)
+    problems.all += source.warnings
+    let types = TensorTypes(
+      mix: request.mix, model: MixModel(source.metadata), isPure: request.isPure, rules: request.rules,
+      hasImportance: request.importance != nil)
+    let typed = source.tensors.map {
+      TypedTensor(name: $0.parameter.name, shape: $0.parameter.shape, plain: $0.plain)
+    }
+    let choices = types.choices(for: typed, assigned: request.assigned)
+    let importance = ImportanceColumns(request.importance)
+    problems.all += importance.problems(among: source.tensors.map(\.parameter), choices)
+    problems.all += Self.warnings(request, typed, choices)
+    let metadata = Self.described(source.metadata, request, choices, typed)
+    let stem = FileSystem.lastComponent(of: Self.stem(of: options.output))
+    let layout = problems.collect { () throws(Problem) in
+      var requests: [GGUFTensorRequest] = []
+      for (tensor, choice) in zip(typed, choices) {
+        requests.append(try GGUFTensorRequest(name: tensor.name, format: choice.format, shape: tensor.shape))
+      }
+      return try OutputLayout(gguf: requests, metadata: metadata, fileBytes: options.shardBytes, stem: stem)
+    }
+    guard let layout else { throw problems }
+    let tensors = zip(source.tensors, choices).map { tensor, choice in
+      Tensor(
+        name: tensor.parameter.name, shape: tensor.parameter.shape, stored: Self.formats(of: tensor.parameter),
+        storedBytes: tensor.parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount }, choice: choice,
+        isQuantizedAlready: tensor.parameter.isQuantized,
+        byteCount: choice.format.byteCount(of: tensor.parameter.elementCount))
+    }
+    if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
+    problems.all += OutputFolder.obstacles(
+      to: layout, at: Self.reportPath(of: options.output), policy: options.policy)
+    let jobs = source.tensors.indices.map { index in
+      let parameter = source.tensors[index].parameter
+      return QuantizationJob(
+        outputIndex: index, model: model, parameter: parameter, format: choices[index].format, search: request.search,
+        importance: importance.columns(of: parameter))
+    }
+    let headers = layout.files.reduce(0) { $0 + 3 * $1.header.count } + importance.byteCount + 2048 * tensors.count
+    let memory = problems.collect { () throws(Problem) in
+      try JobRunner(
+        threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
+        listener: SilentListener()
+      ).plan(jobs, layout: layout, headerBytes: headers)
+    }
+    guard problems.errors.isEmpty, let memory else { throw Problems(problems.errors.uniqued()) }
+    (self.request, self.checkpoint, self.options, self.model) = (request, checkpoint, options, model)
+    (self.tensors, self.layout, self.jobs, self.memory) = (tensors, layout, jobs, memory)
+    warnings = (checkpoint.warnings + problems.warnings).uniqued()
+  }
+
+  public var byteCount: Int { layout.byteCount }
+  var storedBytes: Int { tensors.reduce(0) { $0 + $1.storedBytes } }
+  var numberCount: Int { tensors.reduce(0) { $0 + $1.shape.reduce(1, *) } }
+  /// Bits a number, over all tensors.
+  public var bitsPerWeight: Double {
+    8 * Double(tensors.reduce(0) { $0 + $1.byteCount }) / Double(max(1, numberCount))
+  }
+  var movedBytes: Int { jobs.reduce(0) { $0 + $1.movedBytes } }
+
+  // MARK: - Parts
+
+  private static func formats(of parameter: Parameter) -> String {
+    var names: [String] = []
+    for tensor in parameter.recipe.storedTensors where !names.contains(tensor.format.name) {
+      names.append(tensor.format.name)
+    }
+    return names.isEmpty ? "computed" : names.joined(separator: " and ")
+  }
+
+  /// What the file says of its types.
+  private static func described(
+    _ metadata: GGUFMetadata, _ request: QuantizationRequest, _ choices: [TensorTypes.Choice], _ tensors: [TypedTensor]
+  ) -> GGUFMetadata {
+    var metadata = metadata
+    var mix = request.mix
+    if !request.assigned.isEmpty {
+      var bytes: [WeightFormat: Int] = [:]
+      for (tensor, choice) in zip(tensors, choices) { bytes[choice.format, default: 0] += tensor.shape.reduce(1, *) }
+      let most = bytes.max { ($0.value, $0.key.name) < ($1.value, $1.key.name) }?.key
+      mix = most.flatMap { QuantizationMix.nearest(to: $0) } ?? mix
+    }
+    metadata.set("general.file_type", to: .u32(mix.fileType))
+    metadata.set("general.quantization_version", to: .u32(2))
+    if let importance = request.importance {
+      metadata.set("quantize.imatrix.file", to: .text(request.importanceName ?? ""))
+      metadata.set("quantize.imatrix.dataset", to: .text(importance.datasets.first ?? ""))
+      metadata.set("quantize.imatrix.entries_count", to: .u32(UInt32(clamping: importance.entries.count)))
+      metadata.set("quantize.imatrix.chunks_count", to: .u32(UInt32(clamping: importance.chunkCount)))
+    }
+    return metadata
+  }
+
+  /// Types that rows did not allow, and patterns that match nothing.
+  private static func warnings(
+    _ request: QuantizationRequest, _ tensors: [TypedTensor], _ choices: [TensorTypes.Choice]
+  ) -> [Problem] {
+    var problems: [Problem] = []
+    let others = choices.indices.filter { choices[$0].wanted != nil }
+    if let first = others.first, let wanted = choices[first].wanted {
+      problems.append(
+        Problem(
+          .quantizationType,
+          "\(others.count) tensor\(others.count == 1 ? "" : "s") whose rows are no whole blocks of the type wanted "
+            + "get another: \(tensors[first].name) has rows of \(tensors[first].shape.last ?? 0), so "
+            + "\(choices[first].format.name) takes the place of \(wanted.name)", severity: .warning))
+    }
+    for rule in request.rules where !tensors.contains(where: { rule.matches($0.name) }) {
+      problems.append(
+        Problem(
+          .quantizationType, "no tensor has a name with the pattern of \(rule.text)",
+          remedy: "Names are those of GGUF files, like blk.0.ffn_down.weight."))
+    }
+    return problems
+  }
+
+  /// What is quantized already and would be rounded again.
+  private static func requantized(_ tensors: [Tensor]) -> [Problem] {
+    let again = tensors.filter { $0.isQuantizedAlready && $0.stored != $0.choice.format.name && $0.isBlocks }
+    guard let first = again.first else { return [] }
+    return [
+      Problem(
+        .quantizationType,
+        "\(again.count) tensor\(again.count == 1 ? " is" : "s are") quantized already (\(first.name): \(first.stored)), "
+          + "and rounding twice loses more than rounding once",
+        remedy: "Quantize the original, or use `espalier requantize`, which tells each tensor's error.")
+    ]
+  }
+}
+
+extension QuantizationPlan.Tensor {
+  var isBlocks: Bool { if case .blocks = choice.format { true } else { false } }
+}

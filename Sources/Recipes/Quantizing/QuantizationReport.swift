@@ -1,0 +1,164 @@
+public import EspalierBasics
+internal import EspalierExecution
+internal import EspalierLinearMaps
+
+/// What a quantization did, for people and programs.
+public struct QuantizationReport: Sendable {
+  /// What became of a tensor.
+  public struct Tensor: Sendable {
+    public var name: String
+    public var shape: [Int]
+    public var from: String
+    public var to: String
+    public var bytesBefore: Int
+    public var bytesAfter: Int
+    /// `||W - Q(W)|| / ||W||`, measured on all of the tensor; nil for tensors that are not in blocks.
+    public var error: Double?
+    /// The mean square error of a number.
+    public var meanSquare: Double?
+  }
+
+  public let output: String
+  public let request: String
+  public let tensors: [Tensor]
+  public let evaluation: ReductionReport.Evaluation?
+  /// Tensors taken over from an earlier, unfinished run.
+  public let kept: Int
+  public let bytes: Int
+  public let bitsPerWeight: Double
+  public let seconds: Double
+  public let secondsMeasuring: Double
+  public let plannedPeakBytes: Int
+  public let peakBytes: Int?
+
+  init(
+    _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, evaluation: ReductionReport.Evaluation?,
+    seconds: Double, secondsMeasuring: Double, peakBytes: Int?
+  ) {
+    output = plan.output
+    request = plan.request.text
+    let figures = Dictionary(
+      records.map { (ExactString($0.tensor), $0.figures) }, uniquingKeysWith: { first, _ in first })
+    tensors = plan.tensors.map { tensor in
+      let found = figures[ExactString(tensor.name)] ?? nil
+      let (error, squares) = (found?["squared_error"]?.number, found?["squares"]?.number)
+      let count = Double(max(1, tensor.shape.reduce(1, *)))
+      return Tensor(
+        name: tensor.name, shape: tensor.shape, from: tensor.stored, to: tensor.choice.format.name,
+        bytesBefore: tensor.storedBytes, bytesAfter: tensor.byteCount,
+        error: error.flatMap { (error) -> Double? in squares.map { $0 > 0 ? (error / $0).squareRoot() : 0 } },
+        meanSquare: error.map { $0 / count })
+    }
+    self.evaluation = evaluation
+    self.kept = kept
+    bytes = plan.byteCount
+    bitsPerWeight = plan.bitsPerWeight
+    self.seconds = seconds
+    self.secondsMeasuring = secondsMeasuring
+    plannedPeakBytes = plan.memory.predictedPeak
+    self.peakBytes = peakBytes
+  }
+
+  public var bytesBefore: Int { tensors.reduce(0) { $0 + $1.bytesBefore } }
+
+  public var json: JSON {
+    .object([
+      ("espalier_quantization", 1), ("output", .string(output)), ("request", .string(request)),
+      ("bytes_before", .number(bytesBefore)), ("bytes", .number(bytes)), ("bits_per_weight", .number(bitsPerWeight)),
+      ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
+      ("seconds_measuring", .number(secondsMeasuring)), ("kept_tensors", .number(kept)),
+      ("planned_peak_bytes", .number(plannedPeakBytes)), ("peak_bytes", peakBytes.map { .number($0) } ?? .null),
+      (
+        "tensors",
+        .array(
+          tensors.map { tensor in
+            [
+              "name": .string(tensor.name), "shape": .array(tensor.shape.map { .number($0) }),
+              "from": .string(tensor.from), "to": .string(tensor.to), "bytes_before": .number(tensor.bytesBefore),
+              "bytes": .number(tensor.bytesAfter), "error": tensor.error.map { .number($0) } ?? .null,
+              "mean_square_error": tensor.meanSquare.map { .number($0) } ?? .null,
+            ]
+          })
+      ),
+    ])
+  }
+
+  /// Some lines at the end of a run.
+  public var text: String {
+    let size = ByteCount.text
+    var lines = [
+      "\(output): \(tensors.count) tensors, \(size(bytesBefore)) become \(size(bytes)), "
+        + "\(Decimals.text(bitsPerWeight, 2)) bits a weight"
+    ]
+    lines += TypeTable.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
+    if kept > 0 { lines.append("\(kept) tensors were there from an earlier run") }
+    if let worst = tensors.filter({ $0.error != nil }).max(by: { ($0.error ?? 0) < ($1.error ?? 0) }) {
+      lines.append("largest error: \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
+    }
+    let measuring = secondsMeasuring >= 0.05 ? ", measuring \(Decimals.text(secondsMeasuring, 1)) s" : ""
+    lines.append(
+      "quantizing \(Decimals.text(seconds, 1)) s\(measuring), memory at most "
+        + "\(peakBytes.map { size($0) } ?? "unknown"), planned \(size(plannedPeakBytes))")
+    if let evaluation { lines.append("\n" + evaluation.text) }
+    return lines.joined(separator: "\n")
+  }
+
+  /// `REPORT.md`.
+  public var markdown: String {
+    let size = ByteCount.text
+    var text = """
+      # What was kept and what was lost
+
+      Weights of \(size(bytesBefore)) became \(size(bytes)): \(Decimals.text(bitsPerWeight, 2)) bits a weight.
+
+      ```
+      \(request)```
+
+
+      """
+    if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
+    text += """
+      ## Tensor by tensor
+
+      Error: the norm of the difference over the norm of the tensor, measured.
+
+      | tensor | shape | was | is | error | bytes before | bytes |
+      |---|---|---|---|---:|---:|---:|
+
+      """
+    for tensor in tensors {
+      let cells = [
+        tensor.name, tensor.shape.map { "\($0)" }.joined(separator: " x "), tensor.from, tensor.to,
+        tensor.error.map { Decimals.text($0, 5) } ?? "-", size(tensor.bytesBefore), size(tensor.bytesAfter),
+      ]
+      text += "| " + cells.joined(separator: " | ") + " |\n"
+    }
+    return text
+  }
+}
+
+/// Tensors counted by type.
+enum TypeTable {
+  /// A line a type, the largest first: tensors, bytes, and the root mean square of their errors where they are known.
+  static func lines(_ tensors: [(type: String, bytes: Int, error: Double?)]) -> [String] {
+    var order: [String] = []
+    var rows: [String: (count: Int, bytes: Int, squares: Double, errors: Int)] = [:]
+    for tensor in tensors {
+      if rows[tensor.type] == nil { order.append(tensor.type) }
+      var row = rows[tensor.type] ?? (0, 0, 0, 0)
+      row.count += 1
+      row.bytes += tensor.bytes
+      if let error = tensor.error {
+        row.squares += error * error
+        row.errors += 1
+      }
+      rows[tensor.type] = row
+    }
+    return order.sorted { (rows[$0]?.bytes ?? 0) > (rows[$1]?.bytes ?? 0) }.map { type in
+      let row = rows[type] ?? (0, 0, 0, 0)
+      let mean = row.errors > 0 ? ", mean error \(Decimals.text((row.squares / Double(row.errors)).squareRoot(), 4))" : ""
+      let padding = String(repeating: " ", count: max(1, 8 - type.count))
+      return "  \(type)\(padding)\(row.count) tensor\(row.count == 1 ? "" : "s"), \(ByteCount.text(row.bytes))\(mean)"
+    }
+  }
+}

@@ -1,0 +1,161 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierCalibration
+import EspalierCheckpoints
+import EspalierExecution
+import EspalierLinearMaps
+import EspalierRecipes
+
+/// What an error in a column of a weight counts.
+struct ImportanceOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("An importance matrix of llama.cpp, GGUF or the older form.", valueName: "file"),
+    completion: .file())
+  var imatrix: String?
+
+  @Option(
+    help: ArgumentHelp("Statistics of `espalier calibrate`, as importance.", valueName: "file"), completion: .file())
+  var statistics: String?
+
+  func validate() throws {
+    if imatrix != nil, statistics != nil { throw ValidationError("Give --imatrix or --statistics, not both.") }
+  }
+
+  /// Sets what the request says of importance.
+  func fill(
+    _ request: inout QuantizationRequest, for checkpoint: any Checkpoint, _ lookup: ModelLookup
+  ) throws(Problems) {
+    if let imatrix {
+      request.importance = try ImportanceMatrix(at: imatrix)
+      request.importanceName = FileSystem.lastComponent(of: imatrix)
+    } else if let statistics {
+      let families = try lookup.families()
+      do throws(Problem) {
+        let mapping = try ImportanceMapping(config: checkpoint.config ?? [:], families: families)
+        request.importance = try mapping.matrix(of: try StatisticsFile(at: statistics))
+        request.importanceName = FileSystem.lastComponent(of: statistics)
+      } catch { throw Problems([error]) }
+    }
+  }
+}
+
+/// What quantizing a model takes, whether it was quantized before or not.
+struct QuantizingOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The mix of types: \(QuantizationMix.all.map(\.name).joined(separator: ", ")).", valueName: "mix"))
+  var type: String
+
+  @Option(
+    help: ArgumentHelp(
+      "A type for tensors whose names, as GGUF has them, have a pattern (repeatable, the last that fits holds).",
+      valueName: "pattern=type"))
+  var tensorType: [String] = []
+
+  @Flag(help: "Every matrix in the type that gives the mix its name, but for --tensor-type.")
+  var pure = false
+
+  @Flag(help: "Search scales longer, for the least error of what is decoded. llama.cpp's bytes otherwise.")
+  var refined = false
+
+  @OptionGroup var importance: ImportanceOptions
+
+  @Option(
+    help: ArgumentHelp("llama.cpp's name for how text is cut before it becomes tokens, if it is not found out."))
+  var preTokenizer: String?
+
+  @Flag(help: "Print the types and sizes that would be written, and stop. Reads no weight.")
+  var dryRun = false
+
+  @OptionGroup var testing: TestingOptions
+
+  @Option(name: [.short, .long], help: "The file to write, NAME.gguf; NAME.report is written beside.", completion: .file())
+  var output: String
+
+  @Option(
+    help: ArgumentHelp("Largest file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).", valueName: "size"))
+  var splitSize: String?
+
+  @OptionGroup var continuing: ContinuingOptions
+  @OptionGroup var running: RunningOptions
+  @OptionGroup var lookup: ModelLookup
+  @OptionGroup var work: WorkOptions
+  @OptionGroup var style: OutputStyle
+
+  func validate() throws {
+    if QuantizationMix.named(type) == nil {
+      throw ValidationError(
+        "--type \(type) is none of \(QuantizationMix.all.map(\.name).joined(separator: ", ")).")
+    }
+    let name = FileSystem.lastComponent(of: output)
+    if !name.hasSuffix(".gguf") || name.count == 5 { throw ValidationError("--output needs a name like model.gguf.") }
+    if let splitSize {
+      guard let bytes = ByteCount.parse(splitSize), bytes >= 1 << 16 else {
+        throw ValidationError("--split-size \(splitSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
+      }
+    }
+  }
+
+  private var mergeOptions: MergeOptions {
+    var options = MergeOptions(output: output)
+    options.threads = work.threadCount
+    options.memory = work.memoryBytes
+    options.shardBytes = splitSize.flatMap { ByteCount.parse($0) } ?? .max
+    options.models = lookup.models
+    options.architectures = lookup.architecture
+    continuing.fill(&options)
+    return options
+  }
+
+  private func request(for checkpoint: any Checkpoint, again: Bool) throws(Problems) -> QuantizationRequest {
+    guard let mix = QuantizationMix.named(type) else {
+      throw Problems([Problem(.quantizationType, "--type \(type) is not known")])
+    }
+    var request = QuantizationRequest(mix: mix)
+    var problems = Problems()
+    request.rules = tensorType.compactMap { text in
+      problems.collect { () throws(Problem) in try TensorTypeRule(text) }
+    }
+    guard problems.all.isEmpty else { throw problems }
+    request.isPure = pure
+    request.search = refined ? .refined : .reference
+    request.allowsRequantizing = again
+    request.preTokenizer = preTokenizer
+    try importance.fill(&request, for: checkpoint, lookup)
+    return request
+  }
+
+  /// Plans, and carries out unless only the plan is wanted.
+  ///
+  /// - Parameter again: whether what is quantized may be quantized again.
+  func run(_ model: String, again: Bool) throws {
+    var judgement = Judgement()
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let checkpoint = try lookup.open(model)
+      let test = try testing.read()
+      let families = try lookup.families()
+      let plan = try QuantizationPlan(
+        try request(for: checkpoint, again: again), of: model, checkpoint: checkpoint, families: families,
+        options: mergeOptions)
+      let outline = QuantizationOutline(plan)
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      if dryRun { return print(style.json ? outline.json.text() : outline.text) }
+      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
+      let run = try running.options(work, lookup, default: .exact)
+      do throws(Problem) {
+        let report = try QuantizationRun.execute(plan, listener: listener) { (path) throws(Problem) in
+          guard !testing.test.isEmpty else { return nil }
+          let written: any Checkpoint
+          do throws(Problems) { written = try lookup.open(path) } catch { throw error.all[0] }
+          return try test.compare(
+            written, named: output, against: checkpoint, named: model, run: run, listener: listener,
+            judgement: &judgement)
+        }
+        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+      } catch { throw Problems([error]) }
+      if let problems = judgement.problems { throw problems }
+    }
+    if !judgement.passes { throw gateFailed }
+  }
+}
