@@ -55,6 +55,9 @@ public struct GGUFExport: Sendable {
         case .onePlus, .negativeExponential: false
         }
       }
+
+      /// The largest error of a value in the file, as a part of it: half a unit in the last place of float32, or none.
+      public var relativeError: Double { isExact ? 0 : 0x1p-24 }
     }
 
     public var kind: Kind

@@ -10,6 +10,7 @@ struct GGUFExportRotary {
   let base: Double
   /// Of layers that see a window; nil where the family has one base.
   let localBase: Double?
+  private static let widestHead = 1 << 16
   private let config: JSON
   private let parameters: JSON
 
@@ -54,6 +55,9 @@ struct GGUFExportRotary {
       throw Problem(
         .ggufConfig, "rotary scaling of type `\(written)` is not what llama.cpp computes for this family",
         remedy: allowed.isEmpty ? nil : "It computes \(allowed.joined(separator: ", ")).")
+    }
+    guard (1...Self.widestHead).contains(width) else {
+      throw Problem(.ggufConfig, "\(width) entries of a head cannot be rotated")
     }
     switch type {
     case "linear":

@@ -31,6 +31,8 @@ struct GGUFExportSources {
       guard let described = description.parameter(named: parameter.name) else {
         if parameter.name.hasSuffix("rotary_emb.inv_freq") {
           buffers.append(parameter.name)
+        } else if isOmitted(parameter.name) {
+          omitted.append(parameter.name)
         } else {
           unknown.append(parameter.name)
         }
@@ -77,7 +79,7 @@ struct GGUFExportSources {
     let rows = parts.first?.shape.first ?? 0
     let columns = parts.first?.shape.dropFirst().reduce(1, *) ?? 0
     guard parts.count == below * experts, parts.allSatisfy({ $0.shape == parts[0].shape }),
-      parts.count * rows * columns == parameter.elementCount
+      [parts.count, rows, columns].checkedProduct == parameter.elementCount
     else {
       problems.add(
         Problem(.ggufTensor, "\(experts) experts cannot be told apart in it", tensor: parameter.name))
@@ -199,7 +201,9 @@ struct GGUFExportNaming {
     if isStacked {
       shape = [parts.count] + shape
       recipe = StorageRecipe.stack(recipes, shape: shape, name: name)
-      note(.stacked, name)
+      if case .gathered = recipe { transformed[.stacked, default: []].append(name) }
+    } else {
+      note(recipe, of: name)
     }
     let types = Set(parts.map(\.source.elementType))
     let type = types.count == 1 && first.described.recipe.value == .identity ? first.source.elementType : .f32
@@ -221,27 +225,32 @@ struct GGUFExportNaming {
     var shape = described.shape
     switch described.recipe.value {
     case .identity: break
-    case .plusOne:
-      recipe = recipe.mapping(by: .plusOne)
-      note(.onePlus, name)
-    case .negativeExponential:
-      recipe = recipe.mapping(by: .negativeExponential)
-      note(.negativeExponential, name)
+    case .plusOne: recipe = recipe.mapping(by: .plusOne)
+    case .negativeExponential: recipe = recipe.mapping(by: .negativeExponential)
     }
     if described.recipe.isTransposed, shape.count == 2 {
       shape.reverse()
       recipe = recipe.transposing(to: shape)
-      note(.transposed, name)
     }
     if let rows {
       let scope = layer.map { self.scope.with("layer", .integer($0)) } ?? self.scope
       recipe = try recipe.reordering(by: try rows.order(rowCount: shape.first ?? 1, in: scope).inverse)
-      note(.rowsReordered, name)
     }
     return (recipe, shape)
   }
 
-  private mutating func note(_ kind: GGUFExport.Transform.Kind, _ name: String) {
-    if transformed[kind]?.last != name { transformed[kind, default: []].append(name) }
+  /// Notes what is left of a tensor's transformations: of what came from a GGUF file nothing is.
+  private mutating func note(_ recipe: StorageRecipe, of name: String) {
+    switch recipe {
+    case .reordered(let base, _):
+      transformed[.rowsReordered, default: []].append(name)
+      note(base, of: name)
+    case .transposed(let base, _):
+      transformed[.transposed, default: []].append(name)
+      note(base, of: name)
+    case .mapped(_, .plusOne): transformed[.onePlus, default: []].append(name)
+    case .mapped(_, .negativeExponential): transformed[.negativeExponential, default: []].append(name)
+    default: break
+    }
   }
 }

@@ -41,6 +41,15 @@ struct GGUFExporter {
         name: name, shape: [values.count], content: .computed(values), role: GGUFTensorRole(name: name), sources: [])
     }
     let tensors = (naming.tensors + added).sorted { Self.precedes($0, $1) }
+    let outputs =
+      tensors.contains { $0.role.kind == .output }
+      || description.parameters.contains { $0.role.part == .headProjection }
+    if !outputs, mapping.tensors.contains(where: { $0.name == "output.weight" }) {
+      warnings.append(
+        Problem(
+          .ggufTensor, "the model has no projection to logits; llama.cpp takes the embedding for one",
+          severity: .warning))
+    }
     if problems.errors.isEmpty { readBack(metadata, tensors, families: families) }
     guard problems.errors.isEmpty else {
       throw Problems(problems.errors.map { $0.at(file: checkpoint.location) })

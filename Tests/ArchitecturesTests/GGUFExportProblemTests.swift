@@ -147,6 +147,56 @@ import Testing
     #expect(export.warnings[0].message.contains("inv_freq") && export.warnings[1].message.hasSuffix("lm_head.weight"))
   }
 
+  @Test func aModelWithoutAHeadIsExportedWithAWarning() throws {
+    let export = try Imagined(Self.changed(("architectures", ["LlamaModel"]))).exported()
+    #expect(export.warnings.count == 1 && export.warnings[0].message.contains("takes the embedding"))
+  }
+
+  @Test func headsOfBertAreLeftOut() throws {
+    var model = try Imagined(try Fixture("bert_mlm").config)
+    model.parameters.append(model.parameters[0])
+    // Published folders have it, whatever class the config names.
+    model.parameters[model.parameters.count - 1].name = "cls.seq_relationship.weight"
+    let export = try model.exported()
+    #expect(export.warnings.count == 1 && export.warnings[0].message.contains("llama.cpp computes with"))
+    #expect(export.metadata.integer("tokenizer.ggml.token_type_count") == 2)
+    #expect(export.metadata["bert.attention.causal"] == .truth(false))
+    #expect(!export.tensors.contains { $0.role.kind == .other })
+  }
+
+  @Test func aModelOfThousandsOfExperts() throws {
+    var config = try Fixture("qwen3_moe").config
+    for (key, value) in [("num_hidden_layers", 24), ("num_experts", 128)] as [(String, JSON)] { config[key] = value }
+    config["mlp_only_layers"] = []
+    config["norm_topk_prob"] = true
+    let export = try Imagined(config).exported()
+    #expect(export.tensors.count == 24 * 12 + 3)
+    let down = try #require(export.tensors.first { $0.name == "blk.23.ffn_down_exps.weight" })
+    #expect(down.sources.count == 128 && down.shape[0] == 128 && !down.staysFloat32)
+  }
+
+  @Test func mapsAreUndoneByTheirInverse() {
+    for map in ElementMap.allCases {
+      #expect(map.inverse != map && map.inverse.inverse == map)
+      // Exact, or off by roundings of both ways.
+      let negative: [Float] = [-0.5, -1, -7.25, -1e-3]
+      var values = negative
+      values.withUnsafeMutableBufferPointer { values in
+        map.apply(to: values)
+        map.inverse.apply(to: values)
+      }
+      #expect(zip(values, negative).allSatisfy { abs($0 - $1) <= 4e-7 * max(1, abs($1)) }, "\(map)")
+    }
+  }
+
+  @Test func impossibleRotationsAreRefused() throws {
+    let scaling: JSON = ["type": "linear", "factor": 2]
+    let config = Self.changed(("head_dim", 4_000_000_000), ("rope_scaling", scaling))
+    var model = try Imagined(Self.llama)
+    model.config = config
+    #expect(problems { try model.exported() }.contains { $0.message.hasSuffix("entries of a head cannot be rotated") })
+  }
+
   // MARK: Rotary embedding
 
   @Test func bothStylesOfConfigsSayTheSame() throws {

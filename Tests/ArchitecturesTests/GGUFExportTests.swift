@@ -180,6 +180,7 @@ extension GGUFExport {
     let left = file.parameters.map(\.name).filter { !known.contains($0) && !$0.contains("attn_qkv") }
     #expect(left.isEmpty, "\(left)")
     guard !isConverted else { return }
+    #expect(export.transforms.isEmpty)
     // The quantizer's order; the converter has another.
     let order = try GGUFFiles(at: path).headers.flatMap(\.tensors).map(\.name)
     #expect(export.tensors.map(\.name) == order)
@@ -189,7 +190,8 @@ extension GGUFExport {
 
   /// Models whose config says what no file of the family can, by what is complained of.
   private static let refused: [String: String] = [
-    "qwen3_moe": "have no name for: model.layers.1.mlp.down_proj.weight", "bert_cls": "classifier.weight", "bert_token_variant": "classifier.weight",
+    "qwen3_moe": "have no name for: model.layers.1.mlp.down_proj.weight", "bert_cls": "classifier.weight",
+    "bert_token_variant": "classifier.weight",
     "bert_causal_variant": "an encoder attends to everything", "bert_order_variant": "`hidden_act`",
   ]
 
