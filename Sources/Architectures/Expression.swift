@@ -11,7 +11,8 @@ import EspalierBasics
 /// `/` must divide without remainder, `//` rounds down, `%` has the sign of the divisor (as in Python); `??` takes its
 /// right side where the left is a key the config lacks or has as null. Functions: `length(list)`,
 /// `startsWith(text, text)`, `endsWith(text, text)`, `portion(size, fraction)` (their product, rounded down),
-/// `sqrt(number)`, `rsqrt(number)` (one over the root), `isWritten(key)` (the config has the key, maybe as null).
+/// `sqrt(number)`, `rsqrt(number)` (one over the root), `isWritten(key)` (the config has the key, maybe as null),
+/// `written(key)` (its value in the config itself, without a default).
 /// A name may lead into nested objects by dots. Arithmetic is on whole numbers and checked: an overflow is an error.
 indirect enum Expression: Sendable {
   case value(Value)
@@ -42,7 +43,7 @@ indirect enum Expression: Sendable {
   }
 
   enum Function: String, Sendable {
-    case length, startsWith, endsWith, portion, sqrt, rsqrt, isWritten
+    case length, startsWith, endsWith, portion, sqrt, rsqrt, isWritten, written
     var arity: Int { [.startsWith, .endsWith, .portion].contains(self) ? 2 : 1 }
   }
 
@@ -146,9 +147,10 @@ extension Expression {
       throw Problem(.architectureDescription, "`\(function.rawValue)` takes \(function.arity) arguments")
     }
     if function == .isWritten { return .truth(scope.config.value(at: first.description) != nil) }
+    if function == .written { return Value(scope.config.value(at: first.description), name: first.description) }
     let value = try first.evaluate(in: scope)
     switch function {
-    case .isWritten: return value
+    case .isWritten, .written: return value
     case .length:
       if case .absent = value { return value }
       return .integer(try value.list(of: first.description).count)

@@ -18,6 +18,8 @@ struct GGUFMapping: Sendable {
   /// What becomes of tensors, by the file's name with `{layer}` and `{expert}` for numbers, with or without `.weight`
   /// and `.bias`.
   var tensors: [(name: String, variants: [GGUFTensorTarget])]
+  /// How files of the family are written; nil if they are not.
+  var writing: GGUFWriting?
 
   /// The mapping with what it leaves to another family filled in.
   func completed(among families: [Architecture]) -> GGUFMapping {
@@ -25,6 +27,7 @@ struct GGUFMapping: Sendable {
     var whole = self
     whole.config = other.config.filter { entry in !config.contains { $0.key == entry.key } } + config
     whole.tensors = other.tensors.filter { entry in !tensors.contains { $0.name == entry.name } } + tensors
+    if let writing, let shared = other.writing { whole.writing = writing.completed(by: shared) }
     return whole
   }
 }
@@ -100,7 +103,7 @@ indirect enum ConfigTemplate: Sendable {
 extension DescriptionReader {
   /// The `gguf` section of a description.
   mutating func ggufMapping(_ json: JSON, at path: String) -> GGUFMapping? {
-    let keys = ["architecture", "when", "like", "rotary", "config", "tensors"]
+    let keys = ["architecture", "when", "like", "rotary", "config", "tensors", "writes"]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     guard let architecture = text(members["architecture"], at: path + ".architecture") else { return nil }
     return GGUFMapping(
@@ -111,7 +114,7 @@ extension DescriptionReader {
       tensors: named(members["tensors"], at: path + ".tensors") { reader, name, json, path in
         let variants = json.array ?? [json]
         return (name, variants.compactMap { reader.ggufTarget($0, at: path) })
-      })
+      }, writing: members["writes"].flatMap { ggufWriting($0, at: path + ".writes") })
   }
 
   private mutating func configMembers(_ json: JSON?, at path: String) -> [(key: String, value: ConfigTemplate)] {

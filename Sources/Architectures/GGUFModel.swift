@@ -229,7 +229,8 @@ private struct GGUFNaming {
     var parameter = Parameter(tensor)
     parameter.name = name
     if let rows = part.rows {
-      parameter.recipe = .reordered(parameter.recipe, try order(rows, of: tensor, layer: layer))
+      parameter.recipe = .reordered(
+        parameter.recipe, try rows.order(rowCount: tensor.shape.first ?? 1, in: scope(layer)))
     }
     guard let described = description.parameter(named: name) else {
       parameters.append(parameter)
@@ -250,21 +251,22 @@ private struct GGUFNaming {
     }
     parameters.append(parameter)
   }
+}
 
-  private func order(
-    _ rows: GGUFTensorTarget.RowGroups, of tensor: StoredTensor, layer: Int?
-  ) throws(Problem) -> RowOrder {
-    let scope = scope(layer)
-    let count = tensor.shape.first ?? 1
+extension GGUFTensorTarget.RowGroups {
+  /// The permutation of `count` rows.
+  ///
+  /// - Parameter scope: of the metadata.
+  func order(rowCount count: Int, in scope: Scope) throws(Problem) -> RowOrder {
     var known: [Int?] = []
-    for group in rows.groups { known.append(try group.size?.integer(in: scope)) }
+    for group in groups { known.append(try group.size?.integer(in: scope)) }
     let product = known.compactMap(\.self).checkedProduct ?? 0
     guard product > 0, count > 0, count % product == 0, known.contains(nil) || product == count else {
-      let sizes = zip(rows.groups, known).map { "\($0.name) \($1.map { "\($0)" } ?? "*")" }.joined(separator: ", ")
+      let sizes = zip(groups, known).map { "\($0.name) \($1.map { "\($0)" } ?? "*")" }.joined(separator: ", ")
       throw Problem(.ggufTensor, "\(count) rows cannot be \(sizes)")
     }
     let sizes = known.map { $0 ?? count / product }
-    let stored = rows.stored.compactMap { name in rows.groups.firstIndex { $0.name == name } }
-    return try RowOrder(sizes: sizes, stored: stored)
+    let nesting = stored.compactMap { name in groups.firstIndex { $0.name == name } }
+    return try RowOrder(sizes: sizes, stored: nesting)
   }
 }

@@ -83,8 +83,11 @@ struct Llama3Scaling: Equatable {
   var highFrequencyFactor = 4.0
   var originalLength: Int
 
-  init(factor: Double, highFrequencyFactor: Double = 4, originalLength: Int) {
+  init(
+    factor: Double, lowFrequencyFactor: Double = 1, highFrequencyFactor: Double = 4, originalLength: Int
+  ) {
     self.factor = factor
+    self.lowFrequencyFactor = lowFrequencyFactor
     self.highFrequencyFactor = highFrequencyFactor
     self.originalLength = originalLength
   }

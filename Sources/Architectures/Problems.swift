@@ -7,6 +7,10 @@ extension Problem.Code {
   public static let architectureDescription = Problem.Code("architecture.description")
   /// A change of sizes or layers cannot be written into the config of this family.
   public static let architectureInverse = Problem.Code("architecture.inverse")
+  /// No GGUF file can be written of this family.
+  public static let ggufFamily = Problem.Code("gguf.family")
+  /// The config of a model says what no GGUF file of its family can say.
+  public static let ggufConfig = Problem.Code("gguf.config")
 }
 
 extension Problem {

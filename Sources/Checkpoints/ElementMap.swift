@@ -9,12 +9,29 @@ public enum ElementMap: String, Sendable, Hashable, Codable, CaseIterable {
   /// `log(-x)`, in float64 and rounded once: the decay of a state space, of which Mamba's checkpoints store the
   /// logarithm. Stored is a rounded value, so that the original is met to the last bit or one beside it.
   case logarithmOfNegative
+  /// `x + 1` in float32: the inverse of ``minusOne``, up to the rounding of the sum.
+  case plusOne
+  /// `-exp(x)`, in float64 and rounded once: the inverse of ``logarithmOfNegative``, up to that rounding.
+  case negativeExponential
+
+  /// The map that undoes this one.
+  public var inverse: ElementMap {
+    switch self {
+    case .minusOne: .plusOne
+    case .plusOne: .minusOne
+    case .logarithmOfNegative: .negativeExponential
+    case .negativeExponential: .logarithmOfNegative
+    }
+  }
 
   func apply(to values: UnsafeMutableBufferPointer<Float>) {
     switch self {
     case .minusOne: for index in values.indices { values[index] -= 1 }
+    case .plusOne: for index in values.indices { values[index] += 1 }
     case .logarithmOfNegative:
       for index in values.indices { values[index] = Float(Elementary.log(-Double(values[index]))) }
+    case .negativeExponential:
+      for index in values.indices { values[index] = Float(-Elementary.exp(Double(values[index]))) }
     }
   }
 }

@@ -34,6 +34,14 @@ public struct RowOrder: Sendable, Hashable, Codable {
 
   public var rowCount: Int { sizes.reduce(1, *) }
 
+  /// The order by which the file's rows are found in the parameter.
+  public var inverse: RowOrder {
+    get throws(Problem) {
+      try RowOrder(
+        sizes: stored.map { sizes[$0] }, stored: sizes.indices.compactMap { group in stored.firstIndex(of: group) })
+    }
+  }
+
   /// Where the file has row `row` of the parameter.
   public func storedRow(of row: Int) -> Int {
     var rest = row

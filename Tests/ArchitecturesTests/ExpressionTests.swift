@@ -19,7 +19,8 @@ import Testing
     ("length(list)", 2),
     ("length(nested)", 1), ("flag ? 1 : 2", 1), ("!flag ? 1 : flag ? 2 : 3", 2), ("whole * 2", 4), ("implied", 6),
     ("portion(heads, part)", 1), ("portion(16, part) // 2", 2), ("portion(3, 1)", 3), ("nested.inner", 7),
-    ("missing[0] ?? 4", 4),
+    ("missing[0] ?? 4", 4), ("written(hidden)", 48), ("written(implied) ?? 9", 9), ("written(nothing) ?? 3", 3),
+    ("written(nested.inner)", 7),
   ])
   func numbers(_ source: String, _ expected: Int) throws { #expect(try value(source) == .integer(expected)) }
 

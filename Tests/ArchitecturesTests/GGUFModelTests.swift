@@ -221,6 +221,21 @@ import Testing
     #expect(messages.count == 4)
   }
 
+  @Test func mistakesInWhatIsWrittenHaveTheirPlace() throws {
+    let bad: JSON = [
+      "architecture": "x",
+      "writes": [
+        "metadata": ["a": "1 +", "b": ["f64": "1"]], "refuses": ["1 ==": "never"], "warns": ["true": 1],
+        "slidingPeriod": "six", "pools": true,
+      ],
+    ]
+    let messages = try Self.problems(bad).map(\.message)
+    for place in ["metadata.a", "metadata.b", "metadata.b.f32", "refuses.1 ==", "warns.true", "slidingPeriod"] {
+      #expect(messages.contains { $0.hasPrefix("at gguf.writes.\(place):") }, "\(place)")
+    }
+    #expect(messages.contains { $0.hasPrefix("at gguf.writes: unknown key `pools`") } && messages.count == 7)
+  }
+
   @Test func templatesOfConfigs() throws {
     var json = try JSON(parsing: try #require(Architecture.builtInSource(named: "llama")))
     json["gguf"] = [
