@@ -54,8 +54,20 @@ public struct GGUFMetadata: Sendable {
 
   /// Gives a key a value: in the place of the one it has, or else at the end.
   public mutating func set(_ key: String, to value: GGUFTypedValue) {
-    let bytes = value.bytes
-    let entry = Entry(key: key, type: value.type, array: value.array, bytes: header.count..<header.count + bytes.count)
+    put(key, type: value.type, array: value.array, value.bytes)
+  }
+
+  /// Takes over another file's keys that begin with `prefix`, in their order, types and bytes as they are.
+  public mutating func copyKeys(beginningWith prefix: String, from other: GGUFMetadata) {
+    other.forEachEntry { key, type, array, bytes in
+      if key.utf8.starts(with: prefix.utf8) { put(key, type: type, array: array, bytes) }
+    }
+  }
+
+  private mutating func put(
+    _ key: String, type: GGUFValueType, array: (type: GGUFValueType, count: Int)?, _ bytes: some Collection<UInt8>
+  ) {
+    let entry = Entry(key: key, type: type, array: array, bytes: header.count..<header.count + bytes.count)
     header += bytes
     if let position = positions[ExactString(key)] {
       entries[position] = entry

@@ -10,6 +10,7 @@ public enum GGUFTypedValue: Sendable, Hashable {
   case text(String)
   /// A string's bytes.
   case string([UInt8])
+  case u8s([UInt8])
   case u32s([UInt32])
   case i32s([Int32])
   case f32s([Float])
@@ -27,13 +28,14 @@ public enum GGUFTypedValue: Sendable, Hashable {
     case .f32: .f32
     case .truth: .bool
     case .text, .string: .string
-    case .u32s, .i32s, .f32s, .truths, .strings: .array
+    case .u8s, .u32s, .i32s, .f32s, .truths, .strings: .array
     }
   }
 
   /// Of an array: the type of its elements and their number.
   var array: (type: GGUFValueType, count: Int)? {
     switch self {
+    case .u8s(let values): (.u8, values.count)
     case .u32s(let values): (.u32, values.count)
     case .i32s(let values): (.i32, values.count)
     case .f32s(let values): (.f32, values.count)
@@ -56,6 +58,7 @@ public enum GGUFTypedValue: Sendable, Hashable {
     case .truth(let value): bytes.append(value ? 1 : 0)
     case .text(let value): bytes += value.utf8
     case .string(let value): bytes = value
+    case .u8s(let values): bytes = values
     case .u32s(let values): for value in values { bytes.append(littleEndian: value) }
     case .i32s(let values): for value in values { bytes.append(littleEndian: value) }
     case .f32s(let values): for value in values { bytes.append(littleEndian: value.bitPattern) }

@@ -29,7 +29,7 @@ struct GGUFPreTokenizer: Sendable {
   private static let contraction = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
   /// Of ASCII alone, for expressions without a scanner.
   private static let plainContraction = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-  private static let gpt2 = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
+  static let gpt2 = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
   private static let space = #"|\s*[\r\n]+|\s+(?!\S)|\s+"#
   private static let word = #"[^\r\n\p{L}\p{N}]?\p{L}+"#
   private static let others = #"| ?[^\s\p{L}\p{N}]+[\r\n]*"#
@@ -55,7 +55,7 @@ struct GGUFPreTokenizer: Sendable {
   }
 
   /// Letters of the scripts with case, as DeepSeek's first tokenizer lists them.
-  private static let casedLetters =
+  static let casedLetters =
     "A-Za-z\u{B5}\u{C0}-\u{D6}\u{D8}-\u{F6}\u{F8}-\u{1BA}\u{1BC}-\u{1BF}\u{1C4}-\u{293}\u{295}-\u{2AF}\u{370}-\u{373}"
     + "\u{376}\u{377}\u{37B}-\u{37D}\u{37F}\u{386}\u{388}-\u{38A}\u{38C}\u{38E}-\u{3A1}\u{3A3}-\u{3F5}"
     + "\u{3F7}-\u{481}\u{48A}-\u{52F}\u{531}-\u{556}\u{10A0}-\u{10C5}\u{13A0}-\u{13F5}\u{13F8}-\u{13FD}"
@@ -72,7 +72,7 @@ struct GGUFPreTokenizer: Sendable {
 
   // MARK: By name
 
-  private static let table: [(names: [String], preTokenizer: GGUFPreTokenizer)] = [
+  static let table: [(names: [String], preTokenizer: GGUFPreTokenizer)] = [
     (
       ["default"],
       GGUFPreTokenizer(patterns: [#"[\p{P}\$\+<=>\^~\|]+"#, gpt2, #"\p{N}+"#, "[0-9][0-9][0-9]"])

@@ -60,6 +60,8 @@ public struct GGUFVocabulary: Sendable {
   public var ids: [Role: Int] = [:]
   public var addsBeginning: Bool?
   public var addsEnd: Bool?
+  /// Whether a token stands between two texts; nothing here goes by it.
+  public var addsSeparator: Bool?
   public var addsSpacePrefix: Bool?
   public var removesExtraSpaces: Bool?
   /// Of a `bert` vocabulary; true if not said.
@@ -70,6 +72,8 @@ public struct GGUFVocabulary: Sendable {
   public var characterMap: [UInt8] = []
   /// Jinja text by name; the one without a name is `default`.
   public var chatTemplates: [String: String] = [:]
+  /// The model's `tokenizer.json` as it was, of files that carry it; nothing here goes by it.
+  public var tokenizerJSON: String?
   /// `general.name` and `general.architecture`, by which some exceptions go.
   public var modelName = ""
   public var architecture = ""
@@ -97,6 +101,7 @@ public struct GGUFVocabulary: Sendable {
     for role in Role.allCases { ids[role] = values.integer(prefix + role.rawValue + "_token_id") }
     addsBeginning = values.truth(prefix + "add_bos_token")
     addsEnd = values.truth(prefix + "add_eos_token")
+    addsSeparator = values.truth(prefix + "add_sep_token")
     addsSpacePrefix = values.truth(prefix + "add_space_prefix")
     removesExtraSpaces = values.truth(prefix + "remove_extra_whitespaces")
     lowercases = values.truth(prefix + "normalizer.lowercase")
@@ -107,6 +112,7 @@ public struct GGUFVocabulary: Sendable {
       let name = String(decoding: name, as: UTF8.self)
       chatTemplates[name] = values.text("tokenizer.chat_template." + name)
     }
+    tokenizerJSON = values.text("tokenizer.huggingface.json")
     modelName = values.text("general.name") ?? ""
     architecture = values.text("general.architecture") ?? ""
     for (count, what) in [(scores.count, "scores"), (kinds.count, "token types")] where count != 0 {

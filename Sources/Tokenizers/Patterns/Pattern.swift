@@ -14,6 +14,12 @@ public struct Pattern: Sendable {
   /// As it was written.
   public let source: String
 
+  /// As a tree: patterns that are written differently may have the same.
+  func tree() throws(Problem) -> PatternNode {
+    guard case .literal = kind else { return try PatternParser.parse(source) }
+    return .sequence(source.unicodeScalars.map { .set(.only($0.value)) })
+  }
+
   /// Matches the bytes of `literal`; an empty string matches as an empty expression does.
   public init(literal: String) {
     source = literal

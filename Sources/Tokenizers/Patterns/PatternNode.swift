@@ -1,8 +1,8 @@
 /// A pattern as a tree.
-indirect enum PatternNode: Sendable {
-  enum Assertion: Sendable { case textStart, textEnd, lastLineEnd, lineStart, lineEnd, wordBoundary, notWordBoundary }
+indirect enum PatternNode: Sendable, Hashable {
+  enum Assertion: Sendable, Hashable { case textStart, textEnd, lastLineEnd, lineStart, lineEnd, wordBoundary, notWordBoundary }
 
-  enum Greed: Sendable {
+  enum Greed: Sendable, Hashable {
     /// As much as possible, less if need be.
     case greedy
     /// As little as possible, more if need be.

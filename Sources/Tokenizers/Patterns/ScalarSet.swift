@@ -1,8 +1,8 @@
 /// A set of scalars, as patterns name them: ranges, categories, scripts and the rest between brackets.
 ///
 /// Membership of ASCII is looked up in two words; other scalars are tried member by member.
-struct ScalarSet: Sendable {
-  enum Member: Sendable {
+struct ScalarSet: Sendable, Hashable {
+  enum Member: Sendable, Hashable {
     case range(ClosedRange<UInt32>)
     case categories(CategorySet)
     case script(UInt8)

@@ -65,6 +65,11 @@ enum ModelReader {
         .tokenizerUnsupported, "the model's dropout of \(dropout.text()) makes encoding random, which is not supported",
         remedy: "set `dropout` to null in tokenizer.json")
     }
+    return try BytePairModel(tokens: try tokens(json), merges: try merges(json), options: options)
+  }
+
+  /// The merges by rank: pairs, or in the old spelling strings with a space.
+  static func merges(_ json: JSON) throws(Problem) -> [(String, String)] {
     guard let list = json["merges"]?.array else { throw malformed("merges", json["merges"]) }
     var merges: [(String, String)] = []
     merges.reserveCapacity(list.count)
@@ -80,7 +85,7 @@ enum ModelReader {
         throw malformed("merges", entry)
       }
     }
-    return try BytePairModel(tokens: try tokens(json), merges: merges, options: options)
+    return merges
   }
 
   private static func unigram(_ json: JSON) throws(Problem) -> UnigramModel {
