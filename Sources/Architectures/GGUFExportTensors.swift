@@ -38,9 +38,10 @@ struct GGUFExportSources {
         }
         continue
       }
+      let name = described.name
       if described.role.part == .buffer {
         buffers.append(parameter.name)
-      } else if isOmitted(described.name) {
+      } else if isOmitted(name) {
         omitted.append(parameter.name)
       } else if described.tiedTo != nil {
         tied.append(parameter.name)
@@ -141,23 +142,21 @@ struct GGUFExportNaming {
     let layers = description.towers.map(\.layerCount).max() ?? 0
     let experts = (description.parameters.compactMap(\.expert).max() ?? -1) + 1
     for (template, variants) in mapping.tensors {
+      let layers = template.placeholders.contains("layer") ? 0..<layers : 0..<1
+      let isApart = template.placeholders.contains("expert")
       // Where a name can be written in two ways, the first counts: attn_q, not attn_qkv.
-      for target in variants where target.parts.count == 1 {
-        let isNumbered = template.placeholders.contains("layer")
-        let isExperts = template.placeholders.contains("expert")
-        for layer in isNumbered ? 0..<layers : 0..<1 {
-          for expert in isExperts ? 0..<experts : 0..<1 {
+      for part in variants.compactMap({ $0.parts.count == 1 ? $0.parts[0] : nil }) {
+        for layer in layers {
+          for expert in isApart ? 0..<experts : 0..<1 {
+            let name = template.filling("layer", with: layer).filling("expert", with: expert)
+            let isStacked = !isApart && part.name.placeholders.contains("expert")
             for ending in ["", ".weight", ".bias"] {
-              let name = template.filling("layer", with: layer).filling("expert", with: expert) + ending
-              let part = target.parts[0]
               let meant = part.name.filling("layer", with: layer) + ending
-              let stacked = !isExperts && meant.placeholders.contains("expert")
-              let names =
-                stacked
-                ? (0..<experts).map { meant.filling("expert", with: $0) } : [meant.filling("expert", with: expert)]
               do throws(Problem) {
-                try add(name, from: names, isStacked: stacked, rows: part.rows, layer: isNumbered ? layer : nil)
-              } catch { problems.add(error.at(tensor: name)) }
+                try add(
+                  name + ending, from: meant, experts: isStacked ? 0..<experts : expert..<expert + 1,
+                  isStacked: isStacked, rows: part.rows, layer: layer)
+              } catch { problems.add(error.at(tensor: name + ending)) }
             }
           }
         }
@@ -175,25 +174,33 @@ struct GGUFExportNaming {
     }
   }
 
+  /// Adds a tensor, if the model has what it is made of.
+  ///
+  /// - Parameter template: the parameter's name, with `{expert}` where every expert has one.
   private mutating func add(
-    _ name: String, from names: [String], isStacked: Bool, rows: GGUFTensorTarget.RowGroups?, layer: Int?
+    _ name: String, from template: String, experts: Range<Int>, isStacked: Bool, rows: GGUFTensorTarget.RowGroups?,
+    layer: Int
   ) throws(Problem) {
     var parts: [(described: ParameterDescription, source: GGUFExportSources.Source)] = []
-    for name in names {
-      guard let described = description.parameter(named: name), let source = sources[ExactString(described.name)],
-        !used.contains(ExactString(described.name))
-      else { continue }
+    for expert in experts {
+      let name = template.filling("expert", with: expert)
+      guard let described = description.parameter(named: name) else {
+        // Most names that could be are no parameters.
+        if parts.isEmpty { return }
+        continue
+      }
+      let key = ExactString(described.name)
+      guard let source = sources[key], used.insert(key).inserted else { continue }
       parts.append((described, source))
     }
     guard let first = parts.first else { return }
-    guard parts.count == names.count else {
-      throw Problem(.ggufTensor, "\(parts.count) of \(names.count) experts have the parameter")
+    guard parts.count == experts.count else {
+      throw Problem(.ggufTensor, "\(parts.count) of \(experts.count) experts have the parameter")
     }
     var recipes: [StorageRecipe] = []
     var shape = first.described.shape
     for (described, source) in parts {
-      used.insert(ExactString(described.name))
-      let made = try stored(described, source, rows: rows, layer: layer, name: name)
+      let made = try stored(described, source, rows: rows, layer: layer)
       recipes.append(made.recipe)
       shape = made.shape
     }
@@ -217,9 +224,9 @@ struct GGUFExportNaming {
   }
 
   /// One parameter in the layout and with the values that a network computes with.
-  private mutating func stored(
+  private func stored(
     _ described: ParameterDescription, _ source: GGUFExportSources.Source, rows: GGUFTensorTarget.RowGroups?,
-    layer: Int?, name: String
+    layer: Int
   ) throws(Problem) -> (recipe: StorageRecipe, shape: [Int]) {
     var recipe = source.recipe
     var shape = described.shape
@@ -233,7 +240,7 @@ struct GGUFExportNaming {
       recipe = recipe.transposing(to: shape)
     }
     if let rows {
-      let scope = layer.map { self.scope.with("layer", .integer($0)) } ?? self.scope
+      let scope = scope.with("layer", .integer(layer))
       recipe = try recipe.reordering(by: try rows.order(rowCount: shape.first ?? 1, in: scope).inverse)
     }
     return (recipe, shape)
