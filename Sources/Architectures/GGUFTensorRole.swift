@@ -15,6 +15,8 @@ public struct GGUFTensorRole: Sendable, Hashable {
     /// What chooses experts, or weighs the shared one.
     case router
     case norm, bias
+    /// Of positions, and of state-space models.
+    case relativeBias, convolution
     /// Divisors of rotary frequencies.
     case rotaryFactors
     case other
@@ -50,6 +52,7 @@ public struct GGUFTensorRole: Sendable, Hashable {
     "ffn_up": .feedForwardUp, "ffn_down": .feedForwardDown, "ffn_gate_exps": .expertGate, "ffn_up_exps": .expertUp,
     "ffn_down_exps": .expertDown, "ffn_gate_shexp": .sharedExpertGate, "ffn_up_shexp": .sharedExpertUp,
     "ffn_down_shexp": .sharedExpertDown, "ffn_gate_inp": .router, "ffn_gate_inp_shexp": .router,
+    "attn_rel_b": .relativeBias, "ssm_conv1d": .convolution, "shortconv": .convolution,
     "rope_freqs": .rotaryFactors, "rope_factors_long": .rotaryFactors, "rope_factors_short": .rotaryFactors,
   ]
 
@@ -59,7 +62,7 @@ public struct GGUFTensorRole: Sendable, Hashable {
   /// - Parameter shape: slowest dimension first.
   public func staysFloat32(shape: [Int]) -> Bool {
     switch kind {
-    case .norm, .bias, .router, .positionEmbedding, .typeEmbedding, .rotaryFactors: true
+    case .norm, .bias, .router, .positionEmbedding, .typeEmbedding, .relativeBias, .convolution, .rotaryFactors: true
     default: shape.drop { $0 == 1 }.count < 2
     }
   }

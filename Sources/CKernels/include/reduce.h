@@ -15,6 +15,8 @@ double es_square_sum(const float *a, int64_t n);
 double es_dot(const float *a, const float *b, int64_t n);
 /// Sum of `(a[i] - b[i])^2`, the difference in float64.
 double es_squared_distance(const float *a, const float *b, int64_t n);
+/// Sum of `weights[i] * (a[i] - b[i])^2`, the difference in float64.
+double es_weighed_squared_distance(const float *a, const float *b, const float *weights, int64_t n);
 
 /// The index of the first NaN or infinity, -1 if all `n` values are finite.
 int64_t es_first_nonfinite(const float *values, int64_t n);

@@ -2,39 +2,125 @@ internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierLinearMaps
+internal import EspalierNumerics
 internal import EspalierTokenizers
 
 /// A model as a GGUF file is to hold it, before anything is quantized: metadata, and tensors in the order of the file.
 struct GGUFSource {
   struct Tensor: Sendable {
-    var parameter: Parameter
+    var content: GGUFExport.Tensor.Content
+    var name: String
+    var shape: [Int]
     /// What it is written in if it is not quantized.
     var plain: WeightFormat
+    /// Names of the checkpoint's parameters that it is made of.
+    var sources: [String]
+
+    /// Nil for what is computed.
+    var parameter: Parameter? { if case .parameter(let parameter) = content { parameter } else { nil } }
   }
 
   var metadata: GGUFMetadata
   var tensors: [Tensor]
+  /// What happens to values on the way, other than rounding.
+  var transforms: [GGUFExport.Transform] = []
   var warnings: [Problem]
 
   /// - Throws: every problem found.
-  init(
-    of checkpoint: any Checkpoint, request: QuantizationRequest, families: [Architecture]
-  ) throws(Problems) {
-    guard let file = checkpoint as? GGUFCheckpoint else {
-      throw Problems([
-        Problem(.checkpointFormat, "only GGUF files are quantized so far", file: checkpoint.location)
-      ])
+  init(of checkpoint: any Checkpoint, preTokenizer: String?, families: [Architecture]) throws(Problems) {
+    if let file = checkpoint as? GGUFCheckpoint {
+      try self.init(fileAt: file, families: families)
+    } else {
+      try self.init(exporting: checkpoint, preTokenizer: preTokenizer, families: families)
     }
-    try self.init(fileAt: file.location)
+    tensors.sort { Self.place($0.name) < Self.place($1.name) }
   }
 
   /// A model that is a GGUF file already, under its own names: nothing that the file says is lost.
-  ///
-  /// - Throws: every problem found; `gguf.type` for types that this version cannot read.
-  init(fileAt path: String) throws(Problems) {
-    let files = try GGUFFiles(at: path)
-    metadata = files.metadata
-    tensors = try files.storedTensors().map { Tensor(parameter: Parameter($0), plain: $0.format) }
+  private init(fileAt checkpoint: GGUFCheckpoint, families: [Architecture]) throws(Problems) {
+    let files = try GGUFFiles(at: checkpoint.location)
+    var metadata = files.metadata
+    for key in ["split.no", "split.count", "split.tensors.count"] { metadata.remove(key) }
+    self.metadata = metadata
+    let named = GGUFSources(checkpoint)
+    tensors = try files.storedTensors().map {
+      Tensor(
+        content: .parameter(Parameter($0)), name: $0.name, shape: $0.shape, plain: $0.format,
+        sources: named.parameters(of: $0))
+    }
     warnings = []
+  }
+
+  /// A model of a family whose GGUF files are known.
+  private init(
+    exporting checkpoint: any Checkpoint, preTokenizer: String?, families: [Architecture]
+  ) throws(Problems) {
+    guard let config = checkpoint.config else {
+      throw Problems([Problem(.checkpointConfig, "the model has no config.json", file: checkpoint.location)])
+    }
+    guard let family = Architecture.recognise(config: config, among: families) else {
+      throw Problems([
+        Problem(
+          .ggufFamily, "no family is known for the model type `\(config["model_type"]?.string ?? "")`",
+          file: checkpoint.location)
+      ])
+    }
+    let export = try family.ggufExport(
+      of: checkpoint, families: families, name: FileSystem.lastComponent(of: checkpoint.location))
+    metadata = export.metadata
+    warnings = export.warnings
+    transforms = export.transforms
+    tensors = export.tensors.map { tensor in
+      let stored = tensor.parameter?.elementType ?? .f32
+      return Tensor(
+        content: tensor.content, name: tensor.name, shape: tensor.shape,
+        plain: .elements(tensor.staysFloat32 || ![.f16, .bf16].contains(stored) ? .f32 : stored),
+        sources: tensor.sources)
+    }
+    let rows = export.tensors.first { $0.role.kind == .tokenEmbedding }?.shape.first
+    do throws(Problem) {
+      warnings += try metadata.setTokenizer(of: checkpoint, rows: rows, preTokenizer: preTokenizer)
+    } catch {
+      guard error.code == .tokenizerMissing else { throw Problems([error]) }
+      metadata.set("tokenizer.ggml.model", to: .text("none"))
+      warnings.append(
+        Problem(
+          .tokenizerMissing, "the model has no tokenizer, and neither will the file: programs can run it on numbers alone",
+          remedy: error.remedy, file: checkpoint.location, severity: .warning))
+    }
+  }
+
+  /// The order of llama.cpp's quantizer: what stands outside layers, then layer by layer, each by name.
+  private static func place(_ name: String) -> PlaceInFile {
+    PlaceInFile(layer: GGUFTensorRole(name: name).layer ?? -1, name: Array(name.utf8))
+  }
+
+  private struct PlaceInFile: Comparable {
+    let layer: Int
+    let name: [UInt8]
+
+    static func < (a: Self, b: Self) -> Bool {
+      a.layer == b.layer ? a.name.lexicographicallyPrecedes(b.name) : a.layer < b.layer
+    }
+  }
+}
+
+/// Which parameters of a model come from which tensors of its GGUF file.
+private struct GGUFSources {
+  private var names: [String: [(offset: Int, name: String)]] = [:]
+
+  init(_ checkpoint: GGUFCheckpoint) {
+    for parameter in checkpoint.parameters {
+      for tensor in parameter.recipe.storedTensors {
+        names[tensor.file, default: []].append((tensor.offset, parameter.name))
+      }
+    }
+    for file in names.keys { names[file]?.sort { ($0.offset, $0.name) < ($1.offset, $1.name) } }
+  }
+
+  /// Slices of a tensor lie inside of it.
+  func parameters(of tensor: StoredTensor) -> [String] {
+    (names[tensor.file] ?? []).filter { $0.offset >= tensor.offset && $0.offset < tensor.offset + tensor.byteCount }
+      .map(\.name)
   }
 }

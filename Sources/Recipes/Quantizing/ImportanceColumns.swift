@@ -1,6 +1,5 @@
 internal import EspalierBasics
 internal import EspalierCalibration
-internal import EspalierCheckpoints
 internal import EspalierLinearMaps
 internal import EspalierNumerics
 
@@ -16,39 +15,39 @@ struct ImportanceColumns {
   var byteCount: Int { entries.values.reduce(0) { $0 + 4 * $1.squareSums.count } }
 
   /// `[matrices, columns]` of a weight; nil if nothing is known. An expert that no token reached counts everywhere alike.
-  func columns(of parameter: Parameter) -> [Float]? {
-    guard let entry = entries[ExactString(parameter.name)], Self.fits(entry, parameter) else { return nil }
-    let width = parameter.rowLength
+  func columns(of tensor: TypedTensor) -> [Float]? {
+    guard let entry = entries[ExactString(tensor.name)], Self.fits(entry, tensor) else { return nil }
+    let width = entry.width
     return entry.squareSums.indices.map { index in
       let count = entry.counts[entry.counts.count == 1 ? 0 : index / width]
       return count > 0 ? Float(entry.squareSums[index] / count) : 1
     }
   }
 
-  private static func fits(_ entry: ImportanceMatrix.Entry, _ parameter: Parameter) -> Bool {
-    let matrices = parameter.shape.count > 2 ? parameter.shape.dropLast(2).reduce(1, *) : 1
-    return entry.width == parameter.rowLength && [1, matrices].contains(entry.counts.count)
+  private static func fits(_ entry: ImportanceMatrix.Entry, _ tensor: TypedTensor) -> Bool {
+    let matrices = tensor.shape.count > 2 ? tensor.shape.dropLast(2).reduce(1, *) : 1
+    return entry.width == tensor.shape.last && [1, matrices].contains(entry.counts.count)
       && entry.squareSums.count == entry.width * entry.counts.count
   }
 
   /// Entries of another shape, and weights that have none though others do.
-  func problems(among parameters: [Parameter], _ choices: [TensorTypes.Choice]) -> [Problem] {
+  func problems(among tensors: [TypedTensor], _ choices: [TensorTypes.Choice]) -> [Problem] {
     guard !entries.isEmpty else { return [] }
     var problems: [Problem] = []
     var missing: [String] = []
-    for (parameter, choice) in zip(parameters, choices) {
+    for (tensor, choice) in zip(tensors, choices) {
       guard case .blocks = choice.format else { continue }
-      guard let entry = entries[ExactString(parameter.name)] else {
-        missing.append(parameter.name)
+      guard let entry = entries[ExactString(tensor.name)] else {
+        missing.append(tensor.name)
         continue
       }
-      if !Self.fits(entry, parameter) {
+      if !Self.fits(entry, tensor) {
         problems.append(
           Problem(
             .importanceFormat,
             "the importance has \(entry.squareSums.count) values and \(entry.width) columns where the model has rows of "
-              + "\(parameter.rowLength)",
-            remedy: "The file is of another model.", tensor: parameter.name))
+              + "\(tensor.shape.last ?? 0)",
+            remedy: "The file is of another model.", tensor: tensor.name))
       }
     }
     let inLayers = missing.filter { $0.hasPrefix("blk.") }

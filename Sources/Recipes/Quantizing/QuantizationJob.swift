@@ -1,4 +1,5 @@
 internal import CKernels
+internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
@@ -10,8 +11,10 @@ struct QuantizationJob: TensorJob {
   let outputIndex: Int
   /// Name of the model, for messages.
   let model: String
-  /// As the file is to have it: its name, shape and values.
-  let parameter: Parameter
+  /// As the file is to have it.
+  let content: GGUFExport.Tensor.Content
+  let name: String
+  let shape: [Int]
   let format: WeightFormat
   let search: BlockEncoder.Search
   /// What an error in a column counts, `[matrices, columns]`: of stacked experts each has its own.
@@ -22,29 +25,57 @@ struct QuantizationJob: TensorJob {
   let threadBytes: Int
 
   init(
-    outputIndex: Int, model: String, parameter: Parameter, format: WeightFormat, search: BlockEncoder.Search,
-    importance: [Float]?
+    outputIndex: Int, model: String, content: GGUFExport.Tensor.Content, name: String, shape: [Int],
+    format: WeightFormat, search: BlockEncoder.Search, importance: [Float]?
   ) {
     self.outputIndex = outputIndex
     self.model = model
-    self.parameter = parameter
+    (self.content, self.name, self.shape) = (content, name, shape)
     self.format = format
     self.search = search
     self.importance = importance
-    let stored = parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount }
-    movedBytes = stored + format.byteCount(of: parameter.elementCount)
+    let written = format.byteCount(of: shape.reduce(1, *))
+    guard case .parameter(let parameter) = content else {
+      (movedBytes, residentBytes, threadBytes) = (written, written, 0)
+      return
+    }
+    movedBytes = parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } + written
     residentBytes = parameter.recipe.residentBytes
-    let tiling = Tiling(
-      elementCount: parameter.elementCount,
-      blocks: Self.isBlocks(format)
-        ? .rows(length: Self.rowsAtOnce(of: parameter.rowLength) * parameter.rowLength) : .flat)
+    let blocks = Self.isBlocks(format)
+    let length = shape.last ?? 1
     threadBytes =
-      TensorPasses.threadBytes(recipes: [parameter], tiling: tiling, scratchCount: Self.isBlocks(format) ? 2 : 0)
+      TensorPasses.threadBytes(
+        recipes: [parameter],
+        tiling: Tiling(
+          elementCount: parameter.elementCount,
+          blocks: blocks ? .rows(length: Self.rowsAtOnce(of: length) * length) : .flat), scratchCount: blocks ? 2 : 0)
       + Self.encoderBytes
   }
 
   func run(_ context: JobContext) throws(Problem) {
-    if let coded = parameter.codedMatrix(), coded.format == format, parameter.shape.count >= 2 {
+    switch content {
+    case .computed(let values): try write(values, context)
+    case .parameter(let parameter): try run(parameter, context)
+    }
+  }
+
+  private func write(_ values: [Float], _ context: JobContext) throws(Problem) {
+    guard case .elements(let type) = format else {
+      throw Problem(.matrixFormat, "what is computed is written as floats, not as \(format.name)", tensor: name)
+    }
+    var bytes = [UInt8](repeating: 0, count: values.count * type.byteWidth)
+    bytes.withUnsafeMutableBytes { bytes in
+      values.withUnsafeBufferPointer { values in
+        guard let source = values.baseAddress, let destination = bytes.baseAddress else { return }
+        type.encode(source, into: destination, count: values.count)
+      }
+    }
+    try bytes.withUnsafeBytes { (bytes) throws(Problem) in try context.write(bytes, at: 0) }
+    try context.hashWritten()
+  }
+
+  private func run(_ parameter: Parameter, _ context: JobContext) throws(Problem) {
+    if let coded = parameter.codedMatrix(), coded.format == format {
       return try copy(coded, context)
     }
     if case .stored(let tensor) = parameter.recipe, tensor.format == format {
@@ -52,7 +83,7 @@ struct QuantizationJob: TensorJob {
     }
     let blocks = if case .blocks(let type) = format { type as BlockType? } else { nil as BlockType? }
     let passes = TensorPasses(
-      readers: [try parameter.recipe.reader(files: context.files)], names: [model], shape: parameter.shape,
+      readers: [try parameter.recipe.reader(files: context.files)], names: [model], shape: shape,
       scratchCount: blocks == nil ? 0 : 2, context: context)
     try passes.hashIndirectInputs([parameter.recipe])
     guard let blocks else {
@@ -66,7 +97,7 @@ struct QuantizationJob: TensorJob {
   // MARK: - Blocks
 
   private func encode(_ passes: TensorPasses, as type: BlockType, _ context: JobContext) throws(Problem) {
-    let length = parameter.rowLength
+    let length = shape.last ?? 1
     let rows = Self.rowsAtOnce(of: length)
     let encoder = try BlockEncoder(type, search: search)
     let errors = ErrorSums(blocks: passes.tiling(.rows(length: rows * length)).blockCount)
@@ -77,42 +108,70 @@ struct QuantizationJob: TensorJob {
         let decoded = block.scratch[1]
         type.decode(start, into: decoded, count: block.count)
         let values = block.inputs[0]
+        let error = es_squared_distance(values, decoded, Int64(block.count))
         errors.set(
-          block.index, error: es_squared_distance(values, decoded, Int64(block.count)),
-          square: es_square_sum(values, Int64(block.count)))
+          block.index,
+          .init(
+            error: error, weighed: try importance == nil ? error : weighedError(values, decoded, block),
+            square: es_square_sum(values, Int64(block.count))))
       }
-    } catch { throw error.at(tensor: parameter.name) }
+    } catch { throw error.at(tensor: name) }
     context.note(errors.record)
   }
 
-  /// Rows of one matrix after the other: each has its own importance.
-  private func encode(
-    _ block: Block, by encoder: BlockEncoder, into bytes: UnsafeMutableRawBufferPointer
+  /// Rows that share importance: those of a matrix, of which stacked experts have several.
+  private func forEachMatrix(
+    of block: Block, _ body: (_ rows: Range<Int>, _ matrix: Int) throws(Problem) -> Void
   ) throws(Problem) {
-    let length = parameter.rowLength
-    let perMatrix = importance.map { parameter.elementCount / length / max(1, $0.count / length) } ?? Int.max
+    let length = shape.last ?? 1
     let rows = block.start / length..<(block.start + block.count) / length
-    let rowBytes = format.byteCount(of: length)
+    guard let importance else { return try body(rows, 0) }
+    let perMatrix = shape.reduce(1, *) / length / max(1, importance.count / length)
     var row = rows.lowerBound
     while row < rows.upperBound {
       let matrix = row / perMatrix
-      let end = min(rows.upperBound, perMatrix == .max ? .max : (matrix + 1) * perMatrix)
-      let view = try MatrixView(
-        UnsafeBufferPointer(start: block.inputs[0] + (row - rows.lowerBound) * length, count: (end - row) * length),
-        rows: end - row, columns: length)
-      let destination = UnsafeMutableRawBufferPointer(
-        rebasing: bytes[(row - rows.lowerBound) * rowBytes..<(end - rows.lowerBound) * rowBytes])
-      guard let importance else {
-        try encoder.encode(view, into: destination)
-        row = end
-        continue
+      let end = min(rows.upperBound, (matrix + 1) * perMatrix)
+      try body(row..<end, matrix)
+      row = end
+    }
+  }
+
+  private func weighedError(
+    _ values: UnsafePointer<Float>, _ decoded: UnsafePointer<Float>, _ block: Block
+  ) throws(Problem) -> Double {
+    let length = shape.last ?? 1
+    var sum = 0.0
+    try forEachMatrix(of: block) { (rows, matrix) throws(Problem) in
+      importance?.withUnsafeBufferPointer { importance in
+        guard let weights = importance.baseAddress else { return }
+        for row in rows {
+          let offset = row * length - block.start
+          sum += es_weighed_squared_distance(
+            values + offset, decoded + offset, weights + matrix * length, Int64(length))
+        }
       }
+    }
+    return sum
+  }
+
+  private func encode(
+    _ block: Block, by encoder: BlockEncoder, into bytes: UnsafeMutableRawBufferPointer
+  ) throws(Problem) {
+    let length = shape.last ?? 1
+    let rowBytes = format.byteCount(of: length)
+    try forEachMatrix(of: block) { (rows, matrix) throws(Problem) in
+      let first = rows.lowerBound - block.start / length
+      let view = try MatrixView(
+        UnsafeBufferPointer(start: block.inputs[0] + first * length, count: rows.count * length), rows: rows.count,
+        columns: length)
+      let destination = UnsafeMutableRawBufferPointer(
+        rebasing: bytes[first * rowBytes..<(first + rows.count) * rowBytes])
+      guard let importance else { return try encoder.encode(view, into: destination) }
       try importance.withUnsafeBufferPointer { (importance) throws(Problem) in
         try encoder.encode(
           view, importance: UnsafeBufferPointer(rebasing: importance[matrix * length..<(matrix + 1) * length]),
           into: destination)
       }
-      row = end
     }
   }
 
@@ -163,9 +222,16 @@ struct QuantizationJob: TensorJob {
 
 /// Squares of errors by block, added in order whatever threads found them.
 private final class ErrorSums: Sendable {
+  struct Sums {
+    var error = 0.0
+    /// With importance.
+    var weighed = 0.0
+    var square = 0.0
+  }
+
   private struct Cells: @unchecked Sendable {
     /// Each cell is written once, by the thread that has its block.
-    let start: UnsafeMutablePointer<(error: Double, square: Double)>
+    let start: UnsafeMutablePointer<Sums>
   }
 
   private let cells: Cells
@@ -174,19 +240,22 @@ private final class ErrorSums: Sendable {
   init(blocks: Int) {
     count = blocks
     cells = Cells(start: .allocate(capacity: max(1, blocks)))
-    cells.start.initialize(repeating: (0, 0), count: max(1, blocks))
+    cells.start.initialize(repeating: Sums(), count: max(1, blocks))
   }
 
   deinit { cells.start.deallocate() }
 
-  func set(_ block: Int, error: Double, square: Double) { cells.start[block] = (error, square) }
+  func set(_ block: Int, _ sums: Sums) { cells.start[block] = sums }
 
   var record: JSON {
-    var (error, square) = (0.0, 0.0)
+    var total = Sums()
     for index in 0..<count {
-      error += cells.start[index].error
-      square += cells.start[index].square
+      total.error += cells.start[index].error
+      total.weighed += cells.start[index].weighed
+      total.square += cells.start[index].square
     }
-    return ["squared_error": .number(error), "squares": .number(square)]
+    return [
+      "squared_error": .number(total.error), "weighed_error": .number(total.weighed), "squares": .number(total.square),
+    ]
   }
 }

@@ -20,7 +20,7 @@ public struct QuantizationOutline: Sendable {
       "\(plan.model): \(ByteCount.text(plan.storedBytes)) become \(ByteCount.text(plan.byteCount)), "
         + "\(Decimals.text(plan.bitsPerWeight, 2)) bits a weight (\(plan.request.mix.name))"
     ]
-    lines += TypeTable.lines(plan.tensors.map { ($0.choice.format.name, $0.byteCount, nil) })
+    lines += TypeCounts.lines(plan.tensors.map { ($0.choice.format.name, $0.byteCount, nil) })
     for file in plan.layout.files { lines.append("writes    \(file.name), \(ByteCount.text(file.byteCount))") }
     lines.append(
       "memory    at most \(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)), "

@@ -16,6 +16,10 @@ public struct QuantizationPlan: Sendable {
     var storedBytes: Int
     var choice: TensorTypes.Choice
     var isQuantizedAlready: Bool
+    /// The checkpoint's parameters that it is made of.
+    var sources: [String]
+    /// What it is written in if it is not quantized.
+    var plain: WeightFormat
     var byteCount: Int
   }
 
@@ -28,6 +32,7 @@ public struct QuantizationPlan: Sendable {
   let layout: OutputLayout
   let jobs: [QuantizationJob]
   let memory: JobRunner.MemoryPlan
+  let transforms: [GGUFExport.Transform]
 
   /// The file to write; of several parts, what they begin with.
   public var output: String { options.output }
@@ -46,17 +51,15 @@ public struct QuantizationPlan: Sendable {
     options: MergeOptions
   ) throws(Problems) {
     var problems = Problems()
-    let source = try GGUFSource(of: checkpoint, request: request, families: families)
+    let source = try GGUFSource(of: checkpoint, preTokenizer: request.preTokenizer, families: families)
     problems.all += source.warnings
     let types = TensorTypes(
       mix: request.mix, model: MixModel(source.metadata), isPure: request.isPure, rules: request.rules,
       hasImportance: request.importance != nil)
-    let typed = source.tensors.map {
-      TypedTensor(name: $0.parameter.name, shape: $0.parameter.shape, plain: $0.plain)
-    }
+    let typed = source.tensors.map { TypedTensor(name: $0.name, shape: $0.shape, plain: $0.plain) }
     let choices = types.choices(for: typed, assigned: request.assigned)
     let importance = ImportanceColumns(request.importance)
-    problems.all += importance.problems(among: source.tensors.map(\.parameter), choices)
+    problems.all += importance.problems(among: typed, choices)
     problems.all += Self.warnings(request, typed, choices)
     let metadata = Self.described(source.metadata, request, choices, typed)
     let stem = FileSystem.lastComponent(of: Self.stem(of: options.output))
@@ -68,21 +71,22 @@ public struct QuantizationPlan: Sendable {
       return try OutputLayout(gguf: requests, metadata: metadata, fileBytes: options.shardBytes, stem: stem)
     }
     guard let layout else { throw problems }
-    let tensors = zip(source.tensors, choices).map { tensor, choice in
-      Tensor(
-        name: tensor.parameter.name, shape: tensor.parameter.shape, stored: Self.formats(of: tensor.parameter),
-        storedBytes: tensor.parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount }, choice: choice,
-        isQuantizedAlready: tensor.parameter.isQuantized,
-        byteCount: choice.format.byteCount(of: tensor.parameter.elementCount))
+    let tensors = zip(source.tensors, choices).map { tensor, choice -> Tensor in
+      let parameter = tensor.parameter
+      return Tensor(
+        name: tensor.name, shape: tensor.shape, stored: parameter.map(Self.formats) ?? "computed",
+        storedBytes: parameter?.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } ?? 0, choice: choice,
+        isQuantizedAlready: parameter?.isQuantized ?? false, sources: tensor.sources,
+        plain: tensor.plain, byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
     }
     if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
     problems.all += OutputFolder.obstacles(
       to: layout, at: Self.reportPath(of: options.output), policy: options.policy)
     let jobs = source.tensors.indices.map { index in
-      let parameter = source.tensors[index].parameter
+      let tensor = source.tensors[index]
       return QuantizationJob(
-        outputIndex: index, model: model, parameter: parameter, format: choices[index].format, search: request.search,
-        importance: importance.columns(of: parameter))
+        outputIndex: index, model: model, content: tensor.content, name: tensor.name, shape: tensor.shape,
+        format: choices[index].format, search: request.search, importance: importance.columns(of: typed[index]))
     }
     let headers = layout.files.reduce(0) { $0 + 3 * $1.header.count } + importance.byteCount + 2048 * tensors.count
     let memory = problems.collect { () throws(Problem) in
@@ -94,6 +98,7 @@ public struct QuantizationPlan: Sendable {
     guard problems.errors.isEmpty, let memory else { throw Problems(problems.errors.uniqued()) }
     (self.request, self.checkpoint, self.options, self.model) = (request, checkpoint, options, model)
     (self.tensors, self.layout, self.jobs, self.memory) = (tensors, layout, jobs, memory)
+    transforms = source.transforms
     warnings = (checkpoint.warnings + problems.warnings).uniqued()
   }
 
@@ -113,7 +118,7 @@ public struct QuantizationPlan: Sendable {
     for tensor in parameter.recipe.storedTensors where !names.contains(tensor.format.name) {
       names.append(tensor.format.name)
     }
-    return names.isEmpty ? "computed" : names.joined(separator: " and ")
+    return names.joined(separator: " and ")
   }
 
   /// What the file says of its types.

@@ -16,6 +16,8 @@ public struct QuantizationReport: Sendable {
     public var error: Double?
     /// The mean square error of a number.
     public var meanSquare: Double?
+    /// The sum of squared errors, each times the importance of its column; without importance the plain sum.
+    var weighedError: Double?
   }
 
   public let output: String
@@ -47,7 +49,7 @@ public struct QuantizationReport: Sendable {
         name: tensor.name, shape: tensor.shape, from: tensor.stored, to: tensor.choice.format.name,
         bytesBefore: tensor.storedBytes, bytesAfter: tensor.byteCount,
         error: error.flatMap { (error) -> Double? in squares.map { $0 > 0 ? (error / $0).squareRoot() : 0 } },
-        meanSquare: error.map { $0 / count })
+        meanSquare: error.map { $0 / count }, weighedError: found?["weighed_error"]?.number)
     }
     self.evaluation = evaluation
     self.kept = kept
@@ -90,7 +92,7 @@ public struct QuantizationReport: Sendable {
       "\(output): \(tensors.count) tensors, \(size(bytesBefore)) become \(size(bytes)), "
         + "\(Decimals.text(bitsPerWeight, 2)) bits a weight"
     ]
-    lines += TypeTable.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
+    lines += TypeCounts.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
     if kept > 0 { lines.append("\(kept) tensors were there from an earlier run") }
     if let worst = tensors.filter({ $0.error != nil }).max(by: { ($0.error ?? 0) < ($1.error ?? 0) }) {
       lines.append("largest error: \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
@@ -138,7 +140,7 @@ public struct QuantizationReport: Sendable {
 }
 
 /// Tensors counted by type.
-enum TypeTable {
+enum TypeCounts {
   /// A line a type, the largest first: tensors, bytes, and the root mean square of their errors where they are known.
   static func lines(_ tensors: [(type: String, bytes: Int, error: Double?)]) -> [String] {
     var order: [String] = []

@@ -52,7 +52,7 @@ public enum QuantizationRun {
     let headers = plan.layout.files.map { file in
       "\(file.name) \(file.header.withUnsafeBytes { Digest(of: $0) })"
     }
-    let recipes = plan.jobs.map { "\($0.parameter.recipe)" }
+    let recipes = plan.jobs.map { "\($0.content)" }
     return .object(
       [
         ("version", .string(MergeRun.version)), ("request", .string(plan.request.text)),

@@ -1,3 +1,4 @@
+internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
 public import EspalierLinearMaps
@@ -9,6 +10,13 @@ struct TypedTensor: Sendable {
   var shape: [Int]
   /// What it is written in if it is not quantized.
   var plain: WeightFormat
+}
+
+extension TypedTensor {
+  /// Whether llama.cpp multiplies by it in blocks: matrices, but for those that it reads as floats alone.
+  func mayBeQuantized(as role: GGUFTensorRole) -> Bool {
+    name.hasSuffix("weight") && shape.count >= 2 && !role.staysFloat32(shape: shape)
+  }
 }
 
 /// What a mix needs to know of a model.
@@ -63,53 +71,54 @@ struct TensorTypes {
   ///
   /// - Parameter assigned: formats by name, which go before rules and the mix.
   func choices(for tensors: [TypedTensor], assigned: [ExactString: WeightFormat] = [:]) -> [Choice] {
-    let names = tensors.map { GGUFTensorName($0.name) }
-    let hasOutput = names.contains { $0.layer == nil && $0.part == "output" && $0.ending == "weight" }
-    let values = names.indices.filter { names[$0].ending == "weight" && ["attn_v", "attn_qkv"].contains(names[$0].part) }
+    let roles = tensors.map { GGUFTensorRole(name: $0.name) }
+    let hasOutput = roles.contains { $0.kind == .output }
+    let values = roles.indices.filter { [.attentionValue, .attentionQueryKeyValue].contains(roles[$0].kind) }
     // The numbers of values count tensors, in the order of layers.
-    let ordered = values.sorted { (names[$0].layer ?? -1, $0) < (names[$1].layer ?? -1, $1) }
+    let ordered = values.sorted { (roles[$0].layer ?? -1, $0) < (roles[$1].layer ?? -1, $1) }
     let place = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($0.element, $0.offset) })
     return tensors.indices.map { index in
       let tensor = tensors[index]
       if let format = assigned[ExactString(tensor.name)] { return fitting(format, tensor) }
       if let rule = rules.last(where: { $0.matches(tensor.name) }) {
-        return names[index].mayBeQuantized(shape: tensor.shape)
+        return tensor.mayBeQuantized(as: roles[index])
           ? fitting(rule.format, tensor) : Choice(format: tensor.plain, wanted: nil)
       }
-      guard names[index].mayBeQuantized(shape: tensor.shape) else { return Choice(format: tensor.plain, wanted: nil) }
+      guard tensor.mayBeQuantized(as: roles[index]) else { return Choice(format: tensor.plain, wanted: nil) }
       guard mix.isBlocks, !isPure else { return fitting(mix.base, tensor) }
       return fitting(
         wanted(
-          names[index], tensor, hasOutput: hasOutput, valueNumber: place[index] ?? 0, values: ordered.count), tensor)
+          roles[index], tensor, hasOutput: hasOutput, valueNumber: place[index] ?? 0, values: ordered.count), tensor)
     }
   }
 
   // MARK: - The mix
 
   private func wanted(
-    _ name: GGUFTensorName, _ tensor: TypedTensor, hasOutput: Bool, valueNumber: Int, values: Int
+    _ role: GGUFTensorRole, _ tensor: TypedTensor, hasOutput: Bool, valueNumber: Int, values: Int
   ) -> WeightFormat {
-    .blocks(blocks(name, tensor, hasOutput: hasOutput, valueNumber: valueNumber, values: values))
+    .blocks(blocks(role, tensor, hasOutput: hasOutput, valueNumber: valueNumber, values: values))
   }
 
   private func blocks(
-    _ name: GGUFTensorName, _ tensor: TypedTensor, hasOutput: Bool, valueNumber: Int, values: Int
+    _ role: GGUFTensorRole, _ tensor: TypedTensor, hasOutput: Bool, valueNumber: Int, values: Int
   ) -> BlockType {
     guard case .blocks(let base) = mix.base else { return .q8_0 }
-    if name.layer == nil {
-      let isOutput = name.part == "output" || !hasOutput && name.part == "token_embd"
+    guard let layer = role.layer else {
+      let isOutput = role.kind == .output || !hasOutput && role.kind == .tokenEmbedding
       guard isOutput else { return base }
       if mix.name == "MXFP4_MOE" || (tensor.shape.last ?? 0) % 256 != 0 { return .q8_0 }
       return base == .q8_0 ? .q8_0 : .q6_K
     }
     if mix.name == "MXFP4_MOE" { return tensor.shape.count == 3 ? .mxfp4 : .q8_0 }
-    let layer = name.layer ?? 0
-    if name.part == "attn_v" { return value(base, number: valueNumber, of: values) }
-    if name.part == "attn_k" { return model.experts == 8 ? .q8_0 : base }
-    if name.part.hasPrefix("ffn_down") { return down(base, layer: layer) }
-    if name.part == "attn_output" { return attentionOutput(base) }
-    if name.part == "attn_qkv" { return fused(base) }
-    return base
+    switch role.kind {
+    case .attentionValue: return value(base, number: valueNumber, of: values)
+    case .attentionKey: return model.experts == 8 ? .q8_0 : base
+    case .feedForwardDown, .expertDown, .sharedExpertDown: return down(base, layer: layer)
+    case .attentionOutput: return attentionOutput(base)
+    case .attentionQueryKeyValue: return fused(base)
+    default: return base
+    }
   }
 
   /// Layers at both ends, and every third between.

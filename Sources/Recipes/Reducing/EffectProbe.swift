@@ -1,6 +1,5 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
-internal import EspalierEvaluation
 internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
@@ -17,41 +16,35 @@ public struct EffectProbe: Sendable {
   ///   - scratch: a file name beside which the parameter that is tried lies while it is measured.
   /// - Throws: `reduction` if there is no text.
   public init(_ evaluation: ModelEvaluation, scratch: String) throws(Problem) {
-    guard !evaluation.data.texts.isEmpty else {
-      throw Problem(.reduction, "effects on a model's predictions need a text on which it makes them")
-    }
-    var quiet = evaluation
-    quiet.listener = SilentListener()
-    self.evaluation = quiet
+    try DivergenceProbe.requireText(evaluation)
+    self.evaluation = evaluation
     self.scratch = scratch
   }
 
   /// What effects were measured on, in words.
-  var text: String {
-    let names = evaluation.data.texts.map { text in
-      "\(text.name) \(Digest(of: text.documents.map(\.text).joined(separator: "\u{0}")))"
-    }
-    return "\(evaluation.cut.text) of \(names.joined(separator: ", ")), \(evaluation.run.mode.rawValue) mode"
+  var text: String { DivergenceProbe.text(evaluation) }
+
+  /// The probe of a plan's model.
+  func measuring(_ plan: ReductionPlan) throws(Problem) -> Measured {
+    Measured(plan: plan, scratch: scratch, probe: try DivergenceProbe(from: plan.checkpoint, evaluation))
   }
 
-  /// The Kullback-Leibler divergence from the model as it is, in nats a token: the mean over the texts.
-  func divergence(
-    reducing matrix: NetworkMatrix, to weight: StoredWeight, in plan: ReductionPlan
-  ) throws(Problem) -> Double {
-    let target = ReductionTarget(parameter: matrix.parameter, matrices: [matrix])
-    let encoding = try target.encoded([weight], storage: .dense, pattern: .unstructured)
-    let pieces = try ReductionPieces(
-      beside: scratch, fingerprint: ["effect": .string(matrix.name)],
-      policy: OutputFolder.Policy(resume: false, force: true))
-    defer { try? pieces.remove() }
-    let piece = try pieces.write(0, encoding.parts, reduced: encoding.reduced, outcomes: [])
-    let report = try evaluation.compare(
-      OverlaidCheckpoint(plan.checkpoint, replacing: [piece.parameter]), named: matrix.name, against: plan.checkpoint,
-      named: "model")
-    let found = report.metrics.compactMap { ($0 as? Divergence)?.kl.value }
-    guard !found.isEmpty else {
-      throw Problem(.reduction, "the model predicts no tokens, so that effects on its predictions cannot be measured")
+  struct Measured {
+    let plan: ReductionPlan
+    let scratch: String
+    let probe: DivergenceProbe
+
+    /// The Kullback-Leibler divergence from the model as it is, in nats a token: the mean over the texts.
+    func divergence(reducing matrix: NetworkMatrix, to weight: StoredWeight) throws(Problem) -> Double {
+      let target = ReductionTarget(parameter: matrix.parameter, matrices: [matrix])
+      let encoding = try target.encoded([weight], storage: .dense, pattern: .unstructured)
+      let pieces = try ReductionPieces(
+        beside: scratch, fingerprint: ["effect": .string(matrix.name)],
+        policy: OutputFolder.Policy(resume: false, force: true))
+      defer { try? pieces.remove() }
+      let piece = try pieces.write(0, encoding.parts, reduced: encoding.reduced, outcomes: [])
+      return try probe.divergence(
+        of: OverlaidCheckpoint(plan.checkpoint, replacing: [piece.parameter]), named: matrix.name)
     }
-    return found.reduce(0, +) / Double(found.count)
   }
 }

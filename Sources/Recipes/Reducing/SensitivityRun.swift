@@ -9,7 +9,7 @@ public struct SensitivityRun {
   private let plan: ReductionPlan
   private let levels: [MatrixBudget]
   private let work: SiteReduction
-  private let probe: EffectProbe?
+  private let probe: EffectProbe.Measured?
   private let listener: any ProgressListener
 
   /// Levels that a method is measured at unless others are asked for: tenths.
@@ -34,12 +34,13 @@ public struct SensitivityRun {
     try BlockReduction.refuseLevels(plan.request)
     try plan.requireOwnStatistics(workers)
     let run = SensitivityRun(
-      plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), probe: probe,
+      plan: plan, levels: levels, work: SiteReduction(plan: plan, pool: workers), probe: try probe?.measuring(plan),
       listener: listener)
-    return try run.table(workers)
+    return try run.table(workers, effects: probe?.text)
   }
 
-  private func table(_ workers: WorkerPool) throws(Problem) -> SensitivityTable {
+  /// - Parameter effects: what they are measured on.
+  private func table(_ workers: WorkerPool, effects: String?) throws(Problem) -> SensitivityTable {
     let began = Machine.monotonicSeconds
     listener.receive(.began(stage: "sensitivity", totalBytes: plan.blocks.reduce(0) { $0 + $1.targetedBytes }))
     let statistics = try BlockStatistics(plan, workers: workers)
@@ -61,7 +62,7 @@ public struct SensitivityRun {
     let record = SensitivityTable.Record(
       method: plan.request.method, parameters: plan.request.parameters, norm: norm,
       model: try ModelIdentity(of: plan.checkpoint, workers: workers), statistics: try plan.statisticsDigest(),
-      effects: probe?.text)
+      effects: effects)
     return try SensitivityTable(record, rows: rows)
   }
 
@@ -118,15 +119,8 @@ public struct SensitivityRun {
     guard !lossy.isEmpty else { return 0 }
     let level = lossy[lossy.count / 2]
     let stored = try work.reduce([matrix], [weight], seen, to: [level.budget])
-    let divergence = try probe.divergence(reducing: matrix, to: stored[0], in: plan)
-    guard divergence.isFinite else {
-      throw Problem(
-        .reduction,
-        "with \(level.budget) the model's predictions are no numbers, so that its effect cannot be measured",
-        remedy: "Leave the matrix out with --keep, or measure other levels.", tensor: matrix.name)
-    }
-    // Rounding can bring the divergence of equal predictions below 0.
-    return max(0, divergence) / (level.relativeError * level.relativeError)
+    let divergence = try probe.divergence(reducing: matrix, to: stored[0])
+    return divergence / (level.relativeError * level.relativeError)
   }
 
   /// What the result takes in the form that it is stored in.

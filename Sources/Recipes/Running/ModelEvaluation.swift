@@ -177,7 +177,7 @@ public struct ModelEvaluation: Sendable {
   }
 
   /// Models that stream their weights read them once a group of sequences, so groups take what memory there is.
-  private func options(for models: [TextModel] = []) -> EvaluationOptions {
+  func options(for models: [TextModel] = []) -> EvaluationOptions {
     let plain = EvaluationOptions(pool: run.pool, bootstrap: bootstrap, listener: listener)
     let streams = models.contains { $0.model.network.residency == .streamed }
     let bytes = streams ? run.memory / 4 : RunOptions.scoringMemory

@@ -1,0 +1,140 @@
+public import EspalierBasics
+public import EspalierLinearMaps
+
+extension Problem.Code {
+  /// A target that no types reach, or a table of another model.
+  public static let quantizationFit = Problem.Code("quantize.fit")
+}
+
+/// What every tensor loses in every type, and what its losses do to the model's predictions: measured once, read by every
+/// fit.
+///
+/// The divergence that a tensor in a type causes is taken to grow with its squared error, and divergences of several
+/// tensors to add up:
+///
+///     KL(types) ~ sum over t of k_t e_t(type),     k_t = KL_t / e_t(probe)
+///
+/// `e` is the squared error, each column's times its importance; `KL_t` was measured with tensor t alone in the type
+/// `probe`. Near a minimum of the divergence (which the model itself is, at 0) its expansion begins with squares; that
+/// errors of different tensors are independent is an assumption, and what a fit predicts is compared with what it
+/// measures.
+public struct TypeSensitivity: Sendable, Hashable {
+  public struct Choice: Sendable, Hashable {
+    public var format: WeightFormat
+    public var bytes: Int
+    /// The sum of squared errors, each times the importance of its column.
+    public var error: Double
+
+    public init(format: WeightFormat, bytes: Int, error: Double) {
+      self.format = format
+      self.bytes = bytes
+      self.error = error
+    }
+  }
+
+  /// What was measured of a tensor by itself.
+  public struct Effect: Sendable, Hashable {
+    /// The type it had then.
+    public var format: WeightFormat
+    /// In nats a token.
+    public var divergence: Double
+
+    public init(format: WeightFormat, divergence: Double) {
+      self.format = format
+      self.divergence = divergence
+    }
+  }
+
+  public struct Row: Sendable, Hashable {
+    /// As GGUF files call the tensor.
+    public var name: String
+    public var numbers: Int
+    /// From the smallest to the largest.
+    public var choices: [Choice]
+    public var effect: Effect
+
+    public init(name: String, numbers: Int, choices: [Choice], effect: Effect) {
+      self.name = name
+      self.numbers = numbers
+      self.choices = choices
+      self.effect = effect
+    }
+
+    /// What a squared error of 1 does, in nats a token.
+    var effectOfError: Double {
+      guard let error = choices.first(where: { $0.format == effect.format })?.error, error > 0 else {
+        return 0
+      }
+      return effect.divergence / error
+    }
+  }
+
+  public var rows: [Row]
+  /// Bytes of a file beside these tensors: header, vectors, what stays as it is.
+  public var otherBytes: Int
+  /// Numbers in tensors beside these.
+  public var otherNumbers: Int
+  /// What it was measured on.
+  public var record: JSON
+
+  public init(rows: [Row], otherBytes: Int, otherNumbers: Int, record: JSON) {
+    self.rows = rows
+    self.otherBytes = otherBytes
+    self.otherNumbers = otherNumbers
+    self.record = record
+  }
+
+  // MARK: - As JSON
+
+  public var json: JSON {
+    [
+      "espalier_type_sensitivity": 1, "record": record, "other_bytes": .number(otherBytes),
+      "other_numbers": .number(otherNumbers),
+      "tensors": .array(
+        rows.map { row in
+          [
+            "name": .string(row.name), "numbers": .number(row.numbers),
+            "probe": ["type": .string(row.effect.format.name), "kl": .number(row.effect.divergence)],
+            "types": .array(
+              row.choices.map {
+                ["type": .string($0.format.name), "bytes": .number($0.bytes), "error": .number($0.error)]
+              }),
+          ]
+        }),
+    ]
+  }
+
+  /// - Throws: `quantize.fit` for what is no such table.
+  public init(_ json: JSON) throws(Problem) {
+    func bad(_ what: String) -> Problem {
+      Problem(
+        .quantizationFit, "this is no table of types: \(what)", remedy: "`espalier quantize --save-table` writes one.")
+    }
+    guard json["espalier_type_sensitivity"]?.integer == 1, let tensors = json["tensors"]?.array, !tensors.isEmpty else {
+      throw bad("it has no tensors")
+    }
+    rows = []
+    var names: Set<ExactString> = []
+    for tensor in tensors {
+      guard let name = tensor["name"]?.string, let numbers = tensor["numbers"]?.integer, numbers > 0,
+        let types = tensor["types"]?.array, !types.isEmpty, names.insert(ExactString(name)).inserted
+      else { throw bad("a tensor has no name, no numbers or no types, or is there twice") }
+      guard let probed = tensor["probe"]?["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
+        let divergence = tensor["probe"]?["kl"]?.number, divergence >= 0, divergence.isFinite
+      else { throw bad("the effect of \(name) is no divergence") }
+      var row = Row(name: name, numbers: numbers, choices: [], effect: .init(format: probed, divergence: divergence))
+      for type in types {
+        guard let format = type["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
+          let bytes = type["bytes"]?.integer, (0...1 << 48).contains(bytes), let error = type["error"]?.number,
+          error >= 0, error.isFinite
+        else { throw bad("a type of \(name) is not known, or its bytes or error are no sizes") }
+        row.choices.append(Choice(format: format, bytes: bytes, error: error))
+      }
+      rows.append(row)
+    }
+    guard let bytes = json["other_bytes"]?.integer, let numbers = json["other_numbers"]?.integer, bytes >= 0,
+      numbers >= 0
+    else { throw bad("it does not say what else the file holds") }
+    (otherBytes, otherNumbers, record) = (bytes, numbers, json["record"] ?? .null)
+  }
+}
