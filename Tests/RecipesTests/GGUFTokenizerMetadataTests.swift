@@ -2,6 +2,7 @@ import EspalierBasics
 import EspalierCheckpoints
 import EspalierRecipes
 import EspalierTokenizers
+import TestSupport
 import Testing
 
 /// The keys that are written for a tokenizer are those of llama.cpp's converter, value and type.
@@ -12,7 +13,8 @@ import Testing
     "llama_spm-Q4_K_M", "llama3_rope_spm-Q8_0", "gemma2_spm-Q4_0", "gpt2_bpe-Q4_0", "qwen2_bpe-Q5_1",
   ])
   func keysHaveTheConvertersTypes(file: String) throws {
-    let golden = try GGUFCheckpoint(at: "\(Self.tests)/NetworksTests/GGUF/\(file).gguf").metadata
+    let checkpoint = try GGUFCheckpoint(at: "\(Self.tests)/NetworksTests/GGUF/\(file).gguf")
+    let golden = checkpoint.metadata
     let name = String(try #require(file.split(separator: "-").first))
     let folder = "\(Self.tests)/TokenizersTests/Fixtures/gguf/sources/\(name)"
     var contents: [String: [UInt8]] = [:]
@@ -27,9 +29,26 @@ import Testing
     for key in keys {
       #expect(written[key] == golden[key] && written.type(of: key) == golden.type(of: key), "\(key)")
     }
-    // And copied, all of them.
+    // A GGUF file's own are copied, all of them.
     var copy = GGUFMetadata()
-    copy.copyTokenizer(from: golden)
+    #expect(try copy.setTokenizer(of: checkpoint, rows: nil).isEmpty)
     #expect(copy.keys == keys)
+    for key in keys { #expect(copy[key] == golden[key] && copy.type(of: key) == golden.type(of: key), "\(key)") }
+  }
+
+  @Test func aFolderIsDescribed() throws {
+    let models = "\(FileSystem.parent(of: Self.tests))/Models/base"
+    let checkpoint = try SafetensorsCheckpoint(at: models)
+    var metadata = GGUFMetadata()
+    let warnings = try metadata.setTokenizer(of: checkpoint, rows: 2100, carriesTokenizerJSON: true)
+    #expect(warnings.isEmpty, "\(warnings)")
+    #expect(metadata.text("tokenizer.ggml.model") == "gpt2" && metadata.text("tokenizer.ggml.pre") == "smollm")
+    #expect(metadata.array("tokenizer.ggml.tokens")?.count == 2100)
+    #expect(metadata.string("tokenizer.huggingface.json") == (try FileSystem.read("\(models)/tokenizer.json")))
+    let written = try Tokenizer(gguf: try GGUFVocabulary(metadata))
+    let own = try ModelTokenizer(of: checkpoint).tokenizer
+    let text = String(
+      decoding: try FileSystem.read("\(FileSystem.parent(of: Self.tests))/README.md"), as: UTF8.self)
+    #expect(try written.ids(text) == own.ids(text))
   }
 }

@@ -70,7 +70,7 @@ import Testing
   private static let probes = "probing texts get other ids"
   private static let added = "added tokens are found otherwise"
   private static let stacked = "a\u{300}\u{301}\u{302}\u{303} stacked"
-  private static let separators = "\u{85} line\u{2028}sep\u{2029}para\u{85}nel"
+  private static let separators = "\u{2028}line sep\u{2029}para sep\u{85}nel"
 
   private static let expectations: [String: Expectation] = [
     "bbpe_deepseek3": Expectation(model: "gpt2", preTokenizer: "deepseek-v3"),

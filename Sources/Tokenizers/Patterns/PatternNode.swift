@@ -1,6 +1,8 @@
 /// A pattern as a tree.
 indirect enum PatternNode: Sendable, Hashable {
-  enum Assertion: Sendable, Hashable { case textStart, textEnd, lastLineEnd, lineStart, lineEnd, wordBoundary, notWordBoundary }
+  enum Assertion: Sendable, Hashable {
+    case textStart, textEnd, lastLineEnd, lineStart, lineEnd, wordBoundary, notWordBoundary
+  }
 
   enum Greed: Sendable, Hashable {
     /// As much as possible, less if need be.

@@ -30,18 +30,15 @@ extension VocabularyDraft {
       guard let token = known.token(id) else { return nil }
       return known.added[token].map(Self.added) ?? (Array(token.text.utf8), .normal)
     }
-    vocabulary.merges = try ModelReader.merges(model).map { left, right in
-      // A space parts the two; in the byte-level alphabet it is another character anyway.
-      (Array(left.utf8), Array(right.utf8))
-    }.map { left, right in Self.withoutSpaces(left) + [0x20] + Self.withoutSpaces(right) }
+    for (left, right) in try ModelReader.merges(model) {
+      // A space parts the two. The byte-level alphabet writes it otherwise, so that merges with one do nothing.
+      if left.utf8.contains(0x20) || right.utf8.contains(0x20) { continue }
+      vocabulary.merges.append(Array(left.utf8) + [0x20] + Array(right.utf8))
+    }
     // As the converter does for the families that it reads as llama's.
     if ["llama", "mistral", "mixtral"].contains(family ?? "") {
       vocabulary.addsSpacePrefix = source.files.configuration?["add_prefix_space"]?.bool
     }
-  }
-
-  private static func withoutSpaces(_ text: [UInt8]) -> [UInt8] {
-    text.contains(0x20) ? ByteText.replacing(text, [0x20], by: Array("\u{120}".utf8)) : text
   }
 
   private func refuseAffixes(_ model: JSON) throws(Problem) {
@@ -93,7 +90,8 @@ extension VocabularyDraft {
             + " that run the GGUF file will do")
       }
       if found.scatteredTokens > 0 {
-        warn("\(found.scatteredTokens) tokens are made by merges of different ranks, of which one score keeps the first")
+        warn(
+          "\(found.scatteredTokens) tokens are made by merges of different ranks, of which one score keeps the first")
       }
     }
     vocabulary.scores += Array(repeating: 0, count: max(0, vocabulary.tokens.count - vocabulary.scores.count))
@@ -164,7 +162,8 @@ extension VocabularyDraft {
       return known.added[token] == nil && text.indices.dropFirst().contains { text[$0...].starts(with: space) }
     }
     if crossing > 0 {
-      warn("the tokenizer cuts texts at spaces, and \(crossing) of its tokens go beyond one, which the GGUF file allows")
+      warn(
+        "the tokenizer cuts texts at spaces, and \(crossing) of its tokens go beyond one, which the GGUF file allows")
     }
   }
 

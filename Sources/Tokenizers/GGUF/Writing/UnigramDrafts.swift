@@ -117,7 +117,8 @@ extension VocabularyDraft {
       if !file.addsPrefix { vocabulary.addsSpacePrefix = false }
       if file.removesExtraSpaces || !file.characterMap.isEmpty {
         warn(
-          "SentencePiece's model takes extra spaces away or maps characters, and a GGUF file of this kind cannot say so")
+          "SentencePiece's model takes extra spaces away or maps characters, and a GGUF file of this kind cannot say so"
+        )
       }
     } else {
       vocabulary.model = "t5"
