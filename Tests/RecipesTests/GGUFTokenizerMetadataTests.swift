@@ -13,7 +13,7 @@ import Testing
     "llama_spm-Q4_K_M", "llama3_rope_spm-Q8_0", "gemma2_spm-Q4_0", "gpt2_bpe-Q4_0", "qwen2_bpe-Q5_1",
   ])
   func keysHaveTheConvertersTypes(file: String) throws {
-    let checkpoint = try GGUFCheckpoint(at: "\(Self.tests)/NetworksTests/GGUF/\(file).gguf")
+    let checkpoint = try GGUFCheckpoint(unmappedAt: "\(Self.tests)/NetworksTests/GGUF/\(file).gguf")
     let golden = checkpoint.metadata
     let name = String(try #require(file.split(separator: "-").first))
     let folder = "\(Self.tests)/TokenizersTests/Fixtures/gguf/sources/\(name)"
@@ -47,8 +47,7 @@ import Testing
     #expect(metadata.string("tokenizer.huggingface.json") == (try FileSystem.read("\(models)/tokenizer.json")))
     let written = try Tokenizer(gguf: try GGUFVocabulary(metadata))
     let own = try ModelTokenizer(of: checkpoint).tokenizer
-    let text = String(
-      decoding: try FileSystem.read("\(FileSystem.parent(of: Self.tests))/README.md"), as: UTF8.self)
+    let text = String(decoding: try FileSystem.read(#filePath), as: UTF8.self)
     #expect(try written.ids(text) == own.ids(text))
   }
 }

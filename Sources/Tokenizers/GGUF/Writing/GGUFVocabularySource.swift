@@ -120,7 +120,9 @@ struct VocabularyDraft {
     let roles = VocabularyRoles(source, processor: processor, count: vocabulary.tokens.count) { ids[ExactString($0)] }
     let implied = vocabulary.ids[.unknown] ?? unknown.flatMap { ids[ExactString($0)] }
     vocabulary.ids = roles.ids
-    if let implied, roles.ids[.unknown] == nil { vocabulary.ids[.unknown] = implied }
+    if let implied, roles.ids[.unknown] == nil, vocabulary.tokens.indices.contains(implied) {
+      vocabulary.ids[.unknown] = implied
+    }
     vocabulary.addsBeginning = roles.addsBeginning
     vocabulary.addsEnd = roles.addsEnd
     vocabulary.addsSeparator = roles.addsSeparator
