@@ -44,7 +44,9 @@ struct QuantizingOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "The mix of types: \(QuantizationMix.all.map(\.name).joined(separator: ", ")).", valueName: "mix"))
-  var type: String
+  var type: String?
+
+  @OptionGroup(title: "Types for a target") var fitting: FittingOptions
 
   @Option(
     help: ArgumentHelp(
@@ -67,6 +69,9 @@ struct QuantizingOptions: ParsableArguments {
   @Flag(help: "Print the types and sizes that would be written, and stop. Reads no weight.")
   var dryRun = false
 
+  @Flag(help: "The same, after types have been chosen for a target.")
+  var plan = false
+
   @OptionGroup var testing: TestingOptions
 
   @Option(name: [.short, .long], help: "The file to write, NAME.gguf; NAME.report is written beside.", completion: .file())
@@ -83,9 +88,14 @@ struct QuantizingOptions: ParsableArguments {
   @OptionGroup var style: OutputStyle
 
   func validate() throws {
-    if QuantizationMix.named(type) == nil {
+    if let type, QuantizationMix.named(type) == nil {
       throw ValidationError(
         "--type \(type) is none of \(QuantizationMix.all.map(\.name).joined(separator: ", ")).")
+    }
+    try fitting.check(type: type, maxKl: testing.gates.maxKl)
+    try testing.requireText(except: type == nil ? testing.gates.maxKl : nil)
+    if dryRun, type == nil, fitting.table == nil {
+      throw ValidationError("A target needs a measured table: --plan measures and prints, --dry-run reads no weight.")
     }
     let name = FileSystem.lastComponent(of: output)
     if !name.hasSuffix(".gguf") || name.count == 5 { throw ValidationError("--output needs a name like model.gguf.") }
@@ -108,8 +118,9 @@ struct QuantizingOptions: ParsableArguments {
   }
 
   private func request(for checkpoint: any Checkpoint, again: Bool) throws(Problems) -> QuantizationRequest {
-    guard let mix = QuantizationMix.named(type) else {
-      throw Problems([Problem(.quantizationType, "--type \(type) is not known")])
+    // Of a target every tensor gets its own type; what the mix says of the others is that they stay.
+    guard let mix = QuantizationMix.named(type ?? "Q4_K_M") else {
+      throw Problems([Problem(.quantizationType, "the type is not known")])
     }
     var request = QuantizationRequest(mix: mix)
     var problems = Problems()
@@ -134,17 +145,22 @@ struct QuantizingOptions: ParsableArguments {
       let checkpoint = try lookup.open(model)
       let test = try testing.read()
       let families = try lookup.families()
-      let plan = try QuantizationPlan(
-        try request(for: checkpoint, again: again), of: model, checkpoint: checkpoint, families: families,
-        options: mergeOptions)
-      let outline = QuantizationOutline(plan)
-      let listener = style.listener()
-      for problem in plan.warnings { listener.receive(.problem(problem)) }
-      if dryRun { return print(style.json ? outline.json.text() : outline.text) }
-      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
       let run = try running.options(work, lookup, default: .exact)
+      let listener = style.listener()
+      var request = try request(for: checkpoint, again: again)
+      let options = mergeOptions
+      let outcome = try fitting.fit(
+        request, maxKl: type == nil ? testing.gates.maxKl : nil, of: checkpoint, named: model, families: families,
+        options: options, run: run, listener: listener)
+      if let outcome { request = outcome.request }
+      let plan = try QuantizationPlan(
+        request, of: model, checkpoint: checkpoint, families: families, options: options)
+      let outline = QuantizationOutline(plan, outcome)
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      if dryRun || self.plan { return print(style.json ? outline.json.text() : outline.text) }
+      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
       do throws(Problem) {
-        let report = try QuantizationRun.execute(plan, listener: listener) { (path) throws(Problem) in
+        let report = try QuantizationRun.execute(plan, fit: outcome, listener: listener) { (path) throws(Problem) in
           guard !testing.test.isEmpty else { return nil }
           let written: any Checkpoint
           do throws(Problems) { written = try lookup.open(path) } catch { throw error.all[0] }
@@ -152,6 +168,7 @@ struct QuantizingOptions: ParsableArguments {
             written, named: output, against: checkpoint, named: model, run: run, listener: listener,
             judgement: &judgement)
         }
+        TypeFitting.removeScratch(beside: options.output)
         if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
       } catch { throw Problems([error]) }
       if let problems = judgement.problems { throw problems }

@@ -122,6 +122,8 @@ struct ReducingOptions: ParsableArguments {
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
+  func validate() throws { try testing.requireText() }
+
   /// Refuses what is no method of the verb.
   static func validate(_ method: String?, makesFactors: Bool) throws {
     let known = ReductionMethods.names(makingFactors: makesFactors)

@@ -29,13 +29,15 @@ struct TestingOptions: ParsableArguments {
     if others.contains(where: { $0 != nil }) {
       throw ValidationError("Only text is measured here: gates of accuracy, answers and cosines need `compare`.")
     }
-    let ofText = [
-      gates.maxKl, gates.maxJs, gates.maxPerplexity, gates.maxPerplexityRise, gates.maxBitsPerByte, gates.minSameTop,
-    ]
-    if test.isEmpty, ofText.contains(where: { $0 != nil }) { throw ValidationError("Gates need --test.") }
     if gates.maxPerplexity != nil || gates.maxBitsPerByte != nil {
       throw ValidationError("A comparison has no --max-perplexity and --max-bits-per-byte; see --max-perplexity-rise.")
     }
+  }
+
+  /// - Parameter target: a gate that is a target too, and as such needs no text.
+  func requireText(except target: String? = nil) throws {
+    let ofText = [gates.maxKl, gates.maxJs, gates.maxPerplexityRise, gates.minSameTop].compactMap(\.self)
+    if test.isEmpty, ofText.contains(where: { $0 != target }) { throw ValidationError("Gates need --test.") }
   }
 
   /// The texts read, the gates understood.

@@ -63,14 +63,13 @@ struct QuantizationJob: TensorJob {
     guard case .elements(let type) = format else {
       throw Problem(.matrixFormat, "what is computed is written as floats, not as \(format.name)", tensor: name)
     }
-    var bytes = [UInt8](repeating: 0, count: values.count * type.byteWidth)
-    bytes.withUnsafeMutableBytes { bytes in
-      values.withUnsafeBufferPointer { values in
-        guard let source = values.baseAddress, let destination = bytes.baseAddress else { return }
-        type.encode(source, into: destination, count: values.count)
-      }
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: values.count * type.byteWidth, alignment: 64)
+    defer { bytes.deallocate() }
+    values.withUnsafeBufferPointer { values in
+      guard let source = values.baseAddress, let destination = bytes.baseAddress else { return }
+      type.encode(source, into: destination, count: values.count)
     }
-    try bytes.withUnsafeBytes { (bytes) throws(Problem) in try context.write(bytes, at: 0) }
+    try context.write(UnsafeRawBufferPointer(bytes), at: 0)
     try context.hashWritten()
   }
 

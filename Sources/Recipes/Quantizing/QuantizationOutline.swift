@@ -5,8 +5,10 @@ internal import EspalierLinearMaps
 /// What a quantization will do, for people and programs: known without reading a weight.
 public struct QuantizationOutline: Sendable {
   private let plan: QuantizationPlan
+  private let fit: TypeFitting.Outcome?
 
-  public init(_ plan: QuantizationPlan) { self.plan = plan }
+  /// - Parameter fit: what types were found by, if there was a target.
+  public init(_ plan: QuantizationPlan, _ fit: TypeFitting.Outcome? = nil) { (self.plan, self.fit) = (plan, fit) }
 
   /// One line before the work.
   public var summary: String {
@@ -18,8 +20,9 @@ public struct QuantizationOutline: Sendable {
   public var text: String {
     var lines = [
       "\(plan.model): \(ByteCount.text(plan.storedBytes)) become \(ByteCount.text(plan.byteCount)), "
-        + "\(Decimals.text(plan.bitsPerWeight, 2)) bits a weight (\(plan.request.mix.name))"
+        + "\(Decimals.text(plan.bitsPerWeight, 2)) bits a weight (\(fit == nil ? plan.request.mix.name : "types for a target"))"
     ]
+    if let fit { lines.append(fit.text) }
     lines += TypeCounts.lines(plan.tensors.map { ($0.choice.format.name, $0.byteCount, nil) })
     for file in plan.layout.files { lines.append("writes    \(file.name), \(ByteCount.text(file.byteCount))") }
     lines.append(
@@ -33,7 +36,7 @@ public struct QuantizationOutline: Sendable {
       "output": .string(plan.output), "request": .string(plan.request.text), "bytes": .number(plan.byteCount),
       "bytes_before": .number(plan.storedBytes), "bits_per_weight": .number(plan.bitsPerWeight),
       "files": .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] }),
-      "planned_peak_bytes": .number(plan.memory.predictedPeak), "threads": .number(plan.memory.threads),
+      "fit": fit?.json ?? .null, "planned_peak_bytes": .number(plan.memory.predictedPeak), "threads": .number(plan.memory.threads),
       "tensors": .array(
         plan.tensors.map {
           [

@@ -88,7 +88,9 @@ public struct QuantizationPlan: Sendable {
         outputIndex: index, model: model, content: tensor.content, name: tensor.name, shape: tensor.shape,
         format: choices[index].format, search: request.search, importance: importance.columns(of: typed[index]))
     }
-    let headers = layout.files.reduce(0) { $0 + 3 * $1.header.count } + importance.byteCount + 2048 * tensors.count
+    // A vocabulary is made of parsed files that take several times its own size.
+    let headers =
+      layout.files.reduce(0) { $0 + 24 * $1.header.count } + importance.byteCount + 2048 * tensors.count
     let memory = problems.collect { () throws(Problem) in
       try JobRunner(
         threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,

@@ -23,6 +23,8 @@ public struct QuantizationReport: Sendable {
   public let output: String
   public let request: String
   public let tensors: [Tensor]
+  /// What types were found by, if there was a target.
+  public let fit: TypeFitting.Outcome?
   public let evaluation: ReductionReport.Evaluation?
   /// Tensors taken over from an earlier, unfinished run.
   public let kept: Int
@@ -34,7 +36,7 @@ public struct QuantizationReport: Sendable {
   public let peakBytes: Int?
 
   init(
-    _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, evaluation: ReductionReport.Evaluation?,
+    _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, fit: TypeFitting.Outcome?, evaluation: ReductionReport.Evaluation?,
     seconds: Double, secondsMeasuring: Double, peakBytes: Int?
   ) {
     output = plan.output
@@ -51,6 +53,7 @@ public struct QuantizationReport: Sendable {
         error: error.flatMap { (error) -> Double? in squares.map { $0 > 0 ? (error / $0).squareRoot() : 0 } },
         meanSquare: error.map { $0 / count }, weighedError: found?["weighed_error"]?.number)
     }
+    self.fit = fit
     self.evaluation = evaluation
     self.kept = kept
     bytes = plan.byteCount
@@ -67,7 +70,7 @@ public struct QuantizationReport: Sendable {
     .object([
       ("espalier_quantization", 1), ("output", .string(output)), ("request", .string(request)),
       ("bytes_before", .number(bytesBefore)), ("bytes", .number(bytes)), ("bits_per_weight", .number(bitsPerWeight)),
-      ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
+      ("fit", fit?.json ?? .null), ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
       ("seconds_measuring", .number(secondsMeasuring)), ("kept_tensors", .number(kept)),
       ("planned_peak_bytes", .number(plannedPeakBytes)), ("peak_bytes", peakBytes.map { .number($0) } ?? .null),
       (
@@ -93,6 +96,7 @@ public struct QuantizationReport: Sendable {
         + "\(Decimals.text(bitsPerWeight, 2)) bits a weight"
     ]
     lines += TypeCounts.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
+    if let fit { lines.append(fit.text) }
     if kept > 0 { lines.append("\(kept) tensors were there from an earlier run") }
     if let worst = tensors.filter({ $0.error != nil }).max(by: { ($0.error ?? 0) < ($1.error ?? 0) }) {
       lines.append("largest error: \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
@@ -118,6 +122,7 @@ public struct QuantizationReport: Sendable {
 
 
       """
+    if let fit { text += "\(fit.text)\n\n" }
     if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
     text += """
       ## Tensor by tensor

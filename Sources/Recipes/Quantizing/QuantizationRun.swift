@@ -6,10 +6,12 @@ internal import EspalierExecution
 public enum QuantizationRun {
   /// Quantizes, measures and writes.
   ///
-  /// - Parameter measure: compares the model that was written, and has no name yet, with the original.
+  /// - Parameters:
+  ///   - fit: what types were found by, for the report.
+  ///   - measure: compares the model that was written, and has no name yet, with the original.
   /// - Throws: the first problem; finished tensors stay for `--resume`, and inputs are never touched.
   public static func execute(
-    _ plan: QuantizationPlan, listener: any ProgressListener,
+    _ plan: QuantizationPlan, fit: TypeFitting.Outcome? = nil, listener: any ProgressListener,
     measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> QuantizationReport {
     let began = Machine.monotonicSeconds
@@ -28,12 +30,13 @@ public enum QuantizationRun {
     let evaluation = try output.weightFiles.first.flatMap { (file) throws(Problem) in try measure?(file.path) }
     let records = output.finishedRecords()
     let report = QuantizationReport(
-      plan, records: records, kept: kept, evaluation: evaluation, seconds: written - began,
+      plan, records: records, kept: kept, fit: fit, evaluation: evaluation, seconds: written - began,
       secondsMeasuring: Machine.monotonicSeconds - written, peakBytes: peak)
     let manifest = Manifest.json(
       made: provenance(plan), layout: plan.layout, records: records, small: [],
       fileDigests: plan.options.sha256 ? try sha256(output) : [:])
-    try output.commit(adding: [
+    let table = fit.map { [("sensitivity.json", $0.table.json.bytes(pretty: true) + [UInt8(ascii: "\n")])] } ?? []
+    try output.commit(adding: table + [
       ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
       ("REPORT.md", Array(report.markdown.utf8)),
       (Manifest.fileName, manifest.bytes(pretty: true) + [UInt8(ascii: "\n")]),

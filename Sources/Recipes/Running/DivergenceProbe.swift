@@ -1,7 +1,10 @@
-public import EspalierBasics
-public import EspalierCheckpoints
+internal import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierEvaluation
+internal import EspalierLinearMaps
 internal import EspalierNetworks
+internal import EspalierNumerics
+internal import EspalierReduction
 
 /// How far the predictions of changed models are from those of one model, whose states are computed once.
 final class DivergenceProbe: Sendable {

@@ -1,6 +1,7 @@
 public import EspalierBasics
 public import EspalierLinearMaps
-public import EspalierReduction
+public import EspalierNumerics
+internal import EspalierReduction
 
 /// The types that lose least within a size, or the least size within a loss: one exact choice for all tensors.
 public struct TypeFit: Sendable {

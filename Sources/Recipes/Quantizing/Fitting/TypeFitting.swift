@@ -2,6 +2,7 @@ public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
 public import EspalierLinearMaps
+internal import EspalierNumerics
 
 /// Finds the types of a model's tensors for a target, by a measured table.
 public struct TypeFitting: Sendable {
@@ -49,27 +50,23 @@ public struct TypeFitting: Sendable {
       try FileSystem.createParents(of: TypeSensitivityRun.folder(beside: options.output) + "/x")
       if let table { try Self.check(table, plan) }
     } catch { throw Problems([error]) }
-    do throws(Problems) {
-      let probe: DivergenceProbe?
-      do throws(Problem) {
-        probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
-      } catch { throw Problems([error]) }
-      let table: TypeSensitivity
-      if let known = self.table {
-        table = known
-      } else if let probe {
-        table = try run.measure(probe, record: record(plan))
-      } else {
-        throw Problems([Problem(.quantizationFit, "there is neither a table nor a text to measure one on")])
-      }
-      guard case .divergence(let limit) = target, let probe else {
-        do throws(Problem) {
-          let fit = try TypeFit(table, to: target)
-          return Outcome(request: assigned(fit), table: table, fit: fit, measured: nil)
-        } catch { throw Problems([error]) }
-      }
-      return try smallest(within: limit, table, probe, run)
+    let probe: DivergenceProbe?
+    do throws(Problem) {
+      probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
+    } catch { throw Problems([error]) }
+    let measured: TypeSensitivity
+    if let table {
+      measured = table
+    } else if let probe {
+      measured = try run.measure(probe, record: record(plan))
+    } else {
+      throw Problems([Problem(.quantizationFit, "there is neither a table nor a text to measure one on")])
     }
+    if case .divergence(let limit) = target, let probe { return try smallest(within: limit, measured, probe, run) }
+    do throws(Problem) {
+      let fit = try TypeFit(measured, to: target)
+      return Outcome(request: assigned(fit), table: measured, fit: fit, measured: nil)
+    } catch { throw Problems([error]) }
   }
 
   private var isDivergence: Bool { if case .divergence = target { true } else { false } }
@@ -151,4 +148,23 @@ public struct TypeFitting: Sendable {
 
   /// Removes what measuring left beside the output.
   public static func removeScratch(beside output: String) { TypeSensitivityRun.removeScratch(beside: output) }
+}
+
+extension TypeFitting.Outcome {
+  /// A line or two.
+  var text: String {
+    let gap = fit.certificate.error
+    let proof = gap == 0 ? "no choice foresees less" : "at most \(gap) above the least"
+    let found = measured.map { ", measured \(Decimals.text($0, 5)) with all of them" } ?? ""
+    return "types for \(ByteCount.text(fit.bytes)): foreseen divergence \(Decimals.text(fit.predicted, 5)) nats a token "
+      + "(\(proof))\(found)"
+  }
+
+  var json: JSON {
+    [
+      "bytes": .number(fit.bytes), "predicted_kl": .number(fit.predicted), "gap": .number(fit.certificate.error),
+      "gap_is": .string(fit.certificate.kind.rawValue), "measured_kl": measured.map { .number($0) } ?? .null,
+      "effects": table.record["effects"] ?? .null,
+    ]
+  }
 }

@@ -1,8 +1,8 @@
 internal import EspalierArchitectures
-public import EspalierBasics
-public import EspalierCheckpoints
+internal import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierExecution
-public import EspalierLinearMaps
+internal import EspalierLinearMaps
 
 /// Measures a ``TypeSensitivity``: every tensor in every type, and each by itself in one type before the model.
 ///
