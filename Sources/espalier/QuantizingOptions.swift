@@ -74,11 +74,13 @@ struct QuantizingOptions: ParsableArguments {
 
   @OptionGroup var testing: TestingOptions
 
-  @Option(name: [.short, .long], help: "The file to write, NAME.gguf; NAME.report is written beside.", completion: .file())
+  @Option(
+    name: [.short, .long], help: "The file to write, NAME.gguf; NAME.report is written beside.", completion: .file())
   var output: String
 
   @Option(
-    help: ArgumentHelp("Largest file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).", valueName: "size"))
+    help: ArgumentHelp(
+      "Largest file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).", valueName: "size"))
   var splitSize: String?
 
   @OptionGroup var continuing: ContinuingOptions

@@ -92,7 +92,8 @@ extension GGUFHeader {
     let row = tensor.shape.last ?? 1
     guard row % tensor.type.blockLength == 0 else {
       throw Problem(
-        .ggufTensor, "a row of \(row) numbers is no whole number of \(tensor.type.name) blocks of "
+        .ggufTensor,
+        "a row of \(row) numbers is no whole number of \(tensor.type.name) blocks of "
           + "\(tensor.type.blockLength)", tensor: tensor.name)
     }
   }

@@ -85,7 +85,8 @@ struct GGUFSource {
       metadata.set("tokenizer.ggml.model", to: .text("none"))
       warnings.append(
         Problem(
-          .tokenizerMissing, "the model has no tokenizer, and neither will the file: programs can run it on numbers alone",
+          .tokenizerMissing,
+          "the model has no tokenizer, and neither will the file: programs can run it on numbers alone",
           remedy: error.remedy, file: checkpoint.location, severity: .warning))
     }
   }

@@ -36,7 +36,8 @@ public struct QuantizationOutline: Sendable {
       "output": .string(plan.output), "request": .string(plan.request.text), "bytes": .number(plan.byteCount),
       "bytes_before": .number(plan.storedBytes), "bits_per_weight": .number(plan.bitsPerWeight),
       "files": .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] }),
-      "fit": fit?.json ?? .null, "planned_peak_bytes": .number(plan.memory.predictedPeak), "threads": .number(plan.memory.threads),
+      "fit": fit?.json ?? .null, "planned_peak_bytes": .number(plan.memory.predictedPeak),
+      "threads": .number(plan.memory.threads),
       "tensors": .array(
         plan.tensors.map {
           [

@@ -36,7 +36,8 @@ public struct QuantizationReport: Sendable {
   public let peakBytes: Int?
 
   init(
-    _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, fit: TypeFitting.Outcome?, evaluation: ReductionReport.Evaluation?,
+    _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, fit: TypeFitting.Outcome?,
+    evaluation: ReductionReport.Evaluation?,
     seconds: Double, secondsMeasuring: Double, peakBytes: Int?
   ) {
     output = plan.output
@@ -163,7 +164,8 @@ enum TypeCounts {
     }
     return order.sorted { (rows[$0]?.bytes ?? 0) > (rows[$1]?.bytes ?? 0) }.map { type in
       let row = rows[type] ?? (0, 0, 0, 0)
-      let mean = row.errors > 0 ? ", mean error \(Decimals.text((row.squares / Double(row.errors)).squareRoot(), 4))" : ""
+      let mean =
+        row.errors > 0 ? ", mean error \(Decimals.text((row.squares / Double(row.errors)).squareRoot(), 4))" : ""
       let padding = String(repeating: " ", count: max(1, 8 - type.count))
       return "  \(type)\(padding)\(row.count) tensor\(row.count == 1 ? "" : "s"), \(ByteCount.text(row.bytes))\(mean)"
     }

@@ -36,11 +36,12 @@ public enum QuantizationRun {
       made: provenance(plan), layout: plan.layout, records: records, small: [],
       fileDigests: plan.options.sha256 ? try sha256(output) : [:])
     let table = fit.map { [("sensitivity.json", $0.table.json.bytes(pretty: true) + [UInt8(ascii: "\n")])] } ?? []
-    try output.commit(adding: table + [
-      ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
-      ("REPORT.md", Array(report.markdown.utf8)),
-      (Manifest.fileName, manifest.bytes(pretty: true) + [UInt8(ascii: "\n")]),
-    ])
+    try output.commit(
+      adding: table + [
+        ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
+        ("REPORT.md", Array(report.markdown.utf8)),
+        (Manifest.fileName, manifest.bytes(pretty: true) + [UInt8(ascii: "\n")]),
+      ])
     return report
   }
 

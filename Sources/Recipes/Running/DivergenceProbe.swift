@@ -57,7 +57,8 @@ final class DivergenceProbe: Sendable {
     let mean = sum / Double(evaluation.data.texts.count)
     guard mean.isFinite else {
       throw Problem(
-        .reduction, "with it changed the model's predictions are no numbers, or there are none, so that its effect "
+        .reduction,
+        "with it changed the model's predictions are no numbers, or there are none, so that its effect "
           + "cannot be measured", tensor: name)
     }
     // Rounding can bring the divergence of equal predictions below 0.

@@ -156,7 +156,8 @@ extension TypeFitting.Outcome {
     let gap = fit.certificate.error
     let proof = gap == 0 ? "no choice foresees less" : "at most \(gap) above the least"
     let found = measured.map { ", measured \(Decimals.text($0, 5)) with all of them" } ?? ""
-    return "types for \(ByteCount.text(fit.bytes)): foreseen divergence \(Decimals.text(fit.predicted, 5)) nats a token "
+    return
+      "types for \(ByteCount.text(fit.bytes)): foreseen divergence \(Decimals.text(fit.predicted, 5)) nats a token "
       + "(\(proof))\(found)"
   }
 

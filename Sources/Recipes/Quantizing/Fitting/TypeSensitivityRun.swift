@@ -125,7 +125,8 @@ struct TypeSensitivityRun {
       let replaced = tensor.sources.compactMap { parameters[ExactString($0)] }
       guard replaced.count == tensor.sources.count, !replaced.isEmpty else {
         throw Problem(
-          .quantizationFit, "the model's parameters in this tensor are not known, so that its effect cannot be measured",
+          .quantizationFit,
+          "the model's parameters in this tensor are not known, so that its effect cannot be measured",
           remedy: "Quantize it with --type.", tensor: tensor.name)
       }
       let divergence = try effects.divergence(of: tensor.name) { () throws(Problem) in
