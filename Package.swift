@@ -65,7 +65,7 @@ let package = Package(
       "Numerics", imports: ["Basics"],
       c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
     room("LinearMaps", imports: ["Basics", "Numerics"], c: ["CKernels"]),
-    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"]),
+    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"], c: ["CKernels"]),
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
       resources: [.embedInCode("Families")]),

@@ -11,6 +11,7 @@
 #include "merge.h"
 #include "metrics.h"
 #include "network.h"
+#include "packed.h"
 #include "product.h"
 #include "prune.h"
 #include "quantize.h"
