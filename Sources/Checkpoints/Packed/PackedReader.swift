@@ -32,7 +32,7 @@ final class PackedReader: ParameterReader {
     let target = rows.values(of: UInt32.self).baseAddress
     let isAWQ = storage.coding == .awq
     let width = storage.codes.shape[1]
-    try storage.codes.readBands(file, bytes: storage.bandBytes, multiple: 8) { first, count, bytes in
+    try storage.codes.readBands(file, bytes: storage.bandBytes, multiple: isAWQ ? 8 : 1) { first, count, bytes in
       let words = bytes.assumingMemoryBound(to: UInt32.self)
       guard let target else { return }
       if isAWQ {
@@ -104,7 +104,7 @@ extension StoredTensor {
   /// Reads the rows of a matrix in bands of about so many bytes.
   ///
   /// - Parameters:
-  ///   - multiple: of rows in every band but the last; less only if that many exceed `bytes`... by rows of 4 bytes.
+  ///   - multiple: rows of every band but the last are a multiple of it.
   ///   - body: gets the first row, how many there are, and their bytes, which it may change.
   func readBands(
     _ file: File, bytes: Int, multiple: Int = 1,
