@@ -177,7 +177,7 @@ public struct PackedStorage: Sendable, Hashable, Codable {
   /// Bytes read at once while tables and codes are taken into memory.
   var bandBytes: Int {
     let width = (coding.isTransposed ? rows : groupCount) * MemoryLayout<Float>.stride
-    return max(width, min(1 << 20, (codes.byteCount + scales.byteCount) * 4))
+    return max(width, min(1 << 20, max(coding.isTransposed ? codes.byteCount : 0, scaleRows * groupCount * 4)))
   }
 
   /// Bytes that a reader keeps, and once of what taking them into memory takes. Codes that lie across the parameter's
