@@ -242,7 +242,8 @@ import Testing
 
   @Test func aFileCutShortAfterItWasOpenedIsAProblem() throws {
     for (tensors, section) in [
-      (Self.gptq(), Self.gptqSection), (Self.awq(), Self.awqSection), (Self.packed().reversed(), Self.compressedSection()),
+      (Self.gptq(), Self.gptqSection), (Self.awq(), Self.awqSection),
+      (Self.packed().reversed(), Self.compressedSection()),
     ] {
       try withTemporaryFolder { folder in
         try writeCheckpoint(tensors, section, to: folder)

@@ -4,7 +4,8 @@ public import EspalierNumerics
 
 /// A layout that other programs read quantized matrices in.
 public enum PackedLayout: String, Sendable, Hashable, Codable, CaseIterable {
-  /// GPTQ, whose zero points are stored less one: a zero point of 0 cannot be.
+  /// GPTQ, whose zero points are stored less one: a zero point of 0 cannot be. For symmetric codes; of others,
+  /// gptqmodel reads none that another program wrote.
   case gptq
   /// GPTQ with zero points as they are.
   case gptqV2 = "gptq_v2"
