@@ -139,6 +139,10 @@ import Testing
       "should be BF16 [16, 1]"
     ),
     (
+      "vast groups", changed(packed(), "m.weight_shape", to: nil),
+      compressedSection(group([("group_size", .number(Int.max))])), "should be BF16 [16, 1]"
+    ),
+    (
       "ignored", packed(), compressedSection(with: [("ignore", ["m"])]), "the config says that it is not (`ignore`)"
     ),
     (
@@ -327,9 +331,14 @@ import Testing
     for section: JSON in [
       ["quant_method": "compressed-tensors", "format": "dense", "config_groups": .object([])],
       ["quant_method": "compressed-tensors", "format": "dense", "config_groups": ["group_0": Self.group([])]],
-      .null,
+      Self.compressedSection(with: [("quantization_status", "frozen")]), .null,
     ] {
       #expect(try Self.opening([TestTensor("m.weight", [2], [1, 2])], section).isEmpty)
+    }
+    try withTemporaryFolder { folder in
+      try writeCheckpoint([TestTensor("m.weight", [2], [1, 2])], nil, to: folder)
+      try FileSystem.write(Self.gptqSection.bytes(), to: "\(folder)/quantize_config.json")
+      #expect(try SafetensorsCheckpoint(at: folder).parameters.map(\.name) == ["m.weight"])
     }
   }
 

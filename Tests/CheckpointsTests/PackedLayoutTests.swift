@@ -164,6 +164,28 @@ import Testing
     }
   }
 
+  /// GPT-2's own layers are `[in, out]`, its head is not.
+  @Test func layersOfTransposedFamiliesAreGivenAsTheFamilyHasThem() throws {
+    var generator = SeededGenerator(seed: 4)
+    let form = Form(rows: 32, columns: 64, grid: Self.integer(4), tileColumns: 32)
+    let matrix = try QuantizedMatrix.random(form, using: &generator)
+    let names = ["h.0.mlp.c_fc.weight", "lm_head.weight"]
+    let tensors = try names.flatMap { try PackedLayout.gptq.encode(matrix, parameter: $0) }.map { TestTensor($0) }
+    try withTemporaryFolder { folder in
+      try writeCheckpoint(tensors, nil, to: folder)
+      var config: JSON = ["model_type": "gpt2"]
+      config["quantization_config"] = try PackedLayout.gptq.configuration(for: names.map { ($0, form) })
+      try FileSystem.write(config.bytes(), to: "\(folder)/config.json")
+      let parameters = try SafetensorsCheckpoint(at: folder).parameters
+      #expect(parameters.map(\.name) == names && parameters.map(\.shape) == [[64, 32], [32, 64]])
+      #expect(parameters.allSatisfy(\.isQuantized))
+      let elements = try matrix.materialized().elements
+      let (layer, head) = (try parameters[0].recipe.values(), try parameters[1].recipe.values())
+      #expect(head == elements)
+      #expect(layer == (0..<64).flatMap { column in (0..<32).map { elements[$0 * 64 + column] } })
+    }
+  }
+
   private static let refused: [(PackedLayout, Form, String)] = [
     (.gptq, Form(rows: 32, columns: 32, grid: integer(5), tileColumns: 32), "codes of 5 bits; 2, 3, 4 and 8 can be"),
     (.gptq, Form(rows: 33, columns: 32, grid: integer(4), tileColumns: 32), "multiples of 8"),

@@ -12,6 +12,8 @@ struct PackedConfiguration {
 
   /// Nil if weights are not quantized, or not stored so.
   var method: Method?
+  /// Whether weights may be plain all the same: the file is a leftover, or what compressed-tensors rounded is not packed.
+  var mayBePlain = false
   /// The config of the model as it is opened: without the section, since parameters are given unpacked.
   var config: JSON?
 
@@ -48,6 +50,8 @@ struct PackedConfiguration {
       }
     }
     guard let section else { return }
+    let status = section["quantization_status"]?.string ?? "compressed"
+    mayBePlain = fallback != nil || !status.isSame(as: "compressed")
     let method = section["quant_method"]?.string ?? fallback ?? section["method"]?.string
     switch method {
     case "gptq": self.method = GPTQConfiguration(section, problems: &problems).map { .gptq($0) }

@@ -10,6 +10,8 @@ struct PackedParameters {
   private var packed: [Parameter] = []
   private var used = Set<ExactString>()
   private let declaredType: ElementType?
+  /// Whether the family stores some matrices as `[in, out]`.
+  private let isTransposed: Bool
   private let bytes: Bytes?
 
   /// The parameters of a model, with matrices in the place of the tensors that store them.
@@ -33,7 +35,7 @@ struct PackedParameters {
     case .compressedTensors(let compressed):
       gathering.gatherCompressed(compressed, problems: &problems, warnings: &warnings)
     }
-    if gathering.packed.isEmpty, problems.errors.isEmpty {
+    if gathering.packed.isEmpty, problems.errors.isEmpty, !configuration.mayBePlain {
       problems.add(
         Problem(.checkpointPacked, "the config says that weights are quantized, but no tensor is stored so"))
     }
@@ -51,6 +53,7 @@ struct PackedParameters {
       if case .stored(let tensor) = parameter.recipe { tensors[ExactString(parameter.name)] = tensor }
     }
     declaredType = configuration.declaredType
+    isTransposed = (configuration.config?["model_type"]?.string).map { Self.transposedModels.contains($0) } ?? false
     self.bytes = bytes
   }
 
@@ -75,8 +78,18 @@ struct PackedParameters {
 
   private mutating func add(_ storage: PackedStorage) {
     // A model that computes in 16 bits rounds products with scales of 32 to them.
-    packed.append(Parameter(storage, elementType: storage.elementType == .f32 ? declaredType : nil))
+    var parameter = Parameter(storage, elementType: storage.elementType == .f32 ? declaredType : nil)
+    let module = storage.name.split(separator: ".").dropLast().last.map { String($0) }
+    if isTransposed, let module, Self.transposedModules.contains(module) {
+      parameter.shape.reverse()
+      parameter.recipe = .transposed(parameter.recipe, shape: parameter.shape)
+    }
+    packed.append(parameter)
   }
+
+  /// Layers of GPT-2 and its kin, whose own matrices are `[in, out]`; layouts have them as they have all others.
+  private static let transposedModules = ["c_attn", "c_proj", "c_fc", "q_attn"]
+  private static let transposedModels = ["gpt2", "openai-gpt", "imagegpt"]
 
   /// Words and sizes of a matrix have two dimensions.
   private func requireMatrix(_ tensor: StoredTensor) throws(Problem) {
@@ -221,8 +234,9 @@ struct PackedParameters {
   ) throws(Problem) -> Int {
     guard let shape, let bytes else {
       let held = codes.shape[1] * 32 / group.bits
-      if case .group(let size) = group.strategy, let count = scales.shape.last { return min(held, count * size) }
-      return held
+      guard case .group(let size) = group.strategy, let count = scales.shape.last else { return held }
+      let (grouped, overflow) = count.multipliedReportingOverflow(by: size)
+      return overflow ? held : min(held, grouped)
     }
     let sizes = shape.byteCount <= 64 ? try bytes(shape) : []
     let width = shape.elementType.byteWidth
