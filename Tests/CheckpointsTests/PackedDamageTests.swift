@@ -338,7 +338,8 @@ import Testing
     try withTemporaryFolder { folder in
       try writeCheckpoint([TestTensor("m.weight", [2], [1, 2])], nil, to: folder)
       try FileSystem.write(Self.gptqSection.bytes(), to: "\(folder)/quantize_config.json")
-      #expect(try SafetensorsCheckpoint(at: folder).parameters.map(\.name) == ["m.weight"])
+      let parameters = try SafetensorsCheckpoint(at: folder).parameters
+      #expect(parameters.map(\.name) == ["m.weight"])
     }
   }
 
