@@ -65,7 +65,7 @@ let package = Package(
       "Numerics", imports: ["Basics"],
       c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
     room("LinearMaps", imports: ["Basics", "Numerics"], c: ["CKernels"]),
-    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"]),
+    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"], c: ["CKernels"]),
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
       resources: [.embedInCode("Families")]),
@@ -104,7 +104,9 @@ let package = Package(
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
     tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"], excluding: ["Fixtures"]),
-    tests("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], excluding: ["Fixtures"]),
+    tests(
+      "Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"],
+      excluding: ["Fixtures", "make_packed_fixtures.py"]),
     tests(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"],
       excluding: ["Fixtures", "GGUFFixtures", "make_fixtures.py", "make_gguf_fixtures.py"]),

@@ -73,6 +73,22 @@ extension Parameter {
     return formats.count == 1 ? formats.first : nil
   }
 
-  /// Whether its numbers come from quantized blocks.
-  public var isQuantized: Bool { recipe.storedTensors.contains { if case .blocks = $0.format { true } else { false } } }
+  /// The quantized layout that the parameter is stored in; nil if it is stored otherwise, or changed since.
+  public var packedForm: PackedStorage? { if case .packed(let storage) = recipe { storage } else { nil } }
+
+  /// Whether its numbers come from quantized blocks, or from codes with scales.
+  public var isQuantized: Bool { recipe.isQuantized }
+}
+
+extension StorageRecipe {
+  fileprivate var isQuantized: Bool {
+    switch self {
+    case .packed: true
+    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _):
+      base.isQuantized
+    case .gathered(_, let sources, _): sources.contains(where: \.isQuantized)
+    case .stored, .coded, .reduced:
+      storedTensors.contains { if case .blocks = $0.format { true } else { false } }
+    }
+  }
 }

@@ -22,11 +22,8 @@ public struct ForeseenCheckpoint: Checkpoint {
     location = path
     weightFiles = files.map { "\(path)/\($0.name)" }
     embeddedFiles = Dictionary(small.map { ($0.name, $0.bytes) }, uniquingKeysWith: { _, last in last })
-    if let bytes = embeddedFiles["config.json"] {
-      config = try JSON(parsing: bytes, acceptingInfinity: true)
-    } else {
-      config = nil
-    }
+    var stored: JSON?
+    if let bytes = embeddedFiles["config.json"] { stored = try JSON(parsing: bytes, acceptingInfinity: true) }
     var parameters: [Parameter] = []
     for (file, path) in zip(files, weightFiles) {
       // The length of the header stands before it.
@@ -34,6 +31,12 @@ public struct ForeseenCheckpoint: Checkpoint {
         parsing: Array(file.header.dropFirst(8)), file: path, fileSize: file.byteCount)
       parameters += try ReducedSection.parameters(of: header)
     }
+    var (problems, warnings) = (Problems(), [Problem]())
+    let quantization = PackedConfiguration(of: stored, in: nil, problems: &problems, warnings: &warnings)
+    parameters = PackedParameters.gather(
+      parameters, quantization, bytes: nil, problems: &problems, warnings: &warnings)
+    if let problem = problems.all.first { throw problem }
+    config = quantization.config
     self.parameters = parameters.sorted { SafetensorsCheckpoint.precedes($0.name, $1.name) }
   }
 }

@@ -52,6 +52,8 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
   case gathered([RowRun], sources: [StorageRecipe], shape: [Int])
   /// A matrix stored in a reduced form: sparse, or as factors.
   case reduced(ReducedStorage)
+  /// A matrix stored as codes with scales: GPTQ, AWQ, compressed-tensors.
+  case packed(PackedStorage)
 
   /// Every stored tensor the parameter depends on, each once, in a fixed order.
   public var storedTensors: [StoredTensor] {
@@ -66,6 +68,7 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
     case .updated(let base, _, let update): base.allStored + update.storedTensors
     case .gathered(_, let sources, _): sources.flatMap(\.allStored)
     case .reduced(let storage): storage.parts
+    case .packed(let storage): storage.parts
     }
   }
 }

@@ -82,6 +82,7 @@ extension StorageRecipe {
     case .gathered(let runs, let sources, _):
       sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
     case .reduced(let storage): storage.memoryBytes
+    case .packed(let storage): storage.residentBytes
     }
   }
 
@@ -99,6 +100,7 @@ extension StorageRecipe {
         sources.map { $0.scratchBytes(for: count) }.max() ?? 0
       }
     case .reduced(let storage): ReducedReader.scratchBytes(for: count, columns: storage.columns)
+    case .packed(let storage): storage.scratchBytes(for: count)
     }
   }
 
@@ -115,6 +117,7 @@ extension StorageRecipe {
     case .gathered(let runs, let sources, let shape):
       try GatheredReader(runs: runs, sources: sources, shape: shape, files: files)
     case .reduced(let storage): try ReducedReader(storage, files: files)
+    case .packed(let storage): try PackedReader(storage, files: files)
     }
   }
 }

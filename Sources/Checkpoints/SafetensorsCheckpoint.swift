@@ -2,8 +2,9 @@ public import EspalierBasics
 
 /// A Hugging Face folder with safetensors (one file, or shards with an index), or a bare safetensors file.
 ///
-/// Opening reads headers and `config.json`, no weights. Matrices may be stored in reduced forms (``ReducedSection``); a
-/// parameter is one of them then, not the tensors of its form.
+/// Opening reads headers and `config.json`, no weights. Matrices may be stored in reduced forms (``ReducedSection``) or
+/// quantized (``PackedStorage``); a parameter is one of them then, not the tensors of its form, and the config does not
+/// speak of quantization.
 public struct SafetensorsCheckpoint: Checkpoint {
   public let location: String
   public let config: JSON?
@@ -22,16 +23,17 @@ public struct SafetensorsCheckpoint: Checkpoint {
     var problems = Problems()
     var warnings: [Problem] = []
     location = path
+    let stored: JSON?
     var listed: ShardIndex?
     var names: [String] = []
     switch FileSystem.kind(path) {
     case .file:
       folder = nil
-      config = nil
+      stored = nil
       names = [path]
     case .folder:
       folder = path
-      config = problems.collect { () throws(Problem) in try Self.readConfig(in: path) } ?? nil
+      stored = problems.collect { () throws(Problem) in try Self.readConfig(in: path) } ?? nil
       if FileSystem.isFile("\(path)/\(Self.singleName)") {
         names = ["\(path)/\(Self.singleName)"]
       } else if FileSystem.isFile("\(path)/\(Self.indexName)") {
@@ -72,7 +74,14 @@ public struct SafetensorsCheckpoint: Checkpoint {
         } ?? []
     }
     if let listed { Self.compare(listed, with: seen, in: path, problems: &problems, warnings: &warnings) }
+    let quantization = PackedConfiguration(of: stored, in: folder, problems: &problems, warnings: &warnings)
+    let files = FilePool()
+    parameters = PackedParameters.gather(
+      parameters, quantization,
+      bytes: { (tensor) throws(Problem) in try files.file(tensor.file).read(tensor.byteCount, at: tensor.offset) },
+      problems: &problems, warnings: &warnings)
     guard problems.all.isEmpty else { throw problems }
+    config = quantization.config
 
     self.parameters = parameters.sorted { Self.precedes($0.name, $1.name) }
     weightFiles = names

@@ -2,6 +2,7 @@
 // The module is what this header names; a file that is not listed is not part of it.
 #include "balance.h"
 #include "blocks.h"
+#include "codes.h"
 #include "convert.h"
 #include "convolution.h"
 #include "inspect.h"
@@ -11,6 +12,7 @@
 #include "merge.h"
 #include "metrics.h"
 #include "network.h"
+#include "packed.h"
 #include "product.h"
 #include "prune.h"
 #include "quantize.h"

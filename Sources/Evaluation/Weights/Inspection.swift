@@ -30,7 +30,7 @@ public struct Inspection: Sendable {
     public var typeName: String {
       if let form { return "\(form.name) \(form.typeNames.joined(separator: " and "))" }
       guard parameter.isQuantized else { return parameter.elementType.rawValue }
-      return parameter.storedFormat?.name ?? "mixed"
+      return parameter.packedForm?.formatName ?? parameter.storedFormat?.name ?? "mixed"
     }
 
     /// What is known of the reduced form it is stored in; nil where every element is stored.

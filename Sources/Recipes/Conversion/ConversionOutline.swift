@@ -141,13 +141,14 @@ extension StorageRecipe {
     case .reduced(let storage):
       let form = ReducedForm(storage)
       return ["\(form.name) \(form.typeNames.map { $0.uppercased() }.joined(separator: " and "))"]
+    case .packed(let storage): return [storage.formatName]
     }
   }
 
   /// Whether it reads a parameter in a reduced form.
   fileprivate var isReduced: Bool {
     switch self {
-    case .stored, .coded: false
+    case .stored, .coded, .packed: false
     case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _):
       base.isReduced
     case .gathered(_, let sources, _): sources.contains(where: \.isReduced)
