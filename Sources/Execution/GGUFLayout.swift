@@ -9,9 +9,11 @@ extension OutputLayout {
   ///   - tensors: in the order in which they lie in the files; rows are whole blocks of their types.
   ///   - fileBytes: a part ends before the tensor whose data would carry it past this.
   ///   - stem: the name of the file without `.gguf`.
+  ///   - liesBeside: as ``OutputLayout/liesBeside``.
   /// - Throws: `gguf.tensor`, `gguf.metadata` for what no reader would take.
   public init(
-    gguf tensors: [GGUFTensorRequest], metadata: GGUFMetadata, fileBytes: Int, stem: String
+    gguf tensors: [GGUFTensorRequest], metadata: GGUFMetadata, fileBytes: Int, stem: String,
+    liesBeside: Bool = true
   ) throws(Problem) {
     var parts: [Range<Int>] = []
     var first = 0
@@ -42,7 +44,7 @@ extension OutputLayout {
           name: stem + (parts.count > 1 ? Self.part(number, of: parts.count) : "") + ".gguf", header: header.bytes,
           byteCount: header.bytes.count + header.dataBytes))
     }
-    self.init(files: files, tensors: placed, liesBeside: true)
+    self.init(files: files, tensors: placed, liesBeside: liesBeside)
   }
 
   /// What a part says of itself, and of the model if it is the first.

@@ -1,6 +1,5 @@
 import ArgumentParser
 import EspalierBasics
-import EspalierCalibration
 import EspalierCheckpoints
 import EspalierExecution
 import EspalierLinearMaps
@@ -19,23 +18,6 @@ struct ImportanceOptions: ParsableArguments {
 
   func validate() throws {
     if imatrix != nil, statistics != nil { throw ValidationError("Give --imatrix or --statistics, not both.") }
-  }
-
-  /// Sets what the request says of importance.
-  func fill(
-    _ request: inout QuantizationRequest, for checkpoint: any Checkpoint, _ lookup: ModelLookup
-  ) throws(Problems) {
-    if let imatrix {
-      request.importance = try ImportanceMatrix(at: imatrix)
-      request.importanceName = FileSystem.lastComponent(of: imatrix)
-    } else if let statistics {
-      let families = try lookup.families()
-      do throws(Problem) {
-        let mapping = try ImportanceMapping(config: checkpoint.config ?? [:], families: families)
-        request.importance = try mapping.matrix(of: try StatisticsFile(at: statistics))
-        request.importanceName = FileSystem.lastComponent(of: statistics)
-      } catch { throw Problems([error]) }
-    }
   }
 }
 
@@ -134,7 +116,8 @@ struct QuantizingOptions: ParsableArguments {
     request.search = refined ? .refined : .reference
     request.allowsRequantizing = again
     request.preTokenizer = preTokenizer
-    try importance.fill(&request, for: checkpoint, lookup)
+    try request.setImportance(
+      imatrix: importance.imatrix, statistics: importance.statistics, for: checkpoint, families: lookup.families())
     return request
   }
 

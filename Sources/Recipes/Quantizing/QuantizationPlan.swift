@@ -34,6 +34,17 @@ public struct QuantizationPlan: Sendable {
   let memory: JobRunner.MemoryPlan
   let transforms: [GGUFExport.Transform]
 
+  /// Where the file ends up.
+  public enum Place: Sendable {
+    /// Under the output's name, `NAME.gguf`, with `NAME.report` beside it.
+    case file
+    /// In a folder of the output's name, as `model.gguf`.
+    case folder
+  }
+
+  /// The folder with the manifest and the report.
+  let folder: String
+
   /// The file to write; of several parts, what they begin with.
   public var output: String { options.output }
   /// Where the manifest and the report of a file lie: beside it, `NAME.report`.
@@ -44,11 +55,11 @@ public struct QuantizationPlan: Sendable {
 
   /// - Parameters:
   ///   - model: what it was opened by.
-  ///   - options: the output is a file, `NAME.gguf`.
+  ///   - place: what the output's name is the name of.
   /// - Throws: every problem that can be known from headers, all at once.
   public init(
     _ request: QuantizationRequest, of model: String, checkpoint: any Checkpoint, families: [Architecture],
-    options: MergeOptions
+    options: MergeOptions, place: Place = .file
   ) throws(Problems) {
     var problems = Problems()
     let source = try GGUFSource(of: checkpoint, preTokenizer: request.preTokenizer, families: families)
@@ -62,13 +73,15 @@ public struct QuantizationPlan: Sendable {
     problems.all += importance.problems(among: typed, choices)
     problems.all += Self.warnings(request, typed, choices)
     let metadata = Self.described(source.metadata, request, choices, typed)
-    let stem = FileSystem.lastComponent(of: Self.stem(of: options.output))
+    let folder = place == .file ? Self.reportPath(of: options.output) : options.output
+    let stem = place == .file ? FileSystem.lastComponent(of: Self.stem(of: options.output)) : "model"
     let layout = problems.collect { () throws(Problem) in
       var requests: [GGUFTensorRequest] = []
       for (tensor, choice) in zip(typed, choices) {
         requests.append(try GGUFTensorRequest(name: tensor.name, format: choice.format, shape: tensor.shape))
       }
-      return try OutputLayout(gguf: requests, metadata: metadata, fileBytes: options.shardBytes, stem: stem)
+      return try OutputLayout(
+        gguf: requests, metadata: metadata, fileBytes: options.shardBytes, stem: stem, liesBeside: place == .file)
     }
     guard let layout else { throw problems }
     let tensors = zip(source.tensors, choices).map { tensor, choice -> Tensor in
@@ -80,8 +93,7 @@ public struct QuantizationPlan: Sendable {
         plain: tensor.plain, byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
     }
     if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
-    problems.all += OutputFolder.obstacles(
-      to: layout, at: Self.reportPath(of: options.output), policy: options.policy)
+    problems.all += OutputFolder.obstacles(to: layout, at: folder, policy: options.policy)
     let jobs = source.tensors.indices.map { index in
       let tensor = source.tensors[index]
       return QuantizationJob(
@@ -98,6 +110,7 @@ public struct QuantizationPlan: Sendable {
       ).plan(jobs, layout: layout, headerBytes: headers)
     }
     guard problems.errors.isEmpty, let memory else { throw Problems(problems.errors.uniqued()) }
+    self.folder = folder
     (self.request, self.checkpoint, self.options, self.model) = (request, checkpoint, options, model)
     (self.tensors, self.layout, self.jobs, self.memory) = (tensors, layout, jobs, memory)
     transforms = source.transforms

@@ -1,5 +1,7 @@
+public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCalibration
+public import EspalierCheckpoints
 public import EspalierLinearMaps
 
 extension Problem.Code {
@@ -28,6 +30,23 @@ public struct QuantizationRequest: Sendable {
   public var preTokenizer: String?
 
   public init(mix: QuantizationMix) { self.mix = mix }
+
+  /// Reads what errors in columns count, from an importance matrix or from statistics, if there is one.
+  ///
+  /// - Throws: what reading them throws; `architecture.unsupported` for statistics of a family without GGUF names.
+  public mutating func setImportance(
+    imatrix: String?, statistics: String?, for checkpoint: any Checkpoint, families: [Architecture]
+  ) throws(Problems) {
+    if let imatrix {
+      importance = try ImportanceMatrix(at: imatrix)
+    } else if let statistics {
+      do throws(Problem) {
+        let mapping = try ImportanceMapping(config: checkpoint.config ?? [:], families: families)
+        importance = try mapping.matrix(of: try StatisticsFile(at: statistics))
+      } catch { throw Problems([error]) }
+    }
+    importanceName = (imatrix ?? statistics).map { FileSystem.lastComponent(of: $0) }
+  }
 
   /// All that the bytes depend on beside the model, in a fixed order.
   var text: String {

@@ -16,7 +16,7 @@ public enum QuantizationRun {
   ) throws(Problem) -> QuantizationReport {
     let began = Machine.monotonicSeconds
     let output = try OutputFolder(
-      at: QuantizationPlan.reportPath(of: plan.output), layout: plan.layout, fingerprint: try fingerprint(plan),
+      at: plan.folder, layout: plan.layout, fingerprint: try fingerprint(plan),
       policy: plan.options.policy)
     listener.receive(.began(stage: "quantize", totalBytes: plan.movedBytes))
     let runner = JobRunner(
@@ -52,7 +52,7 @@ public enum QuantizationRun {
   }
 
   /// Everything the output's bytes depend on.
-  private static func fingerprint(_ plan: QuantizationPlan) throws(Problem) -> JSON {
+  static func fingerprint(_ plan: QuantizationPlan) throws(Problem) -> JSON {
     let headers = plan.layout.files.map { file in
       "\(file.name) \(file.header.withUnsafeBytes { Digest(of: $0) })"
     }

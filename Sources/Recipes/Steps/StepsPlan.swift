@@ -118,6 +118,7 @@ extension PlannedStep {
     case .reduce(let plan, let wish):
       ReductionOutline(plan).text
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
+    case .quantize(let plan): QuantizationOutline(plan).text
     case .evaluate(let planned): planned.lines.joined(separator: "\n")
     }
   }
@@ -126,6 +127,7 @@ extension PlannedStep {
     switch self {
     case .merge(let plan): PlanText.json(plan)
     case .reduce(let plan, _): ReductionOutline(plan).json
+    case .quantize(let plan): QuantizationOutline(plan).json
     case .evaluate(let planned):
       [
         "model": .string(planned.model.name), "against": planned.reference.map { .string($0.name) } ?? .null,

@@ -1,7 +1,9 @@
+internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierEvaluation
 internal import EspalierExecution
+internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
 internal import EspalierReduction
@@ -34,21 +36,29 @@ struct StepModels: Sendable {
 enum PlannedStep {
   case merge(MergePlan)
   case reduce(ReductionPlan, BudgetWish)
+  case quantize(QuantizationPlan)
   case evaluate(PlannedEvaluation)
 
-  /// How its model is written.
+  /// How a folder of safetensors is written.
   var writing: MergePlan? {
     switch self {
     case .merge(let plan): plan
     case .reduce(let plan, _): plan.conversion
-    case .evaluate: nil
+    case .quantize, .evaluate: nil
     }
+  }
+
+  /// The folder of its model.
+  var output: String? {
+    if case .quantize(let plan) = self { return plan.options.output }
+    return writing?.options.output
   }
 
   var warnings: [Problem] {
     switch self {
     case .merge(let plan): plan.warnings
     case .reduce(let plan, _): plan.warnings
+    case .quantize(let plan): plan.warnings
     case .evaluate: []
     }
   }
@@ -115,7 +125,7 @@ struct StepsPlanner: Sendable {
     for step in recipe.steps {
       switch step.action {
       case .merge(let merge, _): references += merge.models
-      case .reduce: break
+      case .reduce, .quantize: break
       case .evaluate(let evaluation):
         if case .model(let reference)? = evaluation.reference { references.append(reference) }
       }
@@ -130,8 +140,9 @@ struct StepsPlanner: Sendable {
     return Problems(found).inFile(file).all.uniqued()
   }
 
-  /// The model that a step will make.
+  /// The model that a step will make. A quantized one is planned with as if it were not: what follows only measures it.
   func foreseen(_ planned: PlannedStep, _ index: Int) throws(Problem) -> StepModel? {
+    if case .quantize(let plan) = planned { return StepModel(name: name(index), checkpoint: plan.checkpoint) }
     guard let plan = planned.writing else { return nil }
     let checkpoint = try ForeseenCheckpoint(
       at: plan.options.output, files: plan.layout.files.map { ($0.name, $0.header, $0.byteCount) },
@@ -141,8 +152,9 @@ struct StepsPlanner: Sendable {
 
   /// The model that a step has made.
   func made(_ planned: PlannedStep, _ index: Int) throws(Problems) -> StepModel? {
-    guard let plan = planned.writing else { return nil }
-    return StepModel(name: name(index), checkpoint: try SafetensorsCheckpoint(at: plan.options.output))
+    guard let output = planned.output else { return nil }
+    return StepModel(
+      name: name(index), checkpoint: try Architecture.openCheckpoint(at: output, families: run.families))
   }
 
   // MARK: - Steps
@@ -162,6 +174,7 @@ struct StepsPlanner: Sendable {
         return .merge(
           try MergePlan.prepare(merge, text: text, file: file, options: writing(index), given: given))
       case .reduce(let reduction): return try reduce(reduction, index, models)
+      case .quantize(let step): return .quantize(try quantize(step, index, models))
       case .evaluate(let evaluation): return .evaluate(try evaluate(evaluation, models))
       }
     } catch { throw located(error, step) }
@@ -214,6 +227,26 @@ struct StepsPlanner: Sendable {
       throw Problems([error])
     }
     return .reduce(try replanned(plan, resolved), wish)
+  }
+
+  private func quantize(
+    _ step: QuantizationStep, _ index: Int, _ models: StepModels
+  ) throws(Problems) -> QuantizationPlan {
+    guard let current = models.current else { throw Problems([noModel]) }
+    var problems = Problems()
+    let imatrix = locate([step.imatrix].compactMap { $0 }, &problems).first
+    let statistics = locate([step.statistics].compactMap { $0 }, &problems).first
+    guard problems.all.isEmpty else { throw problems }
+    var request = QuantizationRequest(mix: step.mix)
+    request.rules = step.rules
+    request.isPure = step.isPure
+    request.search = step.isRefined ? .refined : .reference
+    request.allowsRequantizing = true
+    try request.setImportance(
+      imatrix: imatrix, statistics: statistics, for: current.checkpoint, families: run.families)
+    return try QuantizationPlan(
+      request, of: current.name, checkpoint: current.checkpoint, families: run.families, options: writing(index),
+      place: .folder)
   }
 
   /// The same plan for another request.

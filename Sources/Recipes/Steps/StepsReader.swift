@@ -20,7 +20,7 @@ extension StepsRecipe {
 }
 
 extension RecipeReader {
-  fileprivate static let verbs = ["merge", "prune", "factorize", "evaluate"]
+  fileprivate static let verbs = ["merge", "prune", "factorize", "quantize", "evaluate"]
 
   fileprivate mutating func steps(_ documents: [RecipeNode]) -> StepsRecipe? {
     guard let node = documents.first else {
@@ -70,6 +70,7 @@ extension RecipeReader {
         complain(.recipeIgnored, "the name of a step has no effect", line: name.line, severity: .warning)
       }
       action = recipe(body).map { .merge($0, text: RecipeText.yaml([body])) }
+    case "quantize": action = quantization(body, line: line).map { .quantize($0) }
     case "evaluate": action = evaluation(body, line: line).map { .evaluate($0) }
     default: action = reduction(body, makesFactors: verb == "factorize", line: line).map { .reduce($0) }
     }
@@ -87,6 +88,13 @@ extension RecipeReader {
       complain(
         .recipeSteps, "no step makes a model", remedy: "To measure one, use `espalier evaluate`.", line: line)
     }
+    if let place = steps.firstIndex(where: \.isQuantization),
+      let other = steps[(place + 1)...].first(where: \.makesModel)
+    {
+      complain(
+        .recipeSteps, "only evaluate may follow quantize", remedy: "Quantize the finished model, last.",
+        line: other.line)
+    }
     // Models made so far, what the recipe begins with among them.
     var count = hasModel ? 1 : 0
     for step in steps {
@@ -98,7 +106,7 @@ extension RecipeReader {
             remedy: "Name it `\(StepModel.current)` among the merge's models"
               + (count == 1 && hasModel ? ", or leave out `model:`." : "."), line: step.line)
         }
-      case .reduce: break
+      case .reduce, .quantize: break
       case .evaluate(let evaluation):
         if count == 1, evaluation.reference == .original || evaluation.reference == .previous {
           complain(

@@ -25,6 +25,7 @@ struct StepsRecipe: Sendable {
     /// - Parameter text: the mergekit document by itself.
     case merge(Recipe, text: String)
     case reduce(ReductionStep)
+    case quantize(QuantizationStep)
     case evaluate(EvaluationStep)
   }
 }
@@ -34,9 +35,12 @@ extension StepsRecipe.Step {
     switch action {
     case .merge: "merge"
     case .reduce(let step): step.makesFactors ? "factorize" : "prune"
+    case .quantize: "quantize"
     case .evaluate: "evaluate"
     }
   }
+
+  var isQuantization: Bool { if case .quantize = action { true } else { false } }
 
   /// Whether it makes a model.
   var makesModel: Bool { if case .evaluate = action { false } else { true } }

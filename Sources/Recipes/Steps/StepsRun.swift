@@ -66,6 +66,7 @@ public struct StepsRun {
     switch planned {
     case .merge(let plan): try merge(plan, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
+    case .quantize(let plan): try quantize(plan, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
     }
     entry.record.seconds = Machine.monotonicSeconds - began
@@ -118,6 +119,15 @@ public struct StepsRun {
     return request
   }
 
+  private func quantize(_ plan: QuantizationPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
+    do throws(Problem) {
+      let report = try QuantizationRun.execute(plan, listener: listener)
+      entry.record.report = report.json
+      entry.record.text = report.text
+      entry.record.markdown = report.markdown
+    } catch { throw Problems([error]) }
+  }
+
   private func evaluate(_ planned: PlannedEvaluation, _ entry: inout StepsReport.Entry) throws(Problems) {
     var report: EvaluationReport
     do throws(Problem) {
@@ -149,6 +159,10 @@ public struct StepsRun {
       fingerprint["non-finite values"] = .bool(options.allowsNonFinite)
       if let table = wish.table { fingerprint["input \(table)"] = try Self.identity(table) }
       return fingerprint
+    case .quantize(let plan):
+      var fingerprint = try QuantizationRun.fingerprint(plan)
+      fingerprint["step"] = .string(step.text)
+      return fingerprint
     case .evaluate(let planned):
       var members: [(String, JSON)] = [
         ("version", .string(MergeRun.version)), ("step", .string(step.text)),
@@ -178,8 +192,7 @@ public struct StepsRun {
   ) throws(Problem) -> StepRecord? {
     guard let record = try stages.record(name) else { return nil }
     let changed = record.changes(from: fingerprint)
-    guard let writing = planned.writing else { return changed.isEmpty ? record : nil }
-    let path = writing.options.output
+    guard let path = planned.output else { return changed.isEmpty ? record : nil }
     guard FileSystem.kind(path) != nil else { return nil }
     guard changed.isEmpty else {
       throw Problem(
