@@ -122,9 +122,11 @@ public struct QuantizedMatrix: LinearMap, Hashable {
     case .float(let type) where type != .f8e4m3 && type != .f8e5m2: return "codes of \(type.safetensorsName)"
     default: break
     }
-    guard rows >= 0, columns >= 0, [rows, columns].checkedProduct == codes.count else { return "\(codes.count) codes" }
+    guard rows >= 0, columns >= 0, rows.multipliedReportingOverflow(by: columns) == (codes.count, false) else {
+      return "\(codes.count) codes"
+    }
     guard tileRows > 0, tileColumns > 0 else { return "tiles of \(tileRows) x \(tileColumns)" }
-    guard [scaleRows, scaleColumns].checkedProduct == scales.count else {
+    guard scaleRows.multipliedReportingOverflow(by: scaleColumns) == (scales.count, false) else {
       return "\(scales.count) scales where tiles of \(tileRows) x \(tileColumns) have \(scaleRows) x \(scaleColumns)"
     }
     guard (grid.commonZero == nil && grid != .float(.f8e4m3) && grid != .float(.f8e5m2)) == (zeros != nil),

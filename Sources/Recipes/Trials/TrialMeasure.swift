@@ -30,6 +30,11 @@ struct TrialMeasure {
   func outcome(
     of reduced: ReducedMatrix, _ method: String, _ parameters: [String: ParameterValue]
   ) throws(Problem) -> Outcome {
+    if case .quantized(let matrix) = reduced.form {
+      return Outcome(
+        method: method, parameters: parameters, form: "codes", certificate: reduced.certificate, unroundedError: nil,
+        storedNumbers: reduced.storedNumbers, bytes: matrix.packedByteCount)
+    }
     let encoding = try encoding(of: reduced.form, name: "w")
     let shift = reduced.outputShift.map { $0.count * ElementType.f32.byteWidth } ?? 0
     var outcome = Outcome(
@@ -64,6 +69,9 @@ struct TrialMeasure {
         return try ReducedEncoding(grouped, name: name)
       }
       return try ReducedEncoding(SparseMatrix(matrix, elementType: elementType), name: name)
+    case .quantized:
+      throw Problem(
+        .reduction, "codes have no reduced form in a file of one matrix", remedy: "Store the trial dense.")
     case .factors, .cur: return try ReducedEncoding(factors: form.factors, elementType: elementType, name: name)
     }
   }
