@@ -8,7 +8,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 ES_CLONES void es_grid_fit_rows(const double *values, int64_t stride, int64_t rows, int64_t count, es_grid_fit fit,
-                                const double *importance, float *scales, uint8_t *zeros, int64_t groups, double *room) {
+                                const double *importance, double *scales, uint8_t *zeros, int64_t groups, double *room) {
   for (int64_t j = 0; j < count; j++)
     for (int64_t r = 0; r < rows_at_once; r++) room[j * 8 + r] = r < rows ? values[r * stride + j] : 0;
   struct lane_grid grid;

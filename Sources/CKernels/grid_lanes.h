@@ -4,8 +4,6 @@
 
 // Grids of eight rows, one a lane.
 
-typedef float floats __attribute__((vector_size(rows_at_once * sizeof(float)), aligned(4), may_alias));
-
 /// value = scale k + offset, k whole from `low` to `high`; codes count from `low`.
 struct lane_grid {
   doubles scale, offset, low, high;
@@ -48,12 +46,12 @@ ES_INLINE void load_grid(const es_rounding *rounding, int64_t row, int64_t rows,
 
 // MARK: Fitting
 
-/// To numbers of so many bits, and at least the smallest that a type has.
+/// To numbers of a type, and at least its smallest.
 ES_INLINE void round_scale(doubles *scale, int32_t significand) {
   const doubles s = *scale;
   doubles rounded, least;
   if (significand == 24) {
-    rounded = __builtin_convertvector(__builtin_convertvector(s, floats), doubles);
+    rounded = s;
     least = SPLAT8(0x1p-126);
   } else {
     // Dekker's splitting: what is left after the bits below have been added and taken away.
@@ -140,9 +138,9 @@ ES_INLINE void fit_grid(const double *columns, int64_t count, const es_grid_fit 
   grid->offset = SPLAT8(0.0);
 }
 
-ES_INLINE void store_grid(const struct lane_grid *grid, int64_t rows, float *scales, uint8_t *zeros, int64_t groups) {
+ES_INLINE void store_grid(const struct lane_grid *grid, int64_t rows, double *scales, uint8_t *zeros, int64_t groups) {
   for (int64_t r = 0; r < rows; r++) {
-    scales[r * groups] = (float)grid->scale[r];
+    scales[r * groups] = grid->scale[r];
     if (zeros) zeros[r * groups] = (uint8_t)-grid->low[r];
   }
 }

@@ -19,7 +19,7 @@ typedef struct {
   int32_t top;
   /// The grid reaches as far below zero as above, which has the code (top + 1) / 2.
   bool symmetric;
-  /// Bits of the significand of scales: 24, 11 (half) or 8 (bfloat16), to whose numbers they are rounded.
+  /// Bits of the significand of scales: 11 (half) or 8 (bfloat16), to whose numbers they are rounded; 24: they stay.
   int32_t significand;
   es_grid_search search;
   /// Spans that are tried.
@@ -28,10 +28,11 @@ typedef struct {
 
 /// Grids of a matrix, and codes that are chosen.
 typedef struct {
-  /// Of the groups of row 0, then of row 1 ...
-  float *scales;
-  /// Null: 0. With offsets zeros are those of codes, not of numbers.
-  const float *offsets;
+  /// Of the groups of row 0, then of row 1 ...; float64 where float32 is the type, so that what lies in the middle of two
+  /// levels goes where it should.
+  double *scales;
+  /// Null: 0.
+  const double *offsets;
   /// Null: all are `zero`.
   uint8_t *zeros;
   int32_t zero, top;
@@ -55,7 +56,7 @@ typedef struct {
 /// @param scales, zeros one a row, `groups` apart; `zeros` may be null.
 /// @param room for 8 count values.
 void es_grid_fit_rows(const double *values, int64_t stride, int64_t rows, int64_t count, es_grid_fit fit,
-                      const double *importance, float *scales, uint8_t *zeros, int64_t groups, double *room);
+                      const double *importance, double *scales, uint8_t *zeros, int64_t groups, double *room);
 
 /// The least and the greatest of n numbers and zero.
 void es_grid_extremes_of(const float *values, int64_t n, float *low, float *high);

@@ -1,6 +1,5 @@
 internal import CKernels
 public import EspalierBasics
-public import EspalierCheckpoints
 public import EspalierNumerics
 
 /// What a sweep over the columns of a weight has to know of its inputs: the factor R of their damped second moment,

@@ -1,7 +1,7 @@
 internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
-public import EspalierLinearMaps
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Weights as floats of 8 bits, each tile scaled so that its largest magnitude is the largest number there is.

@@ -1,7 +1,7 @@
 internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
-public import EspalierLinearMaps
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Rounds weights column by column and lets those to their right make up for the errors.

@@ -160,8 +160,8 @@ public struct GPTQBlocks: Sendable {
     ///
     /// - Parameter block: its bytes, whose codes are lost.
     func read(
-      _ block: UnsafeMutablePointer<UInt8>, _ type: BlockType, scales: UnsafeMutablePointer<Float>,
-      offsets: UnsafeMutablePointer<Float>?
+      _ block: UnsafeMutablePointer<UInt8>, _ type: BlockType, scales: UnsafeMutablePointer<Double>,
+      offsets: UnsafeMutablePointer<Double>?
     ) {
       let count = type.blockLength
       let code = Room<UInt8>(count)
@@ -173,8 +173,8 @@ public struct GPTQBlocks: Sendable {
       }
       for group in 0..<count / length {
         let (first, last) = (ends.values[group * length], ends.values[count + group * length])
-        scales[group] = Float((Double(last) - Double(first)) / Double(top))
-        offsets?[group] = first
+        scales[group] = (Double(last) - Double(first)) / Double(top)
+        offsets?[group] = Double(first)
       }
     }
   }

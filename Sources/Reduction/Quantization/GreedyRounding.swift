@@ -1,6 +1,7 @@
+internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
-public import EspalierLinearMaps
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Rounds one weight of a row at a time, the one whose error the others can best make up for, and updates them exactly.
@@ -67,7 +68,7 @@ public struct GreedyRounding: SharedInputs {
       let place = (0..<n).map { row * codes.groups + Int(codes.groupOf[$0]) }
       let low = place.map { -Double(codes.zeros?[$0] ?? UInt8(grid.zero)) }
       let levels = OptimalBrainCompression.Levels(
-        scale: place.map { Double(codes.scales[$0]) }, low: low, high: low.map { $0 + top }, removed: removed)
+        scale: place.map { codes.scales[$0] }, low: low, high: low.map { $0 + top }, removed: removed)
       let rounded = try OptimalBrainCompression.steps(
         n, on: weight.elements[row * n..<(row + 1) * n].map(Double.init), inverse: inverse, drop: drop, of: of,
         levels: levels

@@ -9,10 +9,10 @@ final class GridCodes: @unchecked Sendable {
   let columns: Int
   /// Grids of a row.
   let groups: Int
-  /// `[rows, groups]`.
-  let scales: UnsafeMutablePointer<Float>
+  /// `[rows, groups]`; those of float32 are rounded at the end.
+  let scales: UnsafeMutablePointer<Double>
   let zeros: UnsafeMutablePointer<UInt8>?
-  let offsets: UnsafeMutablePointer<Float>?
+  let offsets: UnsafeMutablePointer<Double>?
   /// `[rows, columns]`, in the order in which columns are swept.
   let codes: UnsafeMutablePointer<UInt8>
   /// The group of each column as swept.

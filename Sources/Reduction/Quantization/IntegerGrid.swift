@@ -11,8 +11,8 @@ public import EspalierNumerics
 /// code = clamp(round(w / scale) + zero, 0, 2^bits - 1),  w' = scale (code - zero)
 /// ```
 ///
-/// Rounding is to nearest, ties to even; the scale is rounded to the type in which it is stored before codes are chosen by
-/// it, in float64. Weights that are all zero have the span from -1 to 1. As in GPTQ, AWQ and compressed-tensors
+/// Rounding is to nearest, ties to even, in float64; a scale that is stored as f16 or bf16 is rounded before codes are chosen
+/// by it. Weights that are all zero have the span from -1 to 1. As in GPTQ, AWQ and compressed-tensors
 /// (`frantar2023gptq`).
 public struct IntegerGrid: Sendable, Hashable {
   /// What shares a scale.
@@ -175,7 +175,7 @@ public struct IntegerGrid: Sendable, Hashable {
     var (low, high): (Float, Float) = (0, 0)
     es_grid_extremes_of(weight.elements, Int64(weight.elements.count), &low, &high)
     let room = Room<Double>(16)
-    var (scale, zero): (Float, UInt8) = (0, 0)
+    var (scale, zero): (Double, UInt8) = (0, 0)
     es_grid_fit_rows([Double(low), Double(high)], 2, 1, 2, fit, nil, &scale, &zero, 1, room.values)
     codes.scales.update(repeating: scale, count: codes.rows)
     codes.zeros?.update(repeating: zero, count: codes.rows)
@@ -195,13 +195,8 @@ public struct IntegerGrid: Sendable, Hashable {
     _ chosen: GridCodes, order: [Int32]? = nil, groupOfColumn: [Int32]? = nil
   ) throws(Problem) -> QuantizedMatrix {
     let count = sharing == .matrix ? min(1, chosen.rows) : chosen.rows * chosen.groups
-    let scales = Array(UnsafeBufferPointer(start: chosen.scales, count: count))
-    let largest: Float = scaleType == .f16 ? 65504 : .greatestFiniteMagnitude
-    if let scale = scales.first(where: { !($0 <= largest) }) {
-      throw Problem(
-        .reduction, "a scale of \(scale) is beyond \(scaleType.safetensorsName)",
-        remedy: "Choose a wider type of scales, or keep the tensor in floats.")
-    }
+    let scales = UnsafeBufferPointer(start: chosen.scales, count: count).map { Float($0) }
+    try Quantization.check(scales, scaleType)
     return try QuantizedMatrix(
       rows: chosen.rows, columns: chosen.columns, grid: .integer(bits: bits, symmetric: isSymmetric),
       codes: chosen.ordered(order), scales: chosen.columns == 0 ? [] : scales,

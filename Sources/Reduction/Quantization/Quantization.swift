@@ -76,6 +76,15 @@ enum Quantization {
     }
   }
 
+  /// - Throws: `reduction` for a scale that its type does not have.
+  static func check(_ scales: [Float], _ type: ElementType) throws(Problem) {
+    let largest: Float = type == .f16 ? 65504 : .greatestFiniteMagnitude
+    guard let scale = scales.first(where: { !($0 <= largest) }) else { return }
+    throw Problem(
+      .reduction, "a scale of \(scale) is beyond \(type.safetensorsName)",
+      remedy: "Choose a wider type of scales, or keep the tensor in floats.")
+  }
+
   /// The result of a method, with its error.
   static func result(
     _ matrix: QuantizedMatrix, of weight: Matrix<Float>, _ statistics: SiteStatistics?,

@@ -1,5 +1,6 @@
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Moves the spread of inputs into the weight before both are to be rounded to 8 bits.

@@ -1,7 +1,7 @@
 internal import CKernels
 public import EspalierBasics
 public import EspalierCheckpoints
-public import EspalierLinearMaps
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Weights, or differences of weights, as -1, 0 or 1 times a scale.
@@ -78,6 +78,7 @@ public struct TernaryRounding: ReductionMethod {
         }
       }
     }
+    try Quantization.check(scales, scaleType)
     return try QuantizedMatrix(
       rows: rows, columns: columns, grid: .ternary, codes: codes, scales: scales,
       tileRows: isWhole ? max(1, rows) : 1, tileColumns: width, scaleType: scaleType)
@@ -104,6 +105,6 @@ public struct TernaryRounding: ReductionMethod {
     let count = es_ternary_sum(values.baseAddress, n, threshold, &sum)
     es_ternary_codes(values.baseAddress, n, threshold, codes)
     guard count > 0 else { return Float(1).scale(in: scaleType) }
-    return min(Float(sum / Double(count)).scale(in: scaleType), .greatestFiniteMagnitude)
+    return Float(sum / Double(count)).scale(in: scaleType)
   }
 }

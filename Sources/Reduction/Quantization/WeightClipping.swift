@@ -1,6 +1,7 @@
 internal import CKernels
 internal import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// How far the weights of each group of a row are clamped before they are rounded: to 1, 19/20 ... 11/20 of their largest
