@@ -28,7 +28,7 @@ struct TrialFile {
     let type = measure.elementType
     switch (measure.store, reduced.form) {
     case (.dense, .dense(let matrix)): add(name, matrix, type)
-    case (.dense, .quantized(let matrix)): add(name, try matrix.materialized(), .f32)
+    case (.dense, .quantized(let matrix)): add(name, try matrix.materialized(), type)
     case (.dense, let form):
       add(name, try form.materialized(parallel: measure.parallel), type)
       add(try measure.encoding(of: form, name: name))

@@ -30,17 +30,17 @@ struct TrialMeasure {
   func outcome(
     of reduced: ReducedMatrix, _ method: String, _ parameters: [String: ParameterValue]
   ) throws(Problem) -> Outcome {
-    if case .quantized(let matrix) = reduced.form {
-      return Outcome(
-        method: method, parameters: parameters, form: "codes", certificate: reduced.certificate, unroundedError: nil,
-        storedNumbers: reduced.storedNumbers, bytes: matrix.packedByteCount)
-    }
-    let encoding = try encoding(of: reduced.form, name: "w")
     let shift = reduced.outputShift.map { $0.count * ElementType.f32.byteWidth } ?? 0
+    let (form, bytes): (String, Int)
+    if case .quantized(let matrix) = reduced.form {
+      (form, bytes) = ("codes", shift + matrix.packedByteCount)
+    } else {
+      let encoding = try encoding(of: reduced.form, name: "w")
+      (form, bytes) = (Self.name(encoding.form), encoding.parts.reduce(shift) { $0 + $1.bytes.count })
+    }
     var outcome = Outcome(
-      method: method, parameters: parameters, form: Self.name(encoding.form), certificate: reduced.certificate,
-      unroundedError: nil, storedNumbers: reduced.storedNumbers,
-      bytes: encoding.parts.reduce(shift) { $0 + $1.bytes.count })
+      method: method, parameters: parameters, form: form, certificate: reduced.certificate, unroundedError: nil,
+      storedNumbers: reduced.storedNumbers, bytes: bytes)
     if elementType != .f32 {
       outcome.unroundedError = reduced.certificate.error
       let changed =
