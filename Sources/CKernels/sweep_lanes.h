@@ -4,6 +4,8 @@
 #include "clones.h"
 #include "prune.h"
 
+#pragma STDC FP_CONTRACT OFF
+
 // Eight rows at once, one a lane, column after column.
 
 enum { rows_at_once = ES_PRUNE_SWEEP_ROWS };

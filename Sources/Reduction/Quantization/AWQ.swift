@@ -93,7 +93,8 @@ public struct AWQ: ReductionMethod {
     let plain = try rounded(weight, inputScales, known, parallel)
     guard clips, grid.sharing != .matrix, !weight.elements.isEmpty else { return plain }
     let clipped = try WeightClipping(
-      weight: weight.scaled(columns: inputScales), grid: grid, inputScales: inputScales, statistics: known
+      weight: weight.scaled(columns: inputScales), grid: grid, inputScales: inputScales,
+      importance: importance(known, inputScales), statistics: known
     ).best(parallel)
     var result = try grid.rounded(clipped, importance: importance(known, inputScales), parallel: parallel)
     result.inputScales = inputScales

@@ -39,8 +39,13 @@ public struct SmoothRounding: ReductionMethod {
     try Pruning.check(weight)
     let known = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
     var most = [Float](repeating: 0, count: weight.columns)
-    for row in 0..<weight.rows {
-      for j in 0..<weight.columns { most[j] = max(most[j], weight[row, j].magnitude) }
+    weight.elements.withUnsafeBufferPointer { elements in
+      most.withUnsafeMutableBufferPointer { most in
+        for row in 0..<weight.rows {
+          let start = row * weight.columns
+          for j in most.indices { most[j] = max(most[j], elements[start + j].magnitude) }
+        }
+      }
     }
     let scales = zip(known.rootMeanSquares, most).map { size, most in
       let s = Elementary.power(max(size, 1e-5), alpha) / Elementary.power(max(Double(most), 1e-5), 1 - alpha)

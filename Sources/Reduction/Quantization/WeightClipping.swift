@@ -12,6 +12,8 @@ struct WeightClipping {
   let weight: Matrix<Float>
   let grid: IntegerGrid
   let inputScales: [Float]
+  /// What square errors of each column of W diag(s) count.
+  let importance: [Double]?
   let statistics: SiteStatistics
 
   private static let shares: [Float] = (0..<10).map { 1 - Float($0) / 20 }
@@ -22,10 +24,14 @@ struct WeightClipping {
     let length = grid.groupLength(of: columns)
     let groups = grid.groupCount(of: columns)
     var limits = [Float](repeating: 0, count: rows * groups)
-    for row in 0..<rows {
-      for column in 0..<columns {
-        let place = row * groups + column / length
-        limits[place] = max(limits[place], weight[row, column].magnitude)
+    weight.elements.withUnsafeBufferPointer { elements in
+      guard let base = elements.baseAddress else { return }
+      for place in limits.indices {
+        let start = place % groups * length
+        var (low, high): (Float, Float) = (0, 0)
+        es_grid_extremes_of(
+          base + place / groups * columns + start, Int64(min(length, columns - start)), &low, &high)
+        limits[place] = max(high, -low)
       }
     }
     var least = [Double](repeating: .infinity, count: limits.count)
@@ -61,39 +67,42 @@ struct WeightClipping {
     return result
   }
 
-  /// d M dᵀ of each row and group, d in the units of the weight before it was scaled.
+  /// d M dᵀ of each row and group, M that of the inputs divided by their scales.
   private func errors(
     of changed: Matrix<Float>, _ groups: Int, _ length: Int, _ parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> [Double] {
     let (rows, columns) = (weight.rows, weight.columns)
+    let divisors = inputScales.map(Double.init)
     var errors = [Double](repeating: 0, count: rows * groups)
     try errors.withUnsafeMutableBufferPointer { (errors) throws(Problem) in
       // Every index writes the places of its group.
       try parallel(groups) { (group) throws(Problem) in
-        let start = group * length
-        let width = min(length, columns - start)
+        let part = group * length..<min(columns, (group + 1) * length)
+        let width = part.count
         let room = Room<Double>(2 * rows * width)
         let (difference, product) = (room.values, room.values + rows * width)
-        for row in 0..<rows {
-          for j in 0..<width {
-            let d = Double(weight[row, start + j]) - Double(changed[row, start + j])
-            difference[row * width + j] = d / Double(inputScales[start + j])
-          }
-        }
-        guard case .full(let moment)? = statistics.moment else {
-          for row in 0..<rows {
-            for j in 0..<width {
-              let d = difference[row * width + j]
-              errors[row * groups + group] += d * d * statistics.squareSums[start + j]
+        weight.elements.withUnsafeBufferPointer { original in
+          changed.elements.withUnsafeBufferPointer { changed in
+            guard let a = original.baseAddress, let b = changed.baseAddress else { return }
+            for row in 0..<rows {
+              let place = row * columns + part.lowerBound
+              es_prune_difference(a + place, b + place, Int64(width), difference + row * width)
             }
           }
-          return
         }
-        try moment.elements.withUnsafeBufferPointer { (moment) throws(Problem) in
-          guard let base = moment.baseAddress else { return }
+        let scaled: [Double]
+        if case .full(let moment)? = statistics.moment {
+          scaled = part.flatMap { i in part.map { moment[i, $0] / (divisors[i] * divisors[$0]) } }
+        } else {
+          scaled = part.flatMap { i in
+            part.map { $0 == i ? statistics.squareSums[i] / (divisors[i] * divisors[i]) : 0 }
+          }
+        }
+        try scaled.withUnsafeBufferPointer { (scaled) throws(Problem) in
+          guard let base = scaled.baseAddress else { return }
           try MatrixProduct.multiply(
             UpperTriangle.view(difference, rows: rows, columns: width, stride: width),
-            UpperTriangle.view(base + start * columns + start, rows: width, columns: width, stride: columns).transposed,
+            UpperTriangle.view(base, rows: width, columns: width, stride: width).transposed,
             into: UpperTriangle.mutableView(product, rows: rows, columns: width, stride: width))
         }
         for row in 0..<rows {
