@@ -25,3 +25,15 @@ ES_CLONES void es_codes_scale(float *x, int64_t n, float scale) {
 ES_CLONES void es_codes_divide(float *x, const float *divisors, int64_t n) {
   for (int64_t i = 0; i < n; i++) x[i] /= divisors[i];
 }
+
+ES_CLONES void es_codes_multiply(float *x, const float *factors, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] *= factors[i];
+}
+
+ES_CLONES void es_codes_quotients(const float *values, int64_t n, float scale, float limit, float *quotients) {
+  for (int64_t i = 0; i < n; i++) {
+    const float quotient = values[i] / scale;
+    const float below = quotient < limit ? quotient : limit;
+    quotients[i] = below > -limit ? below : -limit;
+  }
+}

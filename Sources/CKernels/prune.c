@@ -54,21 +54,33 @@ ES_CLONES static void eliminate(double *w, double *v, double *diagonal, int64_t 
   }
 }
 
+/// The level nearest to a weight, ties to an even k.
+ES_INLINE double level(const es_surgeon *job, double w, int64_t i) {
+  double k = w / job->scale[i];
+  k = k > job->low[i] ? k : job->low[i];
+  k = k < job->high[i] ? k : job->high[i];
+  return ((k + 0x1.8p52) - 0x1.8p52) * job->scale[i];
+}
+
 int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, double *factor, double *diagonal,
                          int32_t *state, int32_t *order, double *losses) {
   const int64_t n = job.n;
-  int32_t *removed = state, *lost = state + n;
+  int32_t *fixed = state, *lost = state + n;
   const int64_t groups = job.of > 0 ? n / job.of : 0;
   memset(state, 0, (size_t)(n + groups) * sizeof *state);
   for (int64_t i = 0; i < n; i++) diagonal[i] = inverse[i * n + i];
   for (int64_t step = 0; step < job.steps; step++) {
+    const int rounds = job.removed >= 0 && step >= job.removed;
     int64_t p = -1;
+    int beyond = 0;
     double least = 0;
     for (int64_t i = 0; i < n; i++) {
-      if (removed[i] || (job.of > 0 && i / job.of < groups && lost[i / job.of] >= job.drop)) continue;
+      if (fixed[i] || (!rounds && job.of > 0 && i / job.of < groups && lost[i / job.of] >= job.drop)) continue;
       if (!(diagonal[i] > 0)) return step;
-      const double score = w[i] * w[i] / diagonal[i];
-      if (p < 0 || score < least) p = i, least = score;
+      const double error = rounds ? w[i] - level(&job, w[i], i) : w[i];
+      const int far = rounds && fabs(error) > 0.5000001 * fabs(job.scale[i]);
+      const double score = error * error / diagonal[i];
+      if (p < 0 || far > beyond || (far == beyond && score < least)) p = i, least = score, beyond = far;
     }
     if (p < 0) return step;
     double *v = factor + step * n;
@@ -76,14 +88,18 @@ int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, doubl
     project(v, n, factor, step, p);
     const double pivot = v[p];
     if (!(pivot > 0)) return step;
-    const double root = sqrt(pivot);
-    eliminate(w, v, diagonal, n, 1 / root, w[p] / root);
-    removed[p] = 1;
+    const double root = sqrt(pivot), target = rounds ? level(&job, w[p], p) : 0;
+    eliminate(w, v, diagonal, n, 1 / root, (w[p] - target) / root);
+    fixed[p] = 1;
     if (job.of > 0 && p / job.of < groups) lost[p / job.of]++;
     order[step] = (int32_t)p;
     losses[step] = least / 2;
-    // The projections of weights that have gone are rounding alone.
-    for (int64_t k = 0; k <= step; k++) w[order[k]] = 0;
+    // What projections leave of weights that are fixed is rounding alone.
+    w[p] = target;
+    for (int64_t k = 0; k < step; k++) {
+      const int64_t i = order[k];
+      w[i] = job.removed >= 0 && k >= job.removed ? level(&job, w[i], i) : 0;
+    }
   }
   return job.steps;
 }

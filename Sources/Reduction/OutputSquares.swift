@@ -43,9 +43,10 @@ struct OutputSquares {
   /// G is any symmetric matrix `[inputs, inputs]`; its lower half is read. With rows P of D or W and columns cut into
   /// blocks J, the trace is the sum over J of the scalar products of 2 P_(before J) G_(before J, J) + P_J G_JJ with P_J.
   ///
+  /// - Parameter wantsWhole: whether the original's is wanted too; otherwise it is 0.
   /// - Throws: `matrix.shape`.
   func sums(
-    moment: Matrix<Double>, _ parallel: MatrixProduct.ParallelLoop
+    moment: Matrix<Double>, wantsWhole: Bool = true, _ parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> (error: Double, whole: Double) {
     let n = original.columns
     guard moment.rows == n, moment.columns == n else {
@@ -56,6 +57,7 @@ struct OutputSquares {
     try sums.withUnsafeMutableBufferPointer { (sums) throws(Problem) in
       // Every index writes its own place: of the difference, then of the original.
       try parallel(sums.count) { (index) throws(Problem) in
+        guard wantsWhole || index % 2 == 0 else { return }
         let first = index / 2 * Self.bundle
         let rows = first..<min(original.rows, first + Self.bundle)
         sums[index] = try trace(rows, ofDifference: index % 2 == 0, moment)

@@ -1,5 +1,6 @@
 public import EspalierBasics
 public import EspalierCheckpoints
+public import EspalierLinearMaps
 public import EspalierNumerics
 
 extension Problem.Code {
@@ -114,13 +115,15 @@ public struct ReducedMatrix: Sendable {
     case factors(left: Matrix<Float>, right: Matrix<Float>)
     /// W ≈ columns link rows: `[outputs, c]`, `[c, r]`, `[r, inputs]`; columns and rows are those of W.
     case cur(columns: Matrix<Float>, link: Matrix<Float>, rows: Matrix<Float>, columnIndices: [Int], rowIndices: [Int])
+    /// Codes and scales, which have their own types.
+    case quantized(QuantizedMatrix)
   }
 
   public var form: Form
   /// The relative error of the outputs on the calibration data, ‖(W - W') X‖ / ‖W X‖, where there are some; otherwise of
   /// the weight.
   public var certificate: Certificate
-  /// Numbers that are stored, zeros not counted.
+  /// Numbers that are stored, zeros not counted; of codes those that are not zero.
   public var storedNumbers: Int
   /// What is to be added to the outputs, and so to the layer's bias; nil for nothing. Certificate and count include it.
   public var outputShift: [Float]?

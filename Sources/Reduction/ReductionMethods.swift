@@ -2,7 +2,7 @@ public import EspalierBasics
 
 /// All methods by name.
 public enum ReductionMethods {
-  public static let all = pruning + factorization
+  public static let all = pruning + factorization + quantization
 
   /// Those that make zeros; their budgets are a sparsity or a pattern.
   public static let pruning: [any ReductionMethod.Type] = [
@@ -24,6 +24,17 @@ public enum ReductionMethods {
     ColumnInterpolation.self,
   ]
 
+  /// Those that make codes; their budgets say what becomes zero besides, a sparsity of 0 for nothing.
+  public static let quantization: [any ReductionMethod.Type] = [
+    PlainRounding.self,
+    GPTQ.self,
+    AWQ.self,
+    SmoothRounding.self,
+    Float8Rounding.self,
+    TernaryRounding.self,
+    GreedyRounding.self,
+  ]
+
   /// Those that take the matrices of a block together: `factorize` has them, nothing else.
   public static let blocks: [any BlockMethod.Type] = [Lorap.self, FFSplit.self]
 
@@ -34,6 +45,9 @@ public enum ReductionMethods {
 
   /// Whether a method's budgets are those of factors, else those of zeros.
   public static func makesFactors(_ name: String) -> Bool { names(makingFactors: true).contains(name) }
+
+  /// Whether a method makes codes.
+  public static func makesCodes(_ name: String) -> Bool { quantization.contains { $0.card.name == name } }
 
   /// The card of a method of matrices or of blocks.
   public static func card(named name: String) -> MethodCard? {

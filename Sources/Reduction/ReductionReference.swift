@@ -16,7 +16,7 @@ public enum ReductionReference {
   /// `Docs/reductions.md`.
   public static var markdown: String {
     var lines = [
-      "# Methods of pruning and factorization", "",
+      "# Methods of pruning, factorization and quantization", "",
       "Made from the methods' cards by `espalier methods --reductions --markdown`; sources are keys of "
         + "[bibliography.md](bibliography.md). How whole models are reduced: [reduction.md](reduction.md).",
     ]
@@ -32,7 +32,8 @@ public enum ReductionReference {
       case .columns: "sums by column of what enters it"
       case .moment: "the second moment of what enters it"
       }
-    let makes = ReductionMethods.makesFactors(method.card.name) ? "factors" : "zeros"
+    let name = method.card.name
+    let makes = ReductionMethods.makesFactors(name) ? "factors" : ReductionMethods.makesCodes(name) ? "codes" : "zeros"
     return "a matrix and \(known); makes \(makes)"
   }
 }

@@ -153,7 +153,10 @@ struct Try: ParsableCommand {
   }
 
   private func budget() throws -> MatrixBudget {
-    guard [sparsity != nil, pattern != nil, rank != nil, parameters != nil].count(where: { $0 }) == 1 else {
+    let given = [sparsity != nil, pattern != nil, rank != nil, parameters != nil].count { $0 }
+    // Codes alone are smaller; a budget says what becomes zero besides.
+    if given == 0, ReductionMethods.makesCodes(method) { return .sparsity(0) }
+    guard given == 1 else {
       throw ValidationError("Give one budget: --sparsity, --pattern, --rank or --parameters.")
     }
     if let sparsity {

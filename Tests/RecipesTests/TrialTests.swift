@@ -90,13 +90,18 @@ import Testing
     ("feature-pca", .rank(2), [:]), ("feature-pca", .rank(2), ["center": .flag(true)]), ("cur", .rank(3), [:]),
     ("interpolative", .rank(3), [:]),
   ]
+  private static let codes: [(String, MatrixBudget, [String: ParameterValue])] = [
+    ("rtn", .sparsity(0), [:]), ("gptq", .sparsity(0), ["bits": .number(3)]), ("gptq", .pattern(keep: 2, of: 4), [:]),
+    ("awq", .sparsity(0), [:]), ("smooth", .sparsity(0), [:]), ("fp8", .sparsity(0), [:]),
+    ("ternary", .sparsity(0), [:]), ("obq", .sparsity(0.5), [:]),
+  ]
 
   /// The printed error is that of the file's numbers on the inputs, in every type and both ways of storing.
   @Test(arguments: [ElementType.f32, .bf16], [Trial.Store.dense, .reduced])
   func theErrorIsThatOfTheOutput(type: ElementType, store: Trial.Store) throws {
     try withTemporaryFolder { folder in
       let bench = try Bench(folder, type: type)
-      #expect(Set(Self.trials.map(\.0)) == Set(ReductionMethods.all.map { $0.card.name }))
+      #expect(Set((Self.trials + Self.codes).map(\.0)) == Set(ReductionMethods.all.map { $0.card.name }))
       for (method, budget, parameters) in Self.trials {
         var trial = bench.trial(method, budget, parameters)
         (trial.store, trial.replacesOutput) = (store, true)
@@ -116,6 +121,26 @@ import Testing
           let bytes = form.parts.reduce(0) { $0 + $1.byteCount } + (shift?.count ?? 0) * 4
           #expect(json["after"]?["bytes"]?.integer == bytes)
         }
+      }
+    }
+  }
+
+  /// Codes are stored as the values that they stand for; beside them stands plain rounding to as many bits.
+  @Test(arguments: [ElementType.f32, .bf16]) func codesAreStoredAsTheirValues(type: ElementType) throws {
+    try withTemporaryFolder { folder in
+      let bench = try Bench(folder, type: type)
+      for (method, budget, parameters) in Self.codes {
+        var trial = bench.trial(method, budget, parameters)
+        trial.replacesOutput = true
+        let json = try bench.run(trial)
+        let error = try #require(json["error_after"]?.number)
+        #expect(near(error, bench.error(of: try values("w", in: bench.output)), 1e-4), "\(method) \(budget)")
+        #expect(json["after"]?["form"] == "codes" && json["before"]?["method"] == "rtn")
+        #expect((json["after"]?["error_unrounded"] == nil) == (type == .f32))
+        let bytes = try #require(json["after"]?["bytes"]?.integer)
+        #expect(bytes < Bench.outputs * Bench.width * type.byteWidth)
+        trial.store = .reduced
+        #expect(throws: Problems.self) { try bench.run(trial) }
       }
     }
   }

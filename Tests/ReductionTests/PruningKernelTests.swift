@@ -85,8 +85,9 @@ import Testing
     let weights = generator.floats(rows * width).map(Double.init)
     for (cut, drop, of) in [(0.3, 0, 0), (0, 2, 4), (0, 3, 5), (0, 1, 2), (0, 4, 8)] where of == 0 || width % of == 0 {
       var swept = weights
-      var room = [Double](repeating: .nan, count: 24 * width)
-      es_prune_sweep(&swept, Int64(rows), Int64(width), u, cut, Int64(drop), Int64(of), &room)
+      var room = [Double](repeating: .nan, count: 32 * width)
+      let place = es_sweep_place(rows: Int64(rows), row: 0, column: 0)
+      es_prune_sweep(&swept, place, Int64(width), u, cut, Int64(drop), Int64(of), nil, &room)
       for i in 0..<rows {
         let row = Self.swept(Array(weights[i * width..<(i + 1) * width]), u, cut: cut, drop: drop, of: of)
         #expect(Array(swept[i * width..<(i + 1) * width]) == row, "\(drop) of \(of), row \(i)")

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierCheckpoints
+import EspalierLinearMaps
 import EspalierNumerics
 import TestSupport
 import Testing
@@ -36,7 +37,9 @@ import Testing
     let weights = try [20, 48, 7].map { try Matrix<Float>(random: $0, 48, seed: UInt64($0)) }
     let makesZeros = pruningMethods.contains(item.name)
     let budgets: [MatrixBudget] =
-      makesZeros ? [.sparsity(0.5), .sparsity(0.3), .sparsity(0.75)] : [3, 9, 2].map { .rank($0) }
+      makesZeros
+      ? [.sparsity(0.5), .sparsity(0.3), .sparsity(0.75)]
+      : [3, 9, 2].map { ReductionMethods.makesCodes(item.name) ? .sparsity(0) : .rank($0) }
     let pool = WorkerPool(threads: 3)
     defer { pool.stop() }
     let alone = try zip(weights, budgets).map { (weight, budget) in
@@ -60,7 +63,9 @@ import Testing
     let method = try item.method()
     let statistics = try SiteStatistics(of: correlatedInputs(40, 8, seed: 32))
     let weight = try Matrix<Float>(random: 6, 8, seed: 33)
-    let budget: MatrixBudget = pruningMethods.contains(item.name) ? .sparsity(0.5) : .rank(2)
+    let budget: MatrixBudget =
+      pruningMethods.contains(item.name)
+      ? .sparsity(0.5) : ReductionMethods.makesCodes(item.name) ? .sparsity(0) : .rank(2)
     func found(_ weights: [Matrix<Float>], _ budgets: [MatrixBudget]) -> Problem? {
       problem { try method.reduce(weights, statistics, to: budgets, parallel: MatrixProduct.serially) }
     }
@@ -77,6 +82,7 @@ import Testing
     case .factors(let left, let right): [left.bits, right.bits]
     case .cur(let columns, let link, let rows, let chosen, let lines):
       [columns.bits, link.bits, rows.bits, chosen.map { UInt32($0) }, lines.map { UInt32($0) }]
+    case .quantized(let matrix): [matrix.codes.map(UInt32.init), matrix.scales.map(\.bitPattern)]
     }
   }
 }

@@ -17,3 +17,9 @@ void es_codes_scale(float *x, int64_t n, float scale);
 
 /// x[i] /= divisors[i].
 void es_codes_divide(float *x, const float *divisors, int64_t n);
+
+/// x[i] *= factors[i].
+void es_codes_multiply(float *x, const float *factors, int64_t n);
+
+/// quotients[i] = values[i] / scale, within -limit ... limit.
+void es_codes_quotients(const float *values, int64_t n, float scale, float limit, float *quotients);

@@ -2,6 +2,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "grid.h"
+
 // MARK: Scores and order statistics
 
 /// scores[i] = w[i]² / d[i]² for a row of n.
@@ -39,20 +41,30 @@ void es_prune_mark_least_of_groups(const double *values, int64_t n, int64_t of, 
 /// Rows that are swept at once, at most.
 #define ES_PRUNE_SWEEP_ROWS 8
 
-/// Sweeps the columns of a block from left to right, in each of some rows by itself (SparseGPT): a pruned weight becomes 0,
-/// and the weights to its right make up for it by the inverse factor U of the second moment (upper triangular,
-/// H⁻¹ = Uᵀ U):
+/// Where a block of some rows lies in its matrix.
+typedef struct {
+  /// At most ES_PRUNE_SWEEP_ROWS from `row` on.
+  int64_t rows, row;
+  /// The block's first.
+  int64_t column;
+} es_sweep_place;
+
+/// Sweeps the columns of a block from left to right, in each of some rows by itself: a weight becomes q, which is 0 where it
+/// is pruned (SparseGPT), otherwise the nearest level of its grid (GPTQ) or without `rounding` itself, and the weights to
+/// its right make up for it by the inverse factor U of the second moment (upper triangular, H⁻¹ = Uᵀ U):
 ///
-///     e[i] = w[i] / u[i][i] if pruned, else 0;   w[j] -= e[i] u[i][j] for j > i
+///     e[i] = (w[i] - q[i]) / u[i][i];   w[j] -= e[i] u[i][j] for j > i
 ///
 /// With `of` > 0 the `drop` weights of least w² / u[i][i]² of every `of` columns go, as the row stands when the sweep comes
-/// to them, equal ones by column. Otherwise those go of which that is at most `cut` as the row stands at first.
+/// to them, equal ones by column. Otherwise those go of which that is at most `cut` as the row stands at first; none of a
+/// `cut` below 0.
 ///
-/// @param w `[rows, width]`, at most ES_PRUNE_SWEEP_ROWS; on return the weights that stay, and 0.
-/// @param u the diagonal block of U `[width, width]`.
-/// @param room for 24 `width` values.
-void es_prune_sweep(double *w, int64_t rows, int64_t width, const double *u, double cut, int64_t drop, int64_t of,
-                    double *room);
+/// @param w `[rows, width]`; on return the q, or the weights that stay.
+/// @param u the diagonal block of U `[width, width]`; null: H is diagonal, and there is no pruning.
+/// @param rounding null: weights that stay are not rounded. Its scales, zeros and codes are written.
+/// @param room for 32 `width` values.
+void es_prune_sweep(double *w, es_sweep_place place, int64_t width, const double *u, double cut, int64_t drop,
+                    int64_t of, const es_rounding *rounding, double *room);
 
 /// Puts n values in the place of weights, rounded to nearest: changes[i] = weights[i] - values[i] of what was there, in
 /// float64, rounded.
@@ -94,10 +106,14 @@ typedef struct {
   int64_t steps;
   /// With `of` > 0 no `of` consecutive weights (from a multiple of `of`) lose more than `drop`.
   int64_t drop, of;
+  /// After `removed` steps weights are not removed but rounded, to levels scale k, k whole from low to high, of each
+  /// column; below 0: all are removed. One that lies beyond its grid goes before those that do not.
+  int64_t removed;
+  const double *scale, *low, *high;
 } es_surgeon;
 
-/// Optimal brain surgeon on one row: `steps` times removes the weight of least w² / d, d the diagonal of the inverse
-/// moment of the weights that are left, and updates the others. The inverse is never changed: the columns that were
+/// Optimal brain surgeon on one row: `steps` times fixes the weight of least (w - q)² / d, d the diagonal of the inverse
+/// moment of the weights that are left and q zero or the nearest level, and updates the others. The inverse is never changed: the columns that were
 /// eliminated are kept as a partial Cholesky factor, pivots in the order of removal.
 ///
 /// @param w n weights, changed in place.
@@ -105,8 +121,8 @@ typedef struct {
 /// @param factor room for steps * n values.
 /// @param diagonal room for n values.
 /// @param state room for n + n / max(of, 1) + 1 values.
-/// @param order the columns removed, in turn.
-/// @param losses what each step adds to half the squared error, w² / (2 d).
+/// @param order the columns fixed, in turn.
+/// @param losses what each step adds to half the squared error, (w - q)² / (2 d).
 /// @return steps done: fewer if rounding left a pivot that is not positive, or if `drop` leaves nothing to remove.
 int64_t es_prune_surgeon(es_surgeon job, double *w, const double *inverse, double *factor, double *diagonal,
                          int32_t *state, int32_t *order, double *losses);

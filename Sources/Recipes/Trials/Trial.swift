@@ -1,13 +1,14 @@
 public import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierLinearMaps
 public import EspalierNumerics
 public import EspalierReduction
 
 /// One method on one matrix and its calibration inputs: the verb `try`, the bench of whoever studies a method.
 ///
 /// The method's result is set beside that of the plainest method of its kind at the same budget: `magnitude` where
-/// zeros are made, `svd` where factors are. Both errors are those of the outputs on the same inputs.
+/// zeros are made, `svd` where factors are, `rtn` where codes are. Both errors are those of the outputs on the same inputs.
 public struct Trial: Sendable {
   /// How the output file holds the result.
   public enum Store: String, Sendable, CaseIterable {
@@ -89,7 +90,7 @@ public struct Trial: Sendable {
       let solving = Machine.monotonicSeconds
       let reduced = try solver.reduce(matrix, statistics, to: budget, parallel: parallel)
       let solved = Machine.monotonicSeconds
-      let other = try comparison(matrix, statistics, parallel)
+      let other = try comparison(with: reduced, of: method.card, matrix, statistics, parallel)
 
       let measure = TrialMeasure(
         weight: matrix, statistics: statistics, elementType: elementType ?? Self.storedType(of: weight),
@@ -205,16 +206,27 @@ public struct Trial: Sendable {
   // MARK: - What it is compared with
 
   private func comparison(
-    _ matrix: Matrix<Float>, _ statistics: SiteStatistics?, _ parallel: MatrixProduct.ParallelLoop
+    with reduced: ReducedMatrix, of card: MethodCard, _ matrix: Matrix<Float>, _ statistics: SiteStatistics?,
+    _ parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> (name: String, parameters: [String: ParameterValue], reduced: ReducedMatrix) {
     let plain: any ReductionMethod.Type =
       switch budget {
+      case _ where ReductionMethods.makesCodes(method): PlainRounding.self
       case .sparsity, .pattern: MagnitudePruning.self
       case .rank, .parameters: PlainSVD.self
       }
     // What was asked of both, a structure for instance, is the same for both.
-    let shared = parameters.filter { name, value in
+    var shared = parameters.filter { name, value in
       plain.card.parameter(name).map { $0.complaint(about: value) == nil } ?? false
+    }
+    if case .quantized(let matrix) = reduced.form {
+      // Codes of as many bits, and what shares a scale, whether it was given or is the method's own.
+      shared["bits"] = .number(Double(matrix.grid.bits))
+      if let sharing = parameters["scales"] ?? card.parameter("scales")?.standard,
+        plain.card.parameter("scales")?.complaint(about: sharing) == nil
+      {
+        shared["scales"] = sharing
+      }
     }
     let solver = try plain.init(ReductionParameters(shared, for: plain.card))
     return (plain.card.name, shared, try solver.reduce(matrix, statistics, to: budget, parallel: parallel))

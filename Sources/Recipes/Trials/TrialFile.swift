@@ -1,6 +1,7 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 internal import EspalierReduction
 
@@ -27,6 +28,7 @@ struct TrialFile {
     let type = measure.elementType
     switch (measure.store, reduced.form) {
     case (.dense, .dense(let matrix)): add(name, matrix, type)
+    case (.dense, .quantized(let matrix)): add(name, try matrix.materialized(), type)
     case (.dense, let form):
       add(name, try form.materialized(parallel: measure.parallel), type)
       add(try measure.encoding(of: form, name: name))

@@ -30,12 +30,17 @@ struct TrialMeasure {
   func outcome(
     of reduced: ReducedMatrix, _ method: String, _ parameters: [String: ParameterValue]
   ) throws(Problem) -> Outcome {
-    let encoding = try encoding(of: reduced.form, name: "w")
     let shift = reduced.outputShift.map { $0.count * ElementType.f32.byteWidth } ?? 0
+    let (form, bytes): (String, Int)
+    if case .quantized(let matrix) = reduced.form {
+      (form, bytes) = ("codes", shift + matrix.packedByteCount)
+    } else {
+      let encoding = try encoding(of: reduced.form, name: "w")
+      (form, bytes) = (Self.name(encoding.form), encoding.parts.reduce(shift) { $0 + $1.bytes.count })
+    }
     var outcome = Outcome(
-      method: method, parameters: parameters, form: Self.name(encoding.form), certificate: reduced.certificate,
-      unroundedError: nil, storedNumbers: reduced.storedNumbers,
-      bytes: encoding.parts.reduce(shift) { $0 + $1.bytes.count })
+      method: method, parameters: parameters, form: form, certificate: reduced.certificate, unroundedError: nil,
+      storedNumbers: reduced.storedNumbers, bytes: bytes)
     if elementType != .f32 {
       outcome.unroundedError = reduced.certificate.error
       let changed =
@@ -64,6 +69,9 @@ struct TrialMeasure {
         return try ReducedEncoding(grouped, name: name)
       }
       return try ReducedEncoding(SparseMatrix(matrix, elementType: elementType), name: name)
+    case .quantized:
+      throw Problem(
+        .reduction, "codes have no reduced form in a file of one matrix", remedy: "Store the trial dense.")
     case .factors, .cur: return try ReducedEncoding(factors: form.factors, elementType: elementType, name: name)
     }
   }

@@ -13,6 +13,8 @@ public enum StoredForm: Sendable, Hashable {
   case lowRank(Int)
   /// `[rows, chosenColumns]`, `[chosenColumns, chosenRows]` and `[chosenRows, columns]`.
   case cur(chosenColumns: Int, chosenRows: Int)
+  /// Codes and scales, so many bytes.
+  case quantized(bytes: Int)
 
   /// What a result takes, its zeros stored by their pattern or, without one, in place. A zero is what is zero in all its
   /// bits, as in ``SparseMatrix``.
@@ -22,6 +24,7 @@ public enum StoredForm: Sendable, Hashable {
       self = pattern.map { .sparse($0, numbers: matrix.elements.count { $0.bitPattern != 0 }) } ?? .dense
     case .factors(let left, _): self = .lowRank(left.columns)
     case .cur(let columns, _, let rows, _, _): self = .cur(chosenColumns: columns.columns, chosenRows: rows.rows)
+    case .quantized(let matrix): self = .quantized(bytes: matrix.packedByteCount)
     }
   }
 
@@ -56,6 +59,7 @@ public enum StoredForm: Sendable, Hashable {
         throw Problem(.matrixShape, "\(c) columns and \(r) rows of a matrix of \(rows) x \(columns)")
       }
       return width * (c * rows + c * r + r * columns)
+    case .quantized(let bytes): return bytes
     }
   }
 }

@@ -102,6 +102,22 @@ public struct OptimalBrainCompression: SharedInputs {
   public static func prune(
     _ row: [Double], inverse: Matrix<Double>, steps: Int, drop: Int = 0, of: Int = 0
   ) throws(Problem) -> Trace {
+    try Self.steps(steps, on: row, inverse: inverse, drop: drop, of: of, levels: nil)
+  }
+
+  /// Levels scale k that the weights of a row are rounded to, k from `low` to `high`, by column.
+  struct Levels {
+    var scale: [Double]
+    var low: [Double]
+    var high: [Double]
+    /// Steps that remove before those that round.
+    var removed: Int
+  }
+
+  /// The same; with levels the steps after the first `removed` round instead.
+  static func steps(
+    _ steps: Int, on row: [Double], inverse: Matrix<Double>, drop: Int, of: Int, levels: Levels?
+  ) throws(Problem) -> Trace {
     let n = row.count
     guard inverse.rows == n, inverse.columns == n else {
       throw Problem(.matrixShape, "an inverse of \(inverse.rows) x \(inverse.columns) for a row of \(n) weights")
@@ -110,13 +126,23 @@ public struct OptimalBrainCompression: SharedInputs {
       throw Problem(.reduction, "\(steps) of \(n) weights cannot be removed")
     }
     var weights = row
-    var factor = [Double](repeating: 0, count: steps * n)
+    let factor = Room<Double>(steps * n)
     var diagonal = [Double](repeating: 0, count: n)
     var state = [Int32](repeating: 0, count: n + n / max(1, of) + 1)
     var order = [Int32](repeating: 0, count: steps)
     var losses = [Double](repeating: 0, count: steps)
-    let job = es_surgeon(n: Int64(n), steps: Int64(steps), drop: Int64(drop), of: Int64(of))
-    let done = es_prune_surgeon(job, &weights, inverse.elements, &factor, &diagonal, &state, &order, &losses)
+    let (scale, low, high) = (levels?.scale ?? [], levels?.low ?? [], levels?.high ?? [])
+    let done = scale.withUnsafeBufferPointer { scale in
+      low.withUnsafeBufferPointer { low in
+        high.withUnsafeBufferPointer { high in
+          let job = es_surgeon(
+            n: Int64(n), steps: Int64(steps), drop: Int64(drop), of: Int64(of), removed: Int64(levels?.removed ?? -1),
+            scale: scale.baseAddress, low: low.baseAddress, high: high.baseAddress)
+          return es_prune_surgeon(
+            job, &weights, inverse.elements, factor.values, &diagonal, &state, &order, &losses)
+        }
+      }
+    }
     guard done == steps else {
       throw Problem(
         .reduction, "only \(done) of \(steps) weights of a row of \(n) could be removed",
