@@ -148,8 +148,10 @@ public struct QuantizationPlan: Sendable {
       let most = bytes.max { ($0.value, $0.key.name) < ($1.value, $1.key.name) }?.key
       mix = most.flatMap { QuantizationMix.nearest(to: $0) } ?? mix
     }
-    metadata.set("general.file_type", to: .u32(mix.fileType))
+    // At the end, in this order, as llama.cpp's quantizer puts them.
+    for key in ["general.quantization_version", "general.file_type"] { metadata.remove(key) }
     metadata.set("general.quantization_version", to: .u32(2))
+    metadata.set("general.file_type", to: .u32(mix.fileType))
     if let importance = request.importance {
       metadata.set("quantize.imatrix.file", to: .text(request.importanceName ?? ""))
       metadata.set("quantize.imatrix.dataset", to: .text(importance.datasets.first ?? ""))

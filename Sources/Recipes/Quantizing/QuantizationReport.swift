@@ -105,7 +105,8 @@ public struct QuantizationReport: Sendable {
     let measuring = secondsMeasuring >= 0.05 ? ", measuring \(Decimals.text(secondsMeasuring, 1)) s" : ""
     lines.append(
       "quantizing \(Decimals.text(seconds, 1)) s\(measuring), memory at most "
-        + "\(peakBytes.map { size($0) } ?? "unknown"), planned \(size(plannedPeakBytes))")
+        + "\(peakBytes.map { size($0) } ?? "unknown")\(fit == nil ? "" : " with what was measured before"), planned "
+        + size(plannedPeakBytes))
     if let evaluation { lines.append("\n" + evaluation.text) }
     return lines.joined(separator: "\n")
   }
