@@ -89,10 +89,10 @@ struct FittingOptions: ParsableArguments {
   /// Nil if there is no target.
   ///
   /// - Parameter maxKl: a divergence that is a target.
-  func fit(
-    _ request: QuantizationRequest, maxKl: String?, of checkpoint: any Checkpoint, named model: String,
-    families: [Architecture], options: MergeOptions, run: RunOptions, listener: any ProgressListener
-  ) throws(Problems) -> TypeFitting.Outcome? {
+  func fitting(
+    _ request: QuantizationRequest, maxKl: String?, of checkpoint: any Checkpoint, run: RunOptions,
+    listener: any ProgressListener
+  ) throws(Problems) -> TypeFitting? {
     guard let target = try target(maxKl) else { return nil }
     let length = min(effectWindow, checkpoint.contextLength ?? effectWindow)
     var fitting = TypeFitting(
@@ -106,13 +106,14 @@ struct FittingOptions: ParsableArguments {
         fitting.table = try TypeSensitivity(JSON(parsing: try FileSystem.read(table)))
       } catch { throw Problems([error.at(file: table)]) }
     }
-    let outcome = try fitting.find(
-      for: checkpoint, named: model, families: families, options: options, listener: listener)
-    if let saveTable {
-      do throws(Problem) {
-        try FileSystem.write(outcome.table.json.bytes(pretty: true) + [UInt8(ascii: "\n")], to: saveTable)
-      } catch { throw Problems([error]) }
-    }
-    return outcome
+    return fitting
+  }
+
+  /// Keeps the table where it is asked for.
+  func save(_ outcome: TypeFitting.Outcome) throws(Problems) {
+    guard let saveTable else { return }
+    do throws(Problem) {
+      try FileSystem.write(outcome.table.json.bytes(pretty: true) + [UInt8(ascii: "\n")], to: saveTable)
+    } catch { throw Problems([error]) }
   }
 }

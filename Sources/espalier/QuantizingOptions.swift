@@ -121,6 +121,14 @@ struct QuantizingOptions: ParsableArguments {
     return request
   }
 
+  /// What measures a written file on the text that types were found by.
+  private func probe(
+    _ fitting: TypeFitting?, from checkpoint: any Checkpoint
+  ) -> ((String) throws(Problem) -> Double)? {
+    guard let fitting, !self.fitting.effectText.isEmpty else { return nil }
+    return { (path: String) throws(Problem) -> Double in try fitting.divergence(of: path, from: checkpoint) }
+  }
+
   /// Plans, and carries out unless only the plan is wanted.
   ///
   /// - Parameter again: whether what is quantized may be quantized again.
@@ -134,10 +142,14 @@ struct QuantizingOptions: ParsableArguments {
       let listener = style.listener()
       var request = try request(for: checkpoint, again: again)
       let options = mergeOptions
-      let outcome = try fitting.fit(
-        request, maxKl: type == nil ? testing.gates.maxKl : nil, of: checkpoint, named: model, families: families,
-        options: options, run: run, listener: listener)
-      if let outcome { request = outcome.request }
+      let fitting = try fitting.fitting(
+        request, maxKl: type == nil ? testing.gates.maxKl : nil, of: checkpoint, run: run, listener: listener)
+      let outcome = try fitting?.find(
+        for: checkpoint, named: model, families: families, options: options, listener: listener)
+      if let outcome {
+        request = outcome.request
+        try self.fitting.save(outcome)
+      }
       let plan = try QuantizationPlan(
         request, of: model, checkpoint: checkpoint, families: families, options: options)
       let outline = QuantizationOutline(plan, outcome)
@@ -148,7 +160,9 @@ struct QuantizingOptions: ParsableArguments {
       }
       if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
       do throws(Problem) {
-        let report = try QuantizationRun.execute(plan, fit: outcome, listener: listener) { (path) throws(Problem) in
+        let report = try QuantizationRun.execute(
+          plan, fit: outcome, probe: probe(fitting, from: checkpoint), listener: listener
+        ) { (path: String) throws(Problem) -> ReductionReport.Evaluation? in
           guard !testing.test.isEmpty else { return nil }
           let written: any Checkpoint
           do throws(Problems) { written = try lookup.open(path) } catch { throw error.all[0] }

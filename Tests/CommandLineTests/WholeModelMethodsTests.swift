@@ -86,7 +86,10 @@ import Testing
       let (table, output) = ("\(folder)/wanda.json", "\(folder)/dealt")
       let text = "\(packageFolder)/Models/text/calib/prose.txt"
       let measured = try Program.run(
-        ["sensitivity", Self.model, "--method", "wanda", "--level", "0.3", "--level", "0.6", "--level", "0.9", "--effect-text", text]
+        [
+          "sensitivity", Self.model, "--method", "wanda", "--level", "0.3", "--level", "0.6", "--level", "0.9",
+          "--effect-text", text,
+        ]
           + ["--effect-limit", "1", "--effect-window", "32", "-o", table, "--json"] + Self.calibration)
       #expect(measured.code == 0, "\(measured)")
       let json = try JSON(parsing: try FileSystem.read(table))

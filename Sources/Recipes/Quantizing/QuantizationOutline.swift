@@ -1,3 +1,4 @@
+internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierExecution
 internal import EspalierLinearMaps
@@ -24,6 +25,7 @@ public struct QuantizationOutline: Sendable {
     ]
     if let fit { lines.append(fit.text) }
     lines += TypeCounts.lines(plan.tensors.map { ($0.choice.format.name, $0.byteCount, nil) })
+    lines += plan.transforms.map(\.line)
     for file in plan.layout.files { lines.append("writes    \(file.name), \(ByteCount.text(file.byteCount))") }
     lines.append(
       "memory    at most \(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)), "
@@ -38,6 +40,7 @@ public struct QuantizationOutline: Sendable {
       "files": .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] }),
       "fit": fit?.json ?? .null, "planned_peak_bytes": .number(plan.memory.predictedPeak),
       "threads": .number(plan.memory.threads),
+      "transforms": .array(plan.transforms.map(\.json)),
       "tensors": .array(
         plan.tensors.map {
           [
@@ -46,6 +49,33 @@ public struct QuantizationOutline: Sendable {
             "wanted": $0.choice.wanted.map { .string($0.name) } ?? .null,
           ]
         }),
+    ]
+  }
+}
+
+extension GGUFExport.Transform {
+  /// What GGUF prescribes: `values    rows in the order of rotary pairs: 60 tensors, exact`.
+  var line: String {
+    let error = isExact ? "exact" : "each value within \(relativeError) of itself"
+    return "values    \(words): \(tensors.count) tensor\(tensors.count == 1 ? "" : "s"), \(error)"
+  }
+
+  private var isExact: Bool { kind.isExact }
+  private var relativeError: Double { kind.relativeError }
+
+  private var words: String {
+    switch kind {
+    case .rowsReordered: "rows in the order of rotary pairs"
+    case .transposed: "transposed"
+    case .stacked: "experts in one tensor"
+    case .onePlus: "norms stored as 1 + w"
+    case .negativeExponential: "decays stored as -exp(w)"
+    }
+  }
+
+  var json: JSON {
+    [
+      "kind": .string(kind.rawValue), "tensors": .number(tensors.count), "relative_error": .number(relativeError),
     ]
   }
 }

@@ -1,3 +1,4 @@
+internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierExecution
 internal import EspalierLinearMaps
@@ -30,6 +31,8 @@ public struct QuantizationReport: Sendable {
   public let kept: Int
   public let bytes: Int
   public let bitsPerWeight: Double
+  /// What happened to values beside rounding.
+  let transforms: [GGUFExport.Transform]
   public let seconds: Double
   public let secondsMeasuring: Double
   public let plannedPeakBytes: Int
@@ -59,6 +62,7 @@ public struct QuantizationReport: Sendable {
     self.kept = kept
     bytes = plan.byteCount
     bitsPerWeight = plan.bitsPerWeight
+    transforms = plan.transforms
     self.seconds = seconds
     self.secondsMeasuring = secondsMeasuring
     plannedPeakBytes = plan.memory.predictedPeak
@@ -71,7 +75,8 @@ public struct QuantizationReport: Sendable {
     .object([
       ("espalier_quantization", 1), ("output", .string(output)), ("request", .string(request)),
       ("bytes_before", .number(bytesBefore)), ("bytes", .number(bytes)), ("bits_per_weight", .number(bitsPerWeight)),
-      ("fit", fit?.json ?? .null), ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
+      ("transforms", .array(transforms.map(\.json))), ("fit", fit?.json ?? .null),
+      ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
       ("seconds_measuring", .number(secondsMeasuring)), ("kept_tensors", .number(kept)),
       ("planned_peak_bytes", .number(plannedPeakBytes)), ("peak_bytes", peakBytes.map { .number($0) } ?? .null),
       (
@@ -125,6 +130,9 @@ public struct QuantizationReport: Sendable {
 
       """
     if let fit { text += "\(fit.text)\n\n" }
+    if !transforms.isEmpty {
+      text += "What GGUF prescribes of values:\n\n```\n\(transforms.map(\.line).joined(separator: "\n"))\n```\n\n"
+    }
     if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
     text += """
       ## Tensor by tensor

@@ -8,10 +8,13 @@ public enum QuantizationRun {
   ///
   /// - Parameters:
   ///   - fit: what types were found by, for the report.
+  ///   - probe: the divergence of the model that was written on the text that types were found by; it is asked for if the
+  ///     fit has not measured it.
   ///   - measure: compares the model that was written, and has no name yet, with the original.
   /// - Throws: the first problem; finished tensors stay for `--resume`, and inputs are never touched.
   public static func execute(
-    _ plan: QuantizationPlan, fit: TypeFitting.Outcome? = nil, listener: any ProgressListener,
+    _ plan: QuantizationPlan, fit: TypeFitting.Outcome? = nil,
+    probe: ((String) throws(Problem) -> Double)? = nil, listener: any ProgressListener,
     measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> QuantizationReport {
     let began = Machine.monotonicSeconds
@@ -27,6 +30,10 @@ public enum QuantizationRun {
     let written = Machine.monotonicSeconds
     listener.receive(.ended(stage: "quantize", seconds: written - began))
     let peak = Machine.peakResidentBytes
+    var fit = fit
+    if fit != nil, fit?.measured == nil, let file = output.weightFiles.first {
+      fit?.measured = try probe?(file.path)
+    }
     let evaluation = try output.weightFiles.first.flatMap { (file) throws(Problem) in try measure?(file.path) }
     let records = output.finishedRecords()
     let report = QuantizationReport(

@@ -145,6 +145,15 @@ public struct TypeFitting: Sendable {
     } catch { throw Problems([error]) }
   }
 
+  /// The divergence of a written file from the model on the text that types were found by, in nats a token.
+  public func divergence(of path: String, from checkpoint: any Checkpoint) throws(Problem) -> Double {
+    let written: any Checkpoint
+    do throws(Problems) {
+      written = try Architecture.openCheckpoint(at: path, families: evaluation.run.families)
+    } catch { throw error.all.first ?? Problem(.quantizationFit, "the file cannot be opened", file: path) }
+    return try DivergenceProbe(from: checkpoint, evaluation).divergence(of: written, named: path)
+  }
+
   /// Removes what measuring left beside the output.
   public static func removeScratch(beside output: String) { TypeSensitivityRun.removeScratch(beside: output) }
 }
