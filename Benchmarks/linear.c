@@ -32,7 +32,8 @@ struct format {
 static const struct format formats[] = {
     FLOATS(f32, 4), FLOATS(f16, 2), FLOATS(bf16, 2), BLOCKS(q4_0, 32, 18), BLOCKS(q4_1, 32, 20), BLOCKS(q5_0, 32, 22),
     BLOCKS(q5_1, 32, 24), BLOCKS(q8_0, 32, 34), BLOCKS(iq4_nl, 32, 18), BLOCKS(q2_K, 256, 84), BLOCKS(q3_K, 256, 110),
-    BLOCKS(q4_K, 256, 144), BLOCKS(q5_K, 256, 176), BLOCKS(q6_K, 256, 210)};
+    BLOCKS(q4_K, 256, 144), BLOCKS(q5_K, 256, 176), BLOCKS(q6_K, 256, 210), BLOCKS(iq4_xs, 256, 136),
+    BLOCKS(mxfp4, 32, 17)};
 
 // What all threads see.
 static size_t memory_bytes;

@@ -12,6 +12,7 @@
 #include "float_bits.h"
 #include "lanes.h"
 #include "linear.h"
+#include "packed_rows.h"
 
 #pragma STDC FP_CONTRACT OFF
 
@@ -23,7 +24,10 @@ typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef uint8_t u8x32 __attribute__((vector_size(32)));
 typedef uint8_t u8x64 __attribute__((vector_size(64)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef uint64_t u64x8 __attribute__((vector_size(64)));
 typedef uint64_t u64x4 __attribute__((vector_size(32)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef float f32x4 __attribute__((vector_size(16)));
@@ -33,6 +37,10 @@ typedef void (*dot_function)(
     const uint8_t *weights, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns, const es_linear_codes *x,
     ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
 
+typedef void (*packed_dot_function)(
+    const es_packed_rows *weights, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns, const es_linear_codes *x,
+    ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
+
 // Bytes ahead of the next rows, lest memory be too late where rows are short.
 #define PREFETCH_LEAD 2048
 
@@ -40,6 +48,17 @@ typedef void (*dot_function)(
 
 /// The levels of IQ4_NL, plus 128.
 static const uint8_t bell_levels[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
+/// The levels of MXFP4 in halves of their unit, plus 16; the negative zero is zero.
+static const uint8_t e2m1_levels[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+/// The bits of half of the power of two that a block of MXFP4 begins with; the two smallest are subnormal.
+#define POWER(e) ((e) < 2 ? 0x200000u << ((e) & 1) : ((e) - 1u) << 23)
+#define POWERS_4(e) POWER(e), POWER((e) + 1), POWER((e) + 2), POWER((e) + 3)
+#define POWERS_16(e) POWERS_4(e), POWERS_4((e) + 4), POWERS_4((e) + 8), POWERS_4((e) + 12)
+#define POWERS_64(e) POWERS_16(e), POWERS_16((e) + 16), POWERS_16((e) + 32), POWERS_16((e) + 48)
+static const uint32_t halves_of_powers[256] = {POWERS_64(0), POWERS_64(64), POWERS_64(128), POWERS_64(192)};
+#define POWERS(a, b, h) h = (f32x4)(u32x4){halves_of_powers[*(a)], 0, halves_of_powers[*(b)], 0}
 
 static inline float half_to_float(const uint8_t *p) {
   const uint32_t code = p[0] | (uint32_t)p[1] << 8;
@@ -64,6 +83,27 @@ static const u8x64 bit_of_byte = {
         v, v, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, \
         4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7); \
     spread = (u8x64)((bytes_ & bit_of_byte) != 0); \
+  } while (0)
+
+// Eight codes fill as many bytes as a code has bits. They go to the eight bytes of a word in three steps: the second four
+// to its second half, then in each half the second two, then the second one.
+#define SPREAD_STEP(words, bits, wide, field) \
+  do { \
+    const uint64_t low_ = (((uint64_t)1 << (bits)) - 1) * (field); \
+    words = ((words) & low_) | ((words) << ((wide) - (bits)) & low_ << (wide)); \
+  } while (0)
+#define SPREAD_CODES_BY_SHIFTS(stream, bits, codes) \
+  do { \
+    u64x8 words_; \
+    for (int k_ = 0; k_ < 8; k_++) { \
+      uint64_t word_; \
+      memcpy(&word_, (stream) + k_ * (bits), sizeof word_); \
+      words_[k_] = word_; \
+    } \
+    SPREAD_STEP(words_, 4 * (bits), 32, 1); \
+    SPREAD_STEP(words_, 2 * (bits), 16, 0x100000001); \
+    SPREAD_STEP(words_, bits, 8, 0x1000100010001); \
+    codes = (u8x64)words_; \
   } while (0)
 
 #if defined(__x86_64__)
@@ -96,6 +136,15 @@ static const u8x64 bit_of_byte = {
 #define LOOK_UP(table, c) \
   c = (u8x64)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)(table))), (__m512i)(c))
 #define SPREAD_BITS(bits, spread) spread = (u8x64)_mm512_movm_epi8(bits)
+// Each eight bytes get the bits of eight codes, and take them from where each code begins.
+#define SPREAD_CODES(stream, bits, codes) \
+  do { \
+    const u64x8 word_ = {0, 1, 2, 3, 4, 5, 6, 7}; \
+    const u64x8 places_ = word_ * (uint64_t)(0x101010101010101 * (bits)) + 0x706050403020100; \
+    const __m512i starts_ = _mm512_set1_epi64(0x706050403020100 * (bits)); \
+    const __m512i words_ = _mm512_permutexvar_epi8((__m512i)places_, _mm512_loadu_si512(stream)); \
+    codes = (u8x64)_mm512_multishift_epi64_epi8(starts_, words_) & (uint8_t)((1 << (bits)) - 1); \
+  } while (0)
 #include "linear_dot_kernel.h"
 
 // MARK: AVX2, with and without VNNI
@@ -131,10 +180,11 @@ static const u8x64 bit_of_byte = {
   } while (0)
 #define LOOK_UP(table, c) LOOK_UP_AVX2(table, c)
 #define SPREAD_BITS(bits, spread) SPREAD_BITS_BY_SHUFFLE(bits, spread)
+#define SPREAD_CODES(stream, bits, codes) SPREAD_CODES_BY_SHIFTS(stream, bits, codes)
 #include "linear_dot_kernel.h"
 
-// Products of unsigned and signed bytes are added in pairs to 16 bits with saturation: codes below 64 stay clear of it,
-// and of others the sign goes to x.
+// Products of unsigned and signed bytes are added in pairs to 16 bits with saturation: codes below 128 stay clear of
+// it, and of others the sign goes to x.
 #define KERNEL avx2
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define ROWS 2
@@ -161,6 +211,7 @@ static const u8x64 bit_of_byte = {
   } while (0)
 #define LOOK_UP(table, c) LOOK_UP_AVX2(table, c)
 #define SPREAD_BITS(bits, spread) SPREAD_BITS_BY_SHUFFLE(bits, spread)
+#define SPREAD_CODES(stream, bits, codes) SPREAD_CODES_BY_SHIFTS(stream, bits, codes)
 #include "linear_dot_kernel.h"
 
 #elif defined(__aarch64__)
@@ -197,6 +248,7 @@ static const u8x64 bit_of_byte = {
     memcpy(&(c), parts_, sizeof parts_); \
   } while (0)
 #define SPREAD_BITS(bits, spread) SPREAD_BITS_BY_SHUFFLE(bits, spread)
+#define SPREAD_CODES(stream, bits, codes) SPREAD_CODES_BY_SHIFTS(stream, bits, codes)
 #include "linear_dot_kernel.h"
 
 #endif
@@ -229,6 +281,7 @@ static const u8x64 bit_of_byte = {
     memcpy(&(c), bytes_, sizeof bytes_); \
   } while (0)
 #define SPREAD_BITS(bits, spread) SPREAD_BITS_BY_SHUFFLE(bits, spread)
+#define SPREAD_CODES(stream, bits, codes) SPREAD_CODES_BY_SHIFTS(stream, bits, codes)
 #include "linear_dot_kernel.h"
 
 // MARK: The choice
@@ -281,4 +334,21 @@ void es_linear_dot(
   default: break;
   }
   function(weights, stride, rows, columns, x, tokens, y, y_stride);
+}
+
+void es_packed_dot(
+    es_linear_kernel kernel, const es_packed_rows *weights, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns,
+    const es_linear_codes *x, ptrdiff_t tokens, float *y, ptrdiff_t y_stride) {
+  packed_dot_function function = packed_portable[weights->bits];
+  switch (kernel) {
+#if defined(__x86_64__)
+  case es_linear_kernel_avx512: function = packed_avx512[weights->bits]; break;
+  case es_linear_kernel_avxvnni: function = packed_avxvnni[weights->bits]; break;
+  case es_linear_kernel_avx2: function = packed_avx2[weights->bits]; break;
+#elif defined(__aarch64__)
+  case es_linear_kernel_neon: function = packed_neon[weights->bits]; break;
+#endif
+  default: break;
+  }
+  function(weights, row, rows, columns, x, tokens, y, y_stride);
 }

@@ -4,9 +4,11 @@
 //   HALVES(pointer, vector) the 2 halves at each of two places as 4 floats
 //   DOT(codes, x, first, offset, dot)
 //                           in each lane, the sum over 4 of (codes - offset) x, for the 64 columns of x from `first`
-//                           on; codes below 64, or offset 128
+//                           on; codes below 128, or offset 128
 //   LOOK_UP(table, codes)   table[code], for codes below 16
 //   SPREAD_BITS(bits)       bit i of 64 in byte i, as all ones or zero
+//   SPREAD_CODES(stream, bits, codes)
+//                           64 codes of 3, 5, 6 or 7 bits that lie side by side, each in its byte; reads up to 64 bytes
 
 #define NAME(base) JOIN2(base, KERNEL)
 #define INLINE TARGET static inline __attribute__((always_inline))
@@ -74,7 +76,12 @@ INLINE void NAME(iq4_nl_codes)(const uint8_t *a, const uint8_t *b, u8x64 *codes)
   LOOK_UP(bell_levels, *codes);
 }
 
-// MARK: - Blocks of 32 with a half for a scale, and another for a minimum
+INLINE void NAME(mxfp4_codes)(const uint8_t *a, const uint8_t *b, u8x64 *codes) {
+  NAME(nibbles)(a + 1, b + 1, codes);
+  LOOK_UP(e2m1_levels, *codes);
+}
+
+// MARK: - Blocks of 32 with a half for a scale, and another for a minimum; or with a power of two
 
 /// One group of a row: two blocks.
 INLINE void NAME(add_pair)(
@@ -91,7 +98,7 @@ INLINE void NAME(add_pair)(
 }
 
 // A last block without a second is taken twice; the columns of x that the second would meet are zeros.
-#define DOT_BLOCKS(name, bytes, offset, has_minimum) \
+#define DOT_BLOCKS(name, bytes, offset, has_minimum, read_scales) \
   INLINE void NAME(name##_group)( \
       const int rows, const uint8_t *weights, ptrdiff_t stride, const ptrdiff_t second, const es_linear_codes *x, \
       ptrdiff_t group, f32x16 *sums, f32x4 *minima) { \
@@ -99,7 +106,7 @@ INLINE void NAME(add_pair)(
       const uint8_t *a = weights + r * stride, *b = a + second; \
       f32x4 halves; \
       u8x64 codes; \
-      HALVES(a, b, halves); \
+      read_scales(a, b, halves); \
       NAME(name##_codes)(a, b, &codes); \
       NAME(add_pair)(&halves, &codes, x, group, offset, &sums[r], &minima[r]); \
     } \
@@ -138,12 +145,13 @@ INLINE void NAME(add_pair)(
         NAME(name##_rows)(1, weights, stride, columns, x + t * count, y + t * y_stride, end); \
   }
 
-DOT_BLOCKS(q4_0, 18, 8, false)
-DOT_BLOCKS(q4_1, 20, 0, true)
-DOT_BLOCKS(q5_0, 22, 16, false)
-DOT_BLOCKS(q5_1, 24, 0, true)
-DOT_BLOCKS(q8_0, 34, 128, false)
-DOT_BLOCKS(iq4_nl, 18, 128, false)
+DOT_BLOCKS(q4_0, 18, 8, false, HALVES)
+DOT_BLOCKS(q4_1, 20, 0, true, HALVES)
+DOT_BLOCKS(q5_0, 22, 16, false, HALVES)
+DOT_BLOCKS(q5_1, 24, 0, true, HALVES)
+DOT_BLOCKS(q8_0, 34, 128, false, HALVES)
+DOT_BLOCKS(iq4_nl, 18, 128, false, HALVES)
+DOT_BLOCKS(mxfp4, 17, 16, false, POWERS)
 
 // MARK: - Blocks of 256: sub-blocks of 16 or 32 whose scales are codes times d, minima codes times -dmin
 
@@ -214,6 +222,20 @@ INLINE void NAME(q6_K_scales)(const uint8_t *block, const es_linear_codes *x, f3
   (void)minima;
 }
 
+INLINE void NAME(iq4_xs_scales)(const uint8_t *block, const es_linear_codes *x, f32x16 *scales, f32x16 *minima) {
+  uint32_t low;
+  uint16_t high;
+  LOAD(low, block + 4);
+  LOAD(high, block + 2);
+  // Two lanes for each 32 columns, of which the first counts.
+  const i32x16 step = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
+  const u32x16 codes = (((u32x16){0} + low) >> (u32x16)(4 * step) & 15) | (((u32x16){0} + high) >> (u32x16)(2 * step) & 3) << 4;
+  f32x4 h;
+  HALVES(block, block, h);
+  *scales = __builtin_convertvector((i32x16)codes - 32, f32x16) * h[0] * *(const f32x16 *)x->scales_and_sums;
+  (void)minima;
+}
+
 /// 32 bytes, shifted by `first` and by `second` bits.
 INLINE void NAME(shifted)(const uint8_t *bytes, const int first, const int second, u8x64 *codes) {
   u8x32 all;
@@ -250,6 +272,11 @@ INLINE void NAME(q6_K_codes)(const uint8_t *block, const int group, u8x64 *codes
   LOAD(*codes, block + group / 2 * 64);
   NAME(shifted)(block + 128 + group / 2 * 32, group % 2 * 4, group % 2 * 4 + 2, &high);
   *codes = (*codes >> (group % 2 * 4) & 15) | (high & 3) << 4;
+}
+
+INLINE void NAME(iq4_xs_codes)(const uint8_t *block, const int group, u8x64 *codes) {
+  NAME(nibbles)(block + 8 + 32 * group, block + 24 + 32 * group, codes);
+  LOOK_UP(bell_levels, *codes);
 }
 
 // A group's scales, lane by lane: of 4 sub-blocks of 16, or of 2 of 32.
@@ -301,13 +328,17 @@ DOT_LARGE_BLOCKS(q3_K, 110, 16, 4, NONE)
 DOT_LARGE_BLOCKS(q4_K, 144, 32, 0, ODD)
 DOT_LARGE_BLOCKS(q5_K, 176, 32, 0, ODD)
 DOT_LARGE_BLOCKS(q6_K, 210, 16, 32, NONE)
+DOT_LARGE_BLOCKS(iq4_xs, 136, 32, 128, NONE)
 
 static const dot_function NAME(dot)[] = {
     [es_linear_q4_0] = NAME(q4_0), [es_linear_q4_1] = NAME(q4_1), [es_linear_q5_0] = NAME(q5_0),
     [es_linear_q5_1] = NAME(q5_1), [es_linear_q8_0] = NAME(q8_0), [es_linear_iq4_nl] = NAME(iq4_nl),
     [es_linear_q2_K] = NAME(q2_K), [es_linear_q3_K] = NAME(q3_K), [es_linear_q4_K] = NAME(q4_K),
     [es_linear_q5_K] = NAME(q5_K), [es_linear_q6_K] = NAME(q6_K),
+    [es_linear_iq4_xs] = NAME(iq4_xs), [es_linear_mxfp4] = NAME(mxfp4),
 };
+
+#include "packed_dot_kernel.h"
 
 #undef NAME
 #undef INLINE
@@ -329,3 +360,4 @@ static const dot_function NAME(dot)[] = {
 #undef DOT
 #undef LOOK_UP
 #undef SPREAD_BITS
+#undef SPREAD_CODES

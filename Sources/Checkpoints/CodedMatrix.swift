@@ -74,7 +74,16 @@ extension Parameter {
   }
 
   /// The quantized layout that the parameter is stored in; nil if it is stored otherwise, or changed since.
-  public var packedForm: PackedStorage? { if case .packed(let storage) = recipe { storage } else { nil } }
+  public var packedForm: PackedStorage? { packedForm() }
+
+  /// The same for a parameter that is the transpose of what the layout has, as in ``codedMatrix(transposed:)``.
+  public func packedForm(transposed: Bool = false) -> PackedStorage? {
+    switch recipe {
+    case .packed(let storage) where !transposed: storage
+    case .transposed(.packed(let storage), _) where transposed: storage
+    default: nil
+    }
+  }
 
   /// Whether its numbers come from quantized blocks, or from codes with scales.
   public var isQuantized: Bool { recipe.isQuantized }

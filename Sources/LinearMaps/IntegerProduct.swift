@@ -26,7 +26,9 @@ extension BlockType {
     case .q4_K: .q4_K
     case .q5_K: .q5_K
     case .q6_K: .q6_K
-    case .q8_K, .iq4_xs, .mxfp4: nil
+    case .iq4_xs: .iq4_xs
+    case .mxfp4: .mxfp4
+    case .q8_K: nil
     }
   }
 }
@@ -36,18 +38,29 @@ extension BlockType {
 ///     s = max |x| / 32639, c = x / s rounded to nearest, ties to even        |x - s c| <= s
 ///
 /// A block with a NaN or an infinity makes its whole row NaN. Cost: 3.75 bytes a number.
-struct CodedActivations: ~Copyable {
+final class CodedActivations {
   private let memory: Scratch
   let rows: Int
   /// Codes from one row to the next.
   let codesOfRow: Int
 
-  init(_ x: MatrixView<Float>) {
+  /// - Parameter places: where each column is put; nil: where it is.
+  init(_ x: MatrixView<Float>, places: UnsafePointer<Int32>? = nil) {
     rows = x.rows
     codesOfRow = es_linear_codes_count(x.columns)
     memory = Scratch(byteCount: rows * codesOfRow * MemoryLayout<es_linear_codes>.stride)
     guard let elements = x.elements else { return }
-    for row in 0..<rows { es_linear_code(elements + row * x.stride, x.columns, codes + row * codesOfRow) }
+    guard let places else {
+      for row in 0..<rows { es_linear_code(elements + row * x.stride, x.columns, codes + row * codesOfRow) }
+      return
+    }
+    let moved = Scratch(byteCount: x.columns * MemoryLayout<Float>.stride)
+    let target = moved.address.assumingMemoryBound(to: Float.self)
+    for row in 0..<rows {
+      let source = elements + row * x.stride
+      for column in 0..<x.columns { target[Int(places[column])] = source[column] }
+      es_linear_code(target, x.columns, codes + row * codesOfRow)
+    }
   }
 
   var codes: UnsafeMutablePointer<es_linear_codes> { memory.address.assumingMemoryBound(to: es_linear_codes.self) }
@@ -56,12 +69,13 @@ struct CodedActivations: ~Copyable {
 /// `y = x Wᵀ` in integers for few rows of x.
 struct IntegerProduct: FewRowProduct {
   let operands: FewRowOperands<StoredMatrix, es_linear_codes>
+  private let activations: CodedActivations
   private let format: es_linear_format
   private let kernel: DotKernel
 
   /// Nil if the matrix has no such product, or y no elements.
   init?(
-    _ activations: borrowing CodedActivations, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>,
+    _ activations: CodedActivations, _ matrix: StoredMatrix, into y: MutableMatrixView<Float>,
     kernel: DotKernel = .fastest
   ) {
     guard case .blocks(let type) = matrix.format, let format = type.dot,
@@ -69,6 +83,7 @@ struct IntegerProduct: FewRowProduct {
         UnsafePointer(activations.codes), stride: activations.codesOfRow, tokens: activations.rows, matrix, into: y)
     else { return nil }
     self.operands = operands
+    self.activations = activations
     self.format = format
     self.kernel = kernel
   }

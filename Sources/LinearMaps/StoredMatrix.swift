@@ -18,7 +18,7 @@ extension Problem.Code {
 ///
 /// In ``NumericMode/fast``, beside the exact sum,
 ///
-///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl q2_K ... q6_K`) in integers: x is rounded to 16 bits
+///  * up to 8 rows of x meet blocks (`q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl iq4_xs mxfp4 q2_K ... q6_K`) in integers: x is rounded to 16 bits
 ///    in blocks B of 32 that share a scale, and
 ///
 ///        |error| <= sum over B of (max over B of |x|) / 32639 * sum over B of |W[o, i]|, plus float32 rounding;
@@ -127,5 +127,11 @@ public struct StoredMatrix: LinearMap, WidenedRows {
 
   var hasIntegerProduct: Bool {
     if case .blocks(let type) = format { type.dot != nil } else { false }
+  }
+
+  func integerProduct(
+    _ x: MatrixView<Float>, _ activations: CodedActivations, into y: MutableMatrixView<Float>
+  ) -> (any TiledProduct)? {
+    IntegerProduct(activations, self, into: y)
   }
 }

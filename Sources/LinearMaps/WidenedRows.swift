@@ -9,9 +9,25 @@ protocol WidenedRows: LinearMap {
   var codedRows: StoredRows { get }
   /// The product with few rows of x, which reads W once, as it lies; nil where there is none.
   func streamed(_ x: MatrixView<Float>, into y: MutableMatrixView<Float>) -> (any TiledProduct)?
+  /// Whether few rows of x meet it in integers in fast mode.
+  var hasIntegerProduct: Bool { get }
+  /// That product; nil where there is none.
+  ///
+  /// - Parameter activations: x in integers, its columns in order.
+  func integerProduct(
+    _ x: MatrixView<Float>, _ activations: CodedActivations, into y: MutableMatrixView<Float>
+  ) -> (any TiledProduct)?
 }
 
 extension WidenedRows {
+  func streamed(_ x: MatrixView<Float>, into y: MutableMatrixView<Float>) -> (any TiledProduct)? { nil }
+
+  var hasIntegerProduct: Bool { false }
+
+  func integerProduct(
+    _ x: MatrixView<Float>, _ activations: CodedActivations, into y: MutableMatrixView<Float>
+  ) -> (any TiledProduct)? { nil }
+
   public func apply(
     _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
@@ -53,11 +69,10 @@ extension LinearMaps {
     var products: [any TiledProduct] = []
     products.reserveCapacity(maps.count)
     let few = x.rows <= fewRows
-    if mode == .fast, few, !x.isTransposed, maps.contains(where: { ($0 as? StoredMatrix)?.hasIntegerProduct ?? false })
-    {
+    if mode == .fast, few, !x.isTransposed, maps.contains(where: { $0.hasIntegerProduct }) {
       let activations = CodedActivations(x)
       for (map, y) in zip(maps, results) {
-        if let matrix = map as? StoredMatrix, let product = IntegerProduct(activations, matrix, into: y) {
+        if let product = map.integerProduct(x, activations, into: y) {
           products.append(product)
         } else {
           products.append(try exactProduct(map, x, into: y))

@@ -8,7 +8,7 @@ internal import Synchronization
 /// Fetches parameters by name from a checkpoint, in the form operations work on.
 ///
 /// A matrix is read as it is stored, never widened as a whole; what is stored transposed is turned while it is read. One
-/// that is stored in a reduced form is applied in it.
+/// that is stored in a reduced form, or as codes with scales, is applied in it.
 /// Weights are read rather than mapped: memory then holds exactly what was read whatever the page cache does, huge pages
 /// can back it, and a file that is cut under a running network is an error, not a crash.
 final class ParameterStore: Sendable {
@@ -243,12 +243,23 @@ extension ParameterStore.Source {
     return storage
   }
 
+  /// The codes and scales that it is stored in, if they are the map, and how they lie in memory. Layouts of codes have
+  /// all matrices as `[out, in]`, so one whose parameter is stored transposed is turned back.
+  var packed: (storage: PackedStorage, layout: PackedMatrix.Layout)? {
+    guard rows == nil, description.recipe.value == .identity,
+      let storage = parameter.packedForm(transposed: description.recipe.isTransposed),
+      (storage.rows, storage.columns) == matrixShape, let layout = storage.layout
+    else { return nil }
+    return (storage, layout)
+  }
+
   /// Rows and columns as a map has them.
   var matrixShape: (rows: Int, columns: Int) { description.recipe.matrixShape(of: shape) }
 
   /// Bytes of the matrix in memory.
   var matrixBytes: Int {
     if let reduced { return reduced.memoryBytes }
+    if let packed { return packed.layout.byteCount }
     let (rows, columns) = matrixShape
     return rows * (coded?.format.byteCount(of: columns) ?? 4 * columns)
   }
@@ -260,6 +271,9 @@ extension ParameterStore {
     let place = try arena.take(source.matrixBytes)
     if let reduced = source.reduced {
       return try reduced.load(into: place.buffer, offset: place.offset, files: files)
+    }
+    if let packed = source.packed {
+      return try packed.storage.load(packed.layout, into: place.buffer, offset: place.offset, files: files)
     }
     guard let coded = source.coded else {
       let values = try floats(source)

@@ -46,6 +46,7 @@ import Testing
       for half in type.halves {
         ElementType.f16.encode([0.5], into: buffer.address + block * type.blockBytes + half, count: 1)
       }
+      if type == .mxfp4 { buffer.address.storeBytes(of: 128, toByteOffset: block * type.blockBytes, as: UInt8.self) }
     }
     let map = try StoredMatrix(buffer, format: .blocks(type), rows: rows, columns: columns)
     let weights = try widened(map)

@@ -14,6 +14,7 @@
 #include "metrics.h"
 #include "network.h"
 #include "packed.h"
+#include "packed_rows.h"
 #include "product.h"
 #include "prune.h"
 #include "quantize.h"

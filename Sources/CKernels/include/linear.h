@@ -85,7 +85,7 @@ void es_linear_code(const float *x, ptrdiff_t columns, es_linear_codes *codes);
 /// Block formats that have integer dot products.
 typedef enum __attribute__((enum_extensibility(closed))) {
   es_linear_q4_0, es_linear_q4_1, es_linear_q5_0, es_linear_q5_1, es_linear_q8_0, es_linear_iq4_nl,
-  es_linear_q2_K, es_linear_q3_K, es_linear_q4_K, es_linear_q5_K, es_linear_q6_K,
+  es_linear_q2_K, es_linear_q3_K, es_linear_q4_K, es_linear_q5_K, es_linear_q6_K, es_linear_iq4_xs, es_linear_mxfp4,
 } es_linear_format;
 
 /// The same arithmetic for different processors, the slowest first.

@@ -17,7 +17,7 @@ final class PackedReader: ParameterReader {
     do throws(Problem) {
       file = try files.file(storage.codes.file)
       tables = try PackedTables(storage, files: files)
-      kept = storage.coding.isTransposed ? try Self.rows(of: storage, file) : nil
+      kept = storage.coding.isTransposed ? try Self.rows(of: storage, files: files) : nil
     } catch { throw error.at(file: storage.codes.file, tensor: storage.name) }
   }
 
@@ -26,23 +26,10 @@ final class PackedReader: ParameterReader {
   func scratchBytes(for count: Int) -> Int { storage.scratchBytes(for: count) }
 
   /// The codes of a matrix stored across its rows, row by row.
-  private static func rows(of storage: PackedStorage, _ file: File) throws(Problem) -> AlignedBuffer {
+  private static func rows(of storage: PackedStorage, files: FilePool) throws(Problem) -> AlignedBuffer {
     // Decoding reads past the last code.
     let rows = try AlignedBuffer(byteCount: storage.rows * storage.rowWords * 4 + 8)
-    let target = rows.values(of: UInt32.self).baseAddress
-    let isAWQ = storage.coding == .awq
-    let width = storage.codes.shape[1]
-    try storage.codes.readBands(file, bytes: storage.bandBytes, multiple: isAWQ ? 8 : 1) { first, count, bytes in
-      let words = bytes.assumingMemoryBound(to: UInt32.self)
-      guard let target else { return }
-      if isAWQ {
-        es_packed_order_nibbles(words, Int64(count * width))
-        es_packed_transpose_nibbles(
-          words, Int64(count), Int64(width), target + first / 8, Int64(storage.rowWords))
-      } else {
-        es_packed_transpose(words, Int64(count), Int64(width), target + first, Int64(storage.rowWords))
-      }
-    }
+    try storage.readCodes(into: rows.address, files: files)
     return rows
   }
 
@@ -96,6 +83,31 @@ final class PackedReader: ParameterReader {
       let count = min(storage.columns - column, range.upperBound - element)
       body(row, column, count, element - range.lowerBound)
       element += count
+    }
+  }
+}
+
+extension PackedStorage {
+  /// Reads all codes, row by row, packed as they are: rows of ``rowWords`` words, or of bytes.
+  func readCodes(into target: UnsafeMutableRawPointer, files: FilePool) throws(Problem) {
+    let file = try files.file(codes.file)
+    guard coding.isTransposed else {
+      let bytes = UnsafeMutableRawBufferPointer(start: target, count: codes.byteCount)
+      do throws(Problem) { return try file.read(into: bytes, at: codes.offset) } catch {
+        throw error.at(tensor: codes.name)
+      }
+    }
+    let isAWQ = coding == .awq
+    let (width, rowWords) = (codes.shape[1], rowWords)
+    let rows = target.assumingMemoryBound(to: UInt32.self)
+    try codes.readBands(file, bytes: bandBytes, multiple: isAWQ ? 8 : 1) { first, count, bytes in
+      let words = bytes.assumingMemoryBound(to: UInt32.self)
+      if isAWQ {
+        es_packed_order_nibbles(words, Int64(count * width))
+        es_packed_transpose_nibbles(words, Int64(count), Int64(width), rows + first / 8, Int64(rowWords))
+      } else {
+        es_packed_transpose(words, Int64(count), Int64(width), rows + first, Int64(rowWords))
+      }
     }
   }
 }

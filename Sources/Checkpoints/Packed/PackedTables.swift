@@ -1,5 +1,6 @@
 internal import CKernels
 internal import EspalierBasics
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// Scales, zero points and groups of a packed matrix in memory, row by row of the matrix.
@@ -37,6 +38,23 @@ struct PackedTables: Sendable {
       es_packed_scale_indexed(values, n, first, groups, scales + place, zeros, symmetricZero)
     } else {
       es_packed_scale(values, n, first, Int64(groupSize), scales + place, zeros, symmetricZero)
+    }
+  }
+
+  /// Writes what a matrix in memory has of these: scales, zero points less those of symmetric codes, the group of each
+  /// column.
+  func copy(into start: UnsafeMutableRawPointer, _ layout: PackedMatrix.Layout) {
+    (start + layout.scalesStart).copyMemory(from: scales.address, byteCount: layout.scaleBytes)
+    if let zeros = zeros?.floats {
+      let target = (start + layout.zerosStart).assumingMemoryBound(to: Int8.self)
+      for index in zeros.indices { target[index] = Int8(clamping: Int(zeros[index] - symmetricZero)) }
+    }
+    guard layout.ordersColumns else { return }
+    let target = (start + layout.columnGroupsStart).assumingMemoryBound(to: Int32.self)
+    if let groups = groups?.values(of: Int32.self) {
+      for index in groups.indices { target[index] = groups[index] }
+    } else {
+      for index in 0..<layout.columns { target[index] = Int32(index / groupSize) }
     }
   }
 
