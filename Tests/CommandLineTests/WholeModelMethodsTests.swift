@@ -59,4 +59,58 @@ import Testing
       }
     }
   }
+
+  @Test func theBestCutIsWrittenOnceAndFoundAgain() throws {
+    try withTemporaryFolder { folder in
+      let output = "\(folder)/cut"
+      // What decides is repeated often enough that some cut of the last layer scores above the model.
+      let search = [
+        "search-cut", Self.model, "--text", "\(packageFolder)/Models/text/calib/arith.txt", "--held-out-text",
+        "\(packageFolder)/Models/text/test/arith.txt", "--window", "64", "--limit", "2", "--layers", "4-7", "--only",
+        "(down|o)_proj", "--shares", "0.5,0.9", "-o", output,
+      ]
+      let done = try Program.run(search + ["--json"])
+      #expect(done.code == 0, "\(done)")
+      let report = try #require(try done.events.last)
+      #expect(report["search"]?["trials"]?.array?.count == 16, "\(report.text())")
+      let log = try FileSystem.read("\(output).search.jsonl")
+      #expect(log.count { $0 == UInt8(ascii: "\n") } >= 16)
+      #expect(report["search"]?["best"]?.isNull == false)
+      #expect(try Program.run("verify", output).code == 0)
+      let refused = try Program.run(search)
+      #expect(refused.code == 1 && refused.errors.contains("--force"), "\(refused)")
+    }
+  }
+
+  @Test func budgetsByMeasuredEffects() throws {
+    try withTemporaryFolder { folder in
+      let (table, output) = ("\(folder)/wanda.json", "\(folder)/dealt")
+      let text = "\(packageFolder)/Models/text/calib/prose.txt"
+      let measured = try Program.run(
+        ["sensitivity", Self.model, "--method", "wanda", "--levels", "0.3,0.6,0.9", "--effect-text", text]
+          + ["--effect-limit", "1", "--effect-window", "32", "-o", table, "--json"] + Self.calibration)
+      #expect(measured.code == 0, "\(measured)")
+      let json = try JSON(parsing: try FileSystem.read(table))
+      #expect(json.text().contains("windows of 32 tokens"), "\(json.text().prefix(400))")
+      let dealt = try Program.run(
+        ["prune", Self.model, "--method", "wanda", "--sparsity", "0.6", "--allocate", "--table", table, "-o", output]
+          + Self.calibration)
+      #expect(dealt.code == 0, "\(dealt)")
+      #expect(try Program.run("verify", output).code == 0)
+    }
+  }
+
+  @Test func aLinkFittedToOutputs() throws {
+    try withTemporaryFolder { folder in
+      let factorize = ["factorize", Self.model, "--method", "cur", "--rank", "24", "--json"] + Self.calibration
+      var errors: [Double] = []
+      for link in ["weight", "outputs"] {
+        let done = try Program.run(factorize + ["--set", "link=\(link)", "-o", "\(folder)/\(link)"])
+        #expect(done.code == 0, "\(done)")
+        errors.append(try done.events.last?["model"]?["mean_error"]?.number ?? .nan)
+      }
+      // What is fitted to outputs has the smaller error of outputs.
+      #expect(errors[1] < errors[0])
+    }
+  }
 }

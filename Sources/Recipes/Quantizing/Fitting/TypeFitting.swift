@@ -46,10 +46,9 @@ public struct TypeFitting: Sendable {
     let run = TypeSensitivityRun(
       request, of: model, checkpoint: checkpoint, families: families, options: options, types: types,
       listener: listener)
-    do throws(Problem) {
-      try FileSystem.createParents(of: TypeSensitivityRun.folder(beside: options.output) + "/x")
-      if let table { try Self.check(table, plan) }
-    } catch { throw Problems([error]) }
+    if let table {
+      do throws(Problem) { try Self.check(table, plan) } catch { throw Problems([error]) }
+    }
     let probe: DivergenceProbe?
     do throws(Problem) {
       probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil

@@ -1,0 +1,119 @@
+import EspalierBasics
+import TestSupport
+import Testing
+
+/// `quantize` and `requantize` as a stranger uses them, on a real small model.
+@Suite(.serialized) struct QuantizingTests {
+  private static let model = "\(packageFolder)/Models/base"
+  private static let text = "\(packageFolder)/Models/text/calib/prose.txt"
+  private static let test = "\(packageFolder)/Models/text/test/prose.txt"
+
+  @Test func aFileIsWrittenVerifiedMeasuredAndReadAgain() throws {
+    try withTemporaryFolder { folder in
+      let file = "\(folder)/m.gguf"
+      let made = try Program.run(
+        "quantize", Self.model, "--type", "q4_k_m", "--test", Self.test, "--test-limit", "2", "--test-window", "64",
+        "--max-kl", "1", "-o", file, "--json")
+      #expect(made.code == 0, "\(made)")
+      let report = try #require(try made.events.last)
+      #expect(report["bytes"]?.integer == (try FileSystem.read(file).count))
+      #expect(report["evaluation"]?.isNull == false)
+      let peak = try #require(report["peak_bytes"]?.integer)
+      let planned = try #require(report["planned_peak_bytes"]?.integer)
+      #expect(peak <= planned, "\(peak) measured, \(planned) planned")
+      #expect(try Program.run("verify", file).code == 0)
+      #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report"])
+      let refused = try Program.run("quantize", Self.model, "--type", "Q8_0", "-o", file)
+      #expect(refused.code == 1 && refused.errors.contains("--force"), "\(refused)")
+      let again = try Program.run("requantize", file, "--type", "F16", "-o", "\(folder)/f16.gguf")
+      #expect(again.code == 0, "\(again)")
+      let compared = try Program.run(
+        "compare", "\(folder)/f16.gguf", "--against", file, "--text", Self.test, "--limit", "2", "--window", "64",
+        "--max-kl", "1e-5")
+      #expect(compared.code == 0, "\(compared)")
+      let failed = try Program.run(
+        "quantize", Self.model, "--type", "Q2_K", "--test", Self.test, "--test-limit", "2", "--test-window", "64",
+        "--max-kl", "1e-9", "-o", "\(folder)/bad.gguf")
+      #expect(failed.code == 3, "\(failed)")
+    }
+  }
+
+  @Test func killedAndResumed() throws {
+    try withTemporaryFolder { folder in
+      func quantize(_ output: String, _ more: String...) -> [String] {
+        ["quantize", Self.model, "--type", "Q3_K_M", "--refined", "--threads", "1", "-o", output] + more
+      }
+      let (reference, output) = ("\(folder)/reference.gguf", "\(folder)/out.gguf")
+      #expect(try Program.run(quantize(reference)).code == 0)
+      let expected = try FileSystem.read(reference)
+      var generator = SeededGenerator(seed: .random(in: 0 ..< .max))
+      var kills = 0
+      for _ in 0..<6 {
+        let lines = Int.random(in: 1...40, using: &generator)
+        let run = try Program(quantize(output))
+        let journal = "\(folder)/out.report.partial/journal.jsonl"
+        run.wait { (try? FileSystem.read(journal).count { $0 == UInt8(ascii: "\n") }) ?? 0 > lines }
+        run.killAtOnce()
+        kills += try run.wait().code == nil ? 1 : 0
+        if FileSystem.kind(output) == nil {
+          let refused = try Program.run(quantize(output))
+          #expect(refused.code == 1 && refused.errors.contains("--resume"), "\(refused)")
+          let resumed = try Program.run(quantize(output, "--resume"))
+          #expect(resumed.code == 0, "\(resumed)")
+        }
+        let bytes = try FileSystem.read(output)
+        #expect(bytes == expected)
+        #expect(FileSystem.kind("\(folder)/out.report.partial") == nil)
+        #expect(try Program.run("verify", output).code == 0)
+        try FileSystem.remove(output)
+        try FileSystem.remove("\(folder)/out.report")
+      }
+      #expect(kills >= 3)
+    }
+  }
+
+  @Test func typesForATarget() throws {
+    try withTemporaryFolder { folder in
+      let (file, table) = ("\(folder)/m.gguf", "\(folder)/table.json")
+      let effects = ["--effect-text", Self.text, "--effect-limit", "1", "--effect-window", "32", "--mode", "fast"]
+      let planned = try Program.run(
+        ["quantize", Self.model, "--bits", "5", "--types", "q4_0,q8_0", "--save-table", table, "--plan", "-o", file]
+          + effects)
+      #expect(planned.code == 0 && planned.output.contains("foreseen"), "\(planned)")
+      #expect(FileSystem.kind(file) == nil && FileSystem.isFile(table))
+      let made = try Program.run(
+        "quantize", Self.model, "--size", "5MB", "--table", table, "-o", file, "--json")
+      #expect(made.code == 0, "\(made)")
+      let bytes = try FileSystem.read(file).count
+      #expect(bytes <= 5_000_000 && bytes > 4_500_000)
+      #expect(try made.events.last?["fit"]?["bytes"]?.integer == bytes)
+      let tooSmall = try Program.run(
+        "quantize", Self.model, "--size", "1MB", "--table", table, "-o", "\(folder)/n.gguf")
+      #expect(tooSmall.code == 1 && tooSmall.errors.contains("smallest types"), "\(tooSmall)")
+      #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report", "table.json"])
+    }
+  }
+
+  @Test func aStepOfARecipe() throws {
+    try withTemporaryFolder { folder in
+      try write(
+        """
+        model: \(Self.model)
+        steps:
+          - prune: {method: magnitude, sparsity: 0.3}
+          - quantize: {type: Q8_0, tensor_types: 'ffn_down=Q4_0'}
+          - evaluate: {text: \(Self.test), against: original, window: 64, limit: 2, max_kl: 1}
+        """, to: "\(folder)/r.yml")
+      let plan = try Program.run("run", "\(folder)/r.yml", "-o", "\(folder)/out", "--plan")
+      #expect(plan.code == 0 && plan.output.contains("Q4_0"), "\(plan)")
+      let outcome = try Program.run("run", "\(folder)/r.yml", "-o", "\(folder)/out")
+      #expect(outcome.code == 0, "\(outcome)")
+      #expect(FileSystem.isFile("\(folder)/out/model.gguf"))
+      #expect(try Program.run("verify", "\(folder)/out").code == 0)
+      try write(
+        "model: \(Self.model)\nsteps:\n  - quantize: {type: Q9}\n  - prune: {sparsity: 0.5}\n", to: "\(folder)/bad.yml")
+      let bad = try Program.run("run", "\(folder)/bad.yml", "-o", "\(folder)/none")
+      #expect(bad.code == 2 && bad.errors.contains("recipe line 3"), "\(bad)")
+    }
+  }
+}
