@@ -1,5 +1,5 @@
 internal import EspalierBasics
-internal import EspalierCheckpoints
+public import EspalierCheckpoints
 internal import EspalierLinearMaps
 internal import EspalierNumerics
 internal import EspalierReduction

@@ -1,3 +1,4 @@
+internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierLinearMaps

@@ -47,7 +47,7 @@ extension MergePlan {
     guard let index = smallFiles.firstIndex(where: { $0.name == "config.json" }) else {
       throw Problem(.checkpointConfig, "the model has no config.json that could say how it is quantized")
     }
-    var config = try JSON(parsing: String(decoding: smallFiles[index].bytes, as: UTF8.self), acceptingInfinity: true)
+    var config = try JSON(parsing: smallFiles[index].bytes, acceptingInfinity: true)
     config["quantization_config"] = section
     smallFiles[index].bytes = config.bytes(pretty: true) + [UInt8(ascii: "\n")]
   }

@@ -4,6 +4,7 @@ internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
+internal import EspalierReduction
 
 /// What a pruning, a factorization or a calibrated quantization did, for people and programs.
 public struct ReductionReport: Sendable {
@@ -111,11 +112,7 @@ public struct ReductionReport: Sendable {
         ]
       ),
       ("codes", codes.map { .string($0) } ?? .null), ("layout", layout.map { .string($0.rawValue) } ?? .null),
-      (
-        "scaled_sites",
-        scaledSites.map { ["folded": .array($0.folded.map { .string($0) }), "left": .array($0.left.map { .string($0) })] }
-          ?? .null
-      ),
+      ("scaled_sites", scaledSitesJSON),
       ("evaluation", evaluation?.json ?? .null),
       ("seconds_reducing", .number(secondsReducing)), ("seconds_measuring", .number(secondsMeasuring)),
       ("resumed_matrices", .number(resumed)), ("planned_peak_bytes", .number(plannedPeakBytes)),
@@ -132,6 +129,13 @@ public struct ReductionReport: Sendable {
             return json
           })
       ),
+    ])
+  }
+
+  private var scaledSitesJSON: JSON {
+    guard let (folded, left) = scaledSites else { return .null }
+    return .object([
+      ("folded", .array(folded.map { .string($0) })), ("left", .array(left.map { .string($0) })),
     ])
   }
 
