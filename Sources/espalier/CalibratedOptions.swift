@@ -2,6 +2,7 @@ import ArgumentParser
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierExecution
+import EspalierLinearMaps
 import EspalierRecipes
 import EspalierReduction
 
@@ -96,7 +97,8 @@ struct CalibratedOptions: ParsableArguments {
     if let shardSize, (ByteCount.parse(shardSize) ?? 0) < 1 << 16 {
       throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
     }
-    for (option, names) in written(other.fitting.bits, card) where names.contains(where: { card.parameter($0) == nil }) {
+    for (option, names) in written(other.fitting.bits, card) where names.contains(where: { card.parameter($0) == nil })
+    {
       throw ValidationError("--method \(method) has no \(option).")
     }
     try other.testing.requireText()
@@ -120,7 +122,11 @@ struct CalibratedOptions: ParsableArguments {
     }
     let isSymmetric = asymmetric ? false : symmetric
     // As the authors have it.
-    if let isSymmetric { values["symmetric"] = .flag(isSymmetric) } else if method == "awq" { values["symmetric"] = .flag(false) }
+    if let isSymmetric {
+      values["symmetric"] = .flag(isSymmetric)
+    } else if method == "awq" {
+      values["symmetric"] = .flag(false)
+    }
     for (name, value) in try selecting.parameters(of: method) {
       if values[name] != nil, name != "symmetric" || isSymmetric != nil {
         throw Problems([Problem(.reduction, "`\(name)` is given by an option and by --set")])

@@ -60,7 +60,8 @@ import Testing
     try withTemporaryFolder { folder in
       let outcome = try Program.run("quantize", Self.model, "--method", "gptq", "-o", "\(folder)/out")
       #expect(outcome.code == 1 && outcome.errors.contains("needs to know what reaches"), "\(outcome)")
-      let awq = try Program.run("quantize", Self.model, "--method", "awq", "--bits", "3", "-o", "\(folder)/out", "--format", "awq")
+      let awq = try Program.run(
+        "quantize", Self.model, "--method", "awq", "--bits", "3", "-o", "\(folder)/out", "--format", "awq")
       #expect(awq.code == 1 && awq.errors.contains("codes of 3 bits"), "\(awq)")
       #expect(try FileSystem.list(folder).isEmpty)
     }

@@ -46,7 +46,8 @@ import Testing
     Case(method: "awq", parameters: four, layout: .packQuantized, model: "gpt2"),
     Case(method: "smooth", parameters: [:], layout: nil),
     Case(method: "fp8", parameters: [:], layout: nil),
-    Case(method: "fp8", parameters: ["scales": .word("block"), "block_size": .number(8)], layout: nil, model: "qwen3_moe"),
+    Case(
+      method: "fp8", parameters: ["scales": .word("block"), "block_size": .number(8)], layout: nil, model: "qwen3_moe"),
   ]
 
   /// What a matrix of the written model stands for: its columns over the factors that went into the norm before it.
@@ -64,7 +65,8 @@ import Testing
   }
 
   private func norms(of path: String) throws -> [NormOfSite] {
-    let network = try Network(try SafetensorsCheckpoint(at: path), residency: .streamed, workers: WorkerPool(threads: 1))
+    let network = try Network(
+      try SafetensorsCheckpoint(at: path), residency: .streamed, workers: WorkerPool(threads: 1))
     return try network.blocks().indices.flatMap { try network.norms(ofBlock: $0) }
   }
 
@@ -95,7 +97,9 @@ import Testing
       let verified = try Verification.verify(output, threads: 2, listener: SilentListener())
       #expect(verified.problems.isEmpty)
       // All that is no matrix of the report and no norm before one is as it was.
-      let changedNames = Set(report.outcomes.map(\.parameter) + (scales ? norms.flatMap { [$0.weight.name] + ($0.bias.map { [$0.name] } ?? []) } : []))
+      let changedNames = Set(
+        report.outcomes.map(\.parameter)
+          + (scales ? norms.flatMap { [$0.weight.name] + ($0.bias.map { [$0.name] } ?? []) } : []))
       let parameters = written.parametersByName()
       for parameter in try model.checkpoint().parameters where !changedNames.contains(parameter.name) {
         #expect(try bytes(of: parameter) == bytes(of: try #require(parameters[ExactString(parameter.name)])))
@@ -201,7 +205,10 @@ import Testing
     (Case(method: "gptq", parameters: four(["symmetric": .flag(false)]), layout: .gptq), "no zero point of 0"),
     (Case(method: "gptq", parameters: ["bits": .number(5)], layout: .gptq), "codes of 5 bits"),
     (Case(method: "rtn", parameters: four, layout: .floatQuantized), "its codes are integers"),
-    (Case(method: "rtn", parameters: ["scales": .word("matrix")], layout: .packQuantized, model: "phi3"), "share scales"),
+    (
+      Case(method: "rtn", parameters: ["scales": .word("matrix")], layout: .packQuantized, model: "phi3"),
+      "share scales"
+    ),
     (Case(method: "wanda", parameters: [:], layout: .gptq), "makes no codes"),
     (Case(method: "gptq", parameters: ["bits": .number(9)], layout: .gptq), "bits"),
   ]

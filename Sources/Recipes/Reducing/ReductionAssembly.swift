@@ -15,7 +15,8 @@ enum ReductionAssembly {
 
   /// - Parameter report: gets what writing took, and is written beside the weights.
   static func write(
-    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], report: inout ReductionReport, listener: any ProgressListener
+    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], report: inout ReductionReport,
+    listener: any ProgressListener
   ) throws(Problem) {
     var replacements = pieces.map { Replacement(parameter: $0.parameter, tensors: $0.tensors) }
     if plan.request.storage == .reduced {

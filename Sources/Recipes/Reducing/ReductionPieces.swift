@@ -135,7 +135,9 @@ struct ReductionPieces {
   private static func parameter(
     of checkpoint: SafetensorsCheckpoint, like wanted: Parameter, _ packing: ReductionTarget.Packing?
   ) throws(Problem) -> Parameter {
-    if let packing { return try packing.parameter(like: wanted, in: checkpoint.parameters.flatMap(\.recipe.storedTensors)) }
+    if let packing {
+      return try packing.parameter(like: wanted, in: checkpoint.parameters.flatMap(\.recipe.storedTensors))
+    }
     guard checkpoint.parameters.count == 1 else { throw Problem(.fileWrite, "the piece is not of one parameter") }
     return checkpoint.parameters[0]
   }

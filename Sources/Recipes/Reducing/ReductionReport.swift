@@ -153,7 +153,8 @@ public struct ReductionReport: Sendable {
     lines.append(
       "\(size(modelBytesBefore)) become \(size(modelBytesAfter)) (\(percent(modelBytesAfter, of: modelBytesBefore)))")
     if let (folded, left) = scaledSites {
-      lines.append("columns scaled at \(folded.count) sites, left at \(left.count) for want of a norm that takes factors")
+      lines.append(
+        "columns scaled at \(folded.count) sites, left at \(left.count) for want of a norm that takes factors")
     }
     if let worst = outcomes.max(by: { $0.error.error < $1.error.error }) {
       lines.append("largest error: \(Self.error(worst.error.error)), \(worst.name)")
@@ -182,8 +183,10 @@ public struct ReductionReport: Sendable {
     guard let (folded, left) = scaledSites else { return nil }
     let kept =
       left.isEmpty
-      ? "" : "; at \(left.count) no norm takes factors of its own, and columns stay as they are: \(left.joined(separator: ", "))"
-    return "columns are scaled at \(folded.count) of \(folded.count + left.count) sites, by the norms before them\(kept)"
+      ? ""
+      : "; at \(left.count) no norm takes factors of its own, and columns stay as they are: \(left.joined(separator: ", "))"
+    return
+      "columns are scaled at \(folded.count) of \(folded.count + left.count) sites, by the norms before them\(kept)"
   }
 
   /// How sure the errors are, each kind once.

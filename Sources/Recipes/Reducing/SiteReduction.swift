@@ -151,7 +151,8 @@ struct SiteReduction {
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) -> Double? {
     if plan.request.makesCodes {
-      guard plan.request.measuresBaseline, let rounding = try CodeForm(plan.request)?.plainRounding(beside: plan.request.method)
+      guard plan.request.measuresBaseline,
+        let rounding = try CodeForm(plan.request)?.plainRounding(beside: plan.request.method)
       else { return nil }
       return try rounding.reduce(weight, statistics, to: budget, parallel: parallel).certificate.error
     }
