@@ -186,14 +186,16 @@ extension ReductionPlan {
     guard !onlyPlan else { return print(style.json ? outline.json.text() : outline.text) }
     if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
     let output = conversion.options.output
+    var found = judgement
+    defer { judgement = found }
     do throws(Problem) {
       let report = try ReductionRun.execute(self, workers: run.pool, listener: listener) { (reduced) throws(Problem) in
         try test.compare(
           reduced, named: output, against: checkpoint, named: model, run: run, listener: listener,
-          judgement: &judgement)
+          judgement: &found)
       }
       if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
     } catch { throw Problems([error]) }
-    if let problems = judgement.problems { throw problems }
+    if let problems = found.problems { throw problems }
   }
 }
