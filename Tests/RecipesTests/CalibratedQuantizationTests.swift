@@ -223,3 +223,9 @@ import Testing
     }
   }
 }
+
+private func weightBytes(_ folder: String) throws -> [UInt8] { try FileSystem.read("\(folder)/model.safetensors") }
+
+private func bytes(of parameter: Parameter) throws -> [UInt8] {
+  try parameter.recipe.storedTensors.flatMap { try File.reading($0.file).read($0.byteCount, at: $0.offset) }
+}
