@@ -2,12 +2,16 @@ import ArgumentParser
 
 struct Quantize: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Writes a model as a GGUF file in fewer bits, and says tensor by tensor what that costs.",
+    abstract: "Writes a model in fewer bits, as a GGUF file or a folder, and says tensor by tensor what that costs.",
     discussion: """
       Every matrix gets a type of the mix, as llama.cpp chooses them; --tensor-type chooses otherwise. With importance,
       errors count where activations are large. The file appears whole or not at all; manifest, report.json and
       REPORT.md lie in NAME.report beside it, and what an interrupted run finished waits in NAME.report.partial for
       --resume.
+
+      With --method the output is a folder in the layouts of GPTQ, AWQ or compressed-tensors. Every matrix inside layers
+      becomes codes; embeddings, norms, routers and heads stay. With text each block is shown what the quantized blocks
+      before it make of it. report.json and REPORT.md lie in the folder.
 
       EXAMPLES
         espalier quantize model --type Q4_K_M -o model-Q4_K_M.gguf
@@ -15,14 +19,26 @@ struct Quantize: ParsableCommand {
         espalier quantize model --type Q3_K_M --statistics statistics.safetensors -o small.gguf
         espalier quantize model --type Q4_K_S --tensor-type 'ffn_down=Q6_K' --tensor-type '^output=Q8_0' -o m.gguf
         espalier quantize model --type Q4_K_M --test novel.txt --max-kl 0.05 -o m.gguf
+        espalier quantize model --method gptq --bits 4 --group 128 --text book.txt -o model-gptq
+        espalier quantize model --method awq --statistics statistics.safetensors --test novel.txt -o model-awq
+        espalier quantize model --method fp8 -o model-fp8
       """)
 
   @Argument(help: "The model: a folder, a GGUF file, or model+adapter.", completion: .directory)
   var model: String
 
   @OptionGroup var options: QuantizingOptions
+  @OptionGroup(title: "Folders") var calibrated: CalibratedOptions
 
-  func run() throws { try options.run(model, again: false) }
+  func validate() throws { try calibrated.check(beside: options) }
+
+  func run() throws {
+    if let method = calibrated.method {
+      try calibrated.run(model, by: method, options)
+    } else {
+      try options.run(model, again: false)
+    }
+  }
 }
 
 struct Requantize: ParsableCommand {
@@ -41,6 +57,8 @@ struct Requantize: ParsableCommand {
   var model: String
 
   @OptionGroup var options: QuantizingOptions
+
+  func validate() throws { try options.check() }
 
   func run() throws { try options.run(model, again: true) }
 }

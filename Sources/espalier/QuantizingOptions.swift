@@ -57,7 +57,9 @@ struct QuantizingOptions: ParsableArguments {
   @OptionGroup var testing: TestingOptions
 
   @Option(
-    name: [.short, .long], help: "The file to write, NAME.gguf; NAME.report is written beside.", completion: .file())
+    name: [.short, .long],
+    help: "The file to write, NAME.gguf, beside which NAME.report is written; with --method a folder.",
+    completion: .file())
   var output: String
 
   @Option(
@@ -71,7 +73,20 @@ struct QuantizingOptions: ParsableArguments {
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
-  func validate() throws {
+  /// Options that say nothing of a folder, those that were given.
+  var givenForBlocks: [String] {
+    let all: [(String, Bool)] = [
+      ("--type", type != nil), ("--tensor-type", !tensorType.isEmpty), ("--pure", pure), ("--refined", refined),
+      ("--imatrix", importance.imatrix != nil), ("--pre-tokenizer", preTokenizer != nil),
+      ("--split-size", splitSize != nil), ("--size", fitting.size != nil), ("--types", fitting.types != nil),
+      ("--effect-text", !fitting.effectText.isEmpty), ("--table", fitting.table != nil),
+      ("--save-table", fitting.saveTable != nil),
+    ]
+    return all.filter(\.1).map(\.0)
+  }
+
+  /// What a GGUF file needs.
+  func check() throws {
     if let type, QuantizationMix.named(type) == nil {
       throw ValidationError(
         "--type \(type) is none of \(QuantizationMix.all.map(\.name).joined(separator: ", ")).")
@@ -82,7 +97,9 @@ struct QuantizingOptions: ParsableArguments {
       throw ValidationError("A target needs a measured table: --plan measures and prints, --dry-run reads no weight.")
     }
     let name = FileSystem.lastComponent(of: output)
-    if !name.hasSuffix(".gguf") || name.count == 5 { throw ValidationError("--output needs a name like model.gguf.") }
+    if !name.hasSuffix(".gguf") || name.count == 5 {
+      throw ValidationError("--output needs a name like model.gguf; a folder is made by `quantize --method`.")
+    }
     if let splitSize {
       guard let bytes = ByteCount.parse(splitSize), bytes >= 1 << 16 else {
         throw ValidationError("--split-size \(splitSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
@@ -90,7 +107,7 @@ struct QuantizingOptions: ParsableArguments {
     }
   }
 
-  private var mergeOptions: MergeOptions {
+  var mergeOptions: MergeOptions {
     var options = MergeOptions(output: output)
     options.threads = work.threadCount
     options.memory = work.memoryBytes

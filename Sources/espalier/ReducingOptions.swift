@@ -164,19 +164,9 @@ struct ReducingOptions: ParsableArguments {
         }
         plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
       }
-      let outline = ReductionOutline(plan)
-      guard !self.plan else { return print(style.json ? outline.json.text() : outline.text) }
-      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
-      do throws(Problem) {
-        let report = try ReductionRun.execute(plan, workers: run.pool, listener: listener) {
-          (reduced) throws(Problem) in
-          try test.compare(
-            reduced, named: writing.output, against: checkpoint, named: model, run: run, listener: listener,
-            judgement: &judgement)
-        }
-        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
-      } catch { throw Problems([error]) }
-      if let problems = judgement.problems { throw problems }
+      try plan.carryOut(
+        onlyPlan: self.plan, test: test, against: checkpoint, named: model, run: run, style: style, listener: listener,
+        judgement: &judgement)
     }
     if !judgement.passes { throw gateFailed }
   }

@@ -12,7 +12,7 @@ public struct MatrixOutcome: Sendable {
   public var budget: String
   /// The error of what is stored.
   public var error: Certificate
-  /// The error of the plain method (magnitude, SVD) at the same budget; nil where it was not measured.
+  /// The error of the plain method (magnitude, SVD, rounding) at the same budget; nil where it was not measured.
   public var baseline: Double?
   /// Numbers that are stored, zeros not counted.
   public var numbers: Int

@@ -7,21 +7,29 @@ internal import EspalierReduction
 /// Writes a model some of whose parameters have been reduced: those take the places of the original ones, all else is
 /// carried as a conversion carries it.
 enum ReductionAssembly {
+  /// A parameter in the place of that of its name, with all tensors that are stored of it.
+  struct Replacement {
+    let parameter: Parameter
+    let tensors: [StoredTensor]
+  }
+
   /// - Parameter report: gets what writing took, and is written beside the weights.
   static func write(
-    _ plan: ReductionPlan, _ parameters: [Parameter], report: inout ReductionReport, listener: any ProgressListener
+    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], report: inout ReductionReport,
+    listener: any ProgressListener
   ) throws(Problem) {
-    var parameters = parameters
+    var replacements = pieces.map { Replacement(parameter: $0.parameter, tensors: $0.tensors) }
     if plan.request.storage == .reduced {
       // What an earlier reduction left in another form stays in it.
-      let replaced = Set(parameters.map { ExactString($0.name) })
-      parameters += plan.checkpoint.parameters.filter {
+      let replaced = Set(replacements.map { ExactString($0.parameter.name) })
+      replacements += plan.checkpoint.parameters.filter {
         $0.reducedForm != nil && !replaced.contains(ExactString($0.name))
-      }
+      }.map { Replacement(parameter: $0, tensors: $0.recipe.storedTensors) }
     }
-    var conversion = try plan.conversion.replacing(parameters, seed: plan.conversion.options.seed)
+    var conversion = try plan.conversion.replacing(replacements, seed: plan.conversion.options.seed)
     report.modelBytesAfter = conversion.layout.tensors.reduce(0) { $0 + $1.byteCount }
     conversion.verb = .reduce
+    if let section = plan.quantizationConfig { try conversion.setQuantization(section) }
     conversion.text = plan.request.text
     conversion.reports = [
       ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
@@ -35,21 +43,32 @@ enum ReductionAssembly {
 }
 
 extension MergePlan {
+  /// Has config.json say how weights are quantized.
+  mutating func setQuantization(_ section: JSON) throws(Problem) {
+    guard let index = smallFiles.firstIndex(where: { $0.name == "config.json" }) else {
+      throw Problem(.checkpointConfig, "the model has no config.json that could say how it is quantized")
+    }
+    var config = try JSON(parsing: smallFiles[index].bytes, acceptingInfinity: true)
+    config["quantization_config"] = section
+    smallFiles[index].bytes = config.bytes(pretty: true) + [UInt8(ascii: "\n")]
+  }
+
   /// The plan with other parameters in the place of those of their names, each copied as it is stored.
-  func replacing(_ parameters: [Parameter], seed: UInt64) throws(Problem) -> MergePlan {
-    let replaced = Dictionary(parameters.map { (ExactString($0.name), $0) }, uniquingKeysWith: { _, last in last })
+  func replacing(_ replacements: [ReductionAssembly.Replacement], seed: UInt64) throws(Problem) -> MergePlan {
+    let replaced = Dictionary(
+      replacements.map { (ExactString($0.parameter.name), $0) }, uniquingKeysWith: { _, last in last })
     var drafts: [MergePlanner.Draft] = []
     for job in jobs {
       let output = layout.tensors[job.outputIndex]
-      guard let parameter = job.inputs.first.flatMap({ replaced[ExactString($0.parameter.name)] }) else {
+      guard let replacement = job.inputs.first.flatMap({ replaced[ExactString($0.parameter.name)] }) else {
         let request = OutputLayout.Request(name: output.name, elementType: output.elementType, shape: output.shape)
         drafts.append(.init(request: request, inputs: job.inputs, operation: job.operation))
         continue
       }
-      let reduced = parameter.reducedForm.map {
+      let reduced = replacement.parameter.reducedForm.map {
         OutputLayout.ReducedParameter(name: $0.name, form: $0.form, shape: $0.shape)
       }
-      for tensor in parameter.recipe.storedTensors {
+      for tensor in replacement.tensors {
         drafts.append(
           .init(
             request: .init(

@@ -30,7 +30,7 @@ public struct ReductionOutline: Sendable {
   }
 
   private func budget(of matrix: NetworkMatrix) -> String {
-    let text = plan.request.budget(of: matrix.name)?.description ?? ""
+    let text = plan.request.budget(of: matrix.name).map { plan.request.words(for: $0) } ?? ""
     return GlobalPruning.isAsked(plan.request) ? "its part of \(text)" : text
   }
 

@@ -12,6 +12,8 @@ struct ReductionPieces {
   /// A parameter in its new form, and what became of its matrices.
   struct Piece {
     let parameter: Parameter
+    /// All that is stored of it: of some layouts more than what the parameter is read from.
+    let tensors: [StoredTensor]
     let outcomes: [MatrixOutcome]
   }
 
@@ -100,31 +102,55 @@ struct ReductionPieces {
 
   /// The piece of number `index`, if an earlier run finished it and its bytes are what it wrote.
   func finished(_ index: Int, of target: ReductionTarget) throws(Problem) -> Piece? {
+    let piece = try finished(index, of: target.parameter, target.packing)
+    guard let piece, !piece.outcomes.isEmpty,
+      piece.outcomes.map({ ExactString($0.name) }) == target.matrices.map({ ExactString($0.name) })
+    else { return nil }
+    return piece
+  }
+
+  /// The same for a parameter with whatever matrices.
+  func finished(
+    _ index: Int, of wanted: Parameter, _ packing: ReductionTarget.Packing? = nil
+  ) throws(Problem) -> Piece? {
     let path = file(index)
     guard FileSystem.isFile(path) else { return nil }
     guard let checkpoint = try? SafetensorsCheckpoint(at: path),
       let text = checkpoint.metadata.first(where: { $0.key == Self.key })?.value,
-      let record = try? JSON(parsing: text), checkpoint.parameters.count == 1,
-      let outcomes = record["matrices"]?.array?.compactMap({ MatrixOutcome($0) }), !outcomes.isEmpty
+      let record = try? JSON(parsing: text),
+      let outcomes = record["matrices"]?.array?.compactMap({ MatrixOutcome($0) }),
+      let parameter = try? Self.parameter(of: checkpoint, like: wanted, packing),
+      ExactString(parameter.name) == ExactString(wanted.name), parameter.shape == wanted.shape
     else { return nil }
-    let parameter = checkpoint.parameters[0]
-    guard ExactString(parameter.name) == ExactString(target.parameter.name), parameter.shape == target.parameter.shape,
-      outcomes.map({ ExactString($0.name) }) == target.matrices.map({ ExactString($0.name) })
-    else { return nil }
-    let tensors = parameter.recipe.storedTensors
+    let tensors = checkpoint.parameters.flatMap(\.recipe.storedTensors)
     let file = try File.reading(path)
     let start = tensors.map(\.offset).min() ?? 0
     let bytes = tensors.reduce(0) { $0 + $1.byteCount }
     let digest = try OutputFolder.digest(of: file, at: start, byteCount: bytes)
-    return record["digest"]?.string == digest.description ? Piece(parameter: parameter, outcomes: outcomes) : nil
+    return record["digest"]?.string == digest.description
+      ? Piece(parameter: parameter, tensors: tensors, outcomes: outcomes) : nil
+  }
+
+  /// The parameter that a file holds.
+  private static func parameter(
+    of checkpoint: SafetensorsCheckpoint, like wanted: Parameter, _ packing: ReductionTarget.Packing?
+  ) throws(Problem) -> Parameter {
+    if let packing {
+      return try packing.parameter(like: wanted, in: checkpoint.parameters.flatMap(\.recipe.storedTensors))
+    }
+    guard checkpoint.parameters.count == 1 else { throw Problem(.fileWrite, "the piece is not of one parameter") }
+    return checkpoint.parameters[0]
   }
 
   /// Writes a parameter whole, or leaves nothing.
   ///
-  /// - Parameter reduced: the form and the shape of a parameter that is stored in one; nil for a plain tensor.
+  /// - Parameters:
+  ///   - reduced: the form and the shape of a parameter that is stored in one; nil for a plain tensor.
+  ///   - packed: the parameter that the parts are the codes of, and how; nil for one that is no codes.
   func write(
-    _ index: Int, _ parts: [ReducedEncoding.Part], reduced: (name: String, form: ReducedStorage.Form, shape: [Int])?,
-    outcomes: [MatrixOutcome]
+    _ index: Int, _ parts: [ReducedEncoding.Part],
+    reduced: (name: String, form: ReducedStorage.Form, shape: [Int])? = nil,
+    packed: (original: Parameter, packing: ReductionTarget.Packing)? = nil, outcomes: [MatrixOutcome]
   ) throws(Problem) -> Piece {
     let digest = ChunkedDigest(byteCount: parts.reduce(0) { $0 + $1.bytes.count })
     var feed = ChunkedDigest.Feed(into: digest, at: 0)
@@ -146,11 +172,16 @@ struct ReductionPieces {
     }
     try output.sync()
     try FileSystem.rename(temporary, to: path)
-    do throws(Problems) {
-      let parameter = try SafetensorsCheckpoint(at: path).parameters.first
-      guard let parameter else { throw Problems([Problem(.fileWrite, "the piece has no parameter", file: path)]) }
-      return Piece(parameter: parameter, outcomes: outcomes)
-    } catch { throw error.all.first ?? Problem(.fileWrite, "the piece cannot be read again", file: path) }
+    let checkpoint: SafetensorsCheckpoint
+    do throws(Problems) { checkpoint = try SafetensorsCheckpoint(at: path) } catch {
+      throw error.all.first ?? Problem(.fileWrite, "the piece cannot be read again", file: path)
+    }
+    guard let first = checkpoint.parameters.first else {
+      throw Problem(.fileWrite, "the piece has no parameter", file: path)
+    }
+    return Piece(
+      parameter: try Self.parameter(of: checkpoint, like: packed?.original ?? first, packed?.packing),
+      tensors: checkpoint.parameters.flatMap(\.recipe.storedTensors), outcomes: outcomes)
   }
 
   func remove() throws(Problem) {

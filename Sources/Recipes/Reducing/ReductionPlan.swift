@@ -12,9 +12,14 @@ internal import EspalierReduction
 public struct ReductionPlan: Sendable {
   struct Block: Sendable {
     let name: String
-    let targets: [ReductionTarget]
+    var targets: [ReductionTarget]
     /// Sites whose statistics are gathered together, pass by pass; empty where none are gathered.
     let passes: [[InputSite]]
+    /// Norms that take the factors of columns behind them; none for methods without, and where codes are not packed.
+    var folds: [NormFold] = []
+
+    /// Parameters that folds change.
+    var divided: [Parameter] { folds.flatMap(\.parameters) }
 
     var matrices: [NetworkMatrix] { targets.flatMap(\.matrices) }
   }
@@ -30,6 +35,8 @@ public struct ReductionPlan: Sendable {
   let treatment: ReductionTreatment
   let needs: StatisticsNeed
   let blocks: [Block]
+  /// What config.json says of packed codes; nil where there are none.
+  let quantizationConfig: JSON?
   let statistics: StatisticsFile?
   /// What goes from block to block lies in a file.
   let spills: Bool
@@ -82,8 +89,15 @@ public struct ReductionPlan: Sendable {
     needs = treatment.needs
     do throws(Problem) {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
+      var blocks: [Block]
       (blocks, spills, peakBytes) = try Self.blocks(
         of: network, request, selection, needs: needs, memory: run.memory, problems: &problems)
+      problems.all += Self.pack(&blocks, of: network, request, treatment).gathered()
+      let targets = blocks.flatMap(\.targets)
+      quantizationConfig =
+        request.storage == .packed && problems.errors.isEmpty && !targets.isEmpty
+        ? try Self.quantizationConfig(request.layout ?? request.standardLayout, targets, of: network) : nil
+      self.blocks = blocks
     } catch {
       problems.add(error)
       throw problems
@@ -134,6 +148,39 @@ public struct ReductionPlan: Sendable {
       return Block(name: planned.block.name, targets: targets, passes: passes)
     }
     return (blocks, plan.spills, plan.peakBytes)
+  }
+
+  /// Finds how codes are written, and which norms take factors of columns.
+  private static func pack(
+    _ blocks: inout [Block], of network: Network, _ request: ReductionRequest, _ treatment: ReductionTreatment
+  ) -> [Problem] {
+    guard request.storage == .packed else { return [] }
+    var problems: [Problem] = []
+    do throws(Problem) {
+      guard let codes = try CodeForm(request) else {
+        throw Problem(.reduction, "\(request.method) makes no codes that could be packed")
+      }
+      let layout = request.layout ?? request.standardLayout
+      if layout == .gptq, case .integer(_, false) = codes.grid {
+        throw Problem(
+          .checkpointPacked, "the layout gptq has no zero point of 0, which codes with zero points need",
+          remedy: "Write gptq_v2, or quantize symmetrically.")
+      }
+      var scales = false
+      if case .ofMatrices(let method) = treatment { scales = method is any InputScaling }
+      if scales, request.goal != .budget(.sparsity(0)) {
+        throw Problem(.reduction, "\(request.method) only rounds", remedy: "Leave the budget out.")
+      }
+      for index in blocks.indices {
+        blocks[index].targets = blocks[index].targets.map { target in
+          var target = target
+          do throws(Problem) { target.packing = try target.packing(codes, in: layout) } catch { problems.append(error) }
+          return target
+        }
+        if scales { blocks[index].folds = try folds(of: network, block: index, blocks[index].targets) }
+      }
+    } catch { problems.append(error) }
+    return problems
   }
 
   private static func check(_ bytes: Int, _ memory: Int) throws(Problem) {

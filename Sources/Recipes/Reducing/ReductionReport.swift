@@ -4,8 +4,9 @@ internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
+internal import EspalierReduction
 
-/// What a pruning or a factorization did, for people and programs.
+/// What a pruning, a factorization or a calibrated quantization did, for people and programs.
 public struct ReductionReport: Sendable {
   /// How the reduced model compares with the original.
   public struct Evaluation: Sendable {
@@ -21,6 +22,12 @@ public struct ReductionReport: Sendable {
   public let method: String
   public let request: String
   private let makesFactors: Bool
+  /// What codes are; nil where there are none.
+  private let codes: String?
+  /// The layout that codes are in; nil where they are not packed.
+  private let layout: PackedLayout?
+  /// Of methods that scale columns: sites whose factors a norm took, and those that have none for want of one.
+  private let scaledSites: (folded: [String], left: [String])?
   public let mode: String
   public let outcomes: [MatrixOutcome]
   public let evaluation: Evaluation?
@@ -49,6 +56,9 @@ public struct ReductionReport: Sendable {
     method = plan.request.method
     request = plan.request.text
     makesFactors = plan.request.makesFactors
+    codes = plan.request.makesCodes ? plan.request.words(for: .sparsity(0)) : nil
+    layout = plan.request.storage == .packed ? plan.request.layout ?? plan.request.standardLayout : nil
+    scaledSites = plan.scaledSites
     mode = plan.network.mode.rawValue
     output = plan.conversion.options.output
     self.outcomes = outcomes
@@ -77,6 +87,9 @@ public struct ReductionReport: Sendable {
   public var numbersBefore: Int { outcomes.reduce(0) { $0 + $1.outputs * $1.inputs } }
   public var numbersAfter: Int { outcomes.reduce(0) { $0 + $1.numbers } }
 
+  /// What is stored of the matrices, in bits of each of their numbers.
+  public var bitsPerNumber: Double { 8 * Double(bytesAfter) / Double(max(1, numbersBefore)) }
+
   /// The root of the mean of the squared errors: each matrix counts alike.
   public var meanError: Double {
     guard !outcomes.isEmpty else { return 0 }
@@ -98,6 +111,8 @@ public struct ReductionReport: Sendable {
           "mean_error": .number(meanError),
         ]
       ),
+      ("codes", codes.map { .string($0) } ?? .null), ("layout", layout.map { .string($0.rawValue) } ?? .null),
+      ("scaled_sites", scaledSitesJSON),
       ("evaluation", evaluation?.json ?? .null),
       ("seconds_reducing", .number(secondsReducing)), ("seconds_measuring", .number(secondsMeasuring)),
       ("resumed_matrices", .number(resumed)), ("planned_peak_bytes", .number(plannedPeakBytes)),
@@ -117,6 +132,13 @@ public struct ReductionReport: Sendable {
     ])
   }
 
+  private var scaledSitesJSON: JSON {
+    guard let (folded, left) = scaledSites else { return .null }
+    return .object([
+      ("folded", .array(folded.map { .string($0) })), ("left", .array(left.map { .string($0) })),
+    ])
+  }
+
   // MARK: - For people
 
   /// Some lines at the end of a run.
@@ -124,12 +146,16 @@ public struct ReductionReport: Sendable {
     let size = ByteCount.text
     var lines = [
       "\(output): \(outcomes.count) matrices by \(method), "
-        + "\(percent(numbersAfter, of: numbersBefore)) of their numbers stay, mean error \(Self.error(meanError)) "
+        + "\(kept), mean error \(Self.error(meanError)) "
         + "(\(kinds))"
     ]
     if resumed > 0 { lines.append("\(resumed) parameters were there from an earlier run") }
     lines.append(
       "\(size(modelBytesBefore)) become \(size(modelBytesAfter)) (\(percent(modelBytesAfter, of: modelBytesBefore)))")
+    if let (folded, left) = scaledSites {
+      lines.append(
+        "columns scaled at \(folded.count) sites, left at \(left.count) for want of a norm that takes factors")
+    }
     if let worst = outcomes.max(by: { $0.error.error < $1.error.error }) {
       lines.append("largest error: \(Self.error(worst.error.error)), \(worst.name)")
     }
@@ -143,6 +169,24 @@ public struct ReductionReport: Sendable {
         + whole)
     if let evaluation { lines.append("\n" + evaluation.text) }
     return lines.joined(separator: "\n")
+  }
+
+  /// How much is left.
+  private var kept: String {
+    guard let codes else { return "\(percent(numbersAfter, of: numbersBefore)) of their numbers stay" }
+    guard let layout else { return "\(codes), written out" }
+    return "\(codes), \(layout.rawValue), \(Decimals.text(bitsPerNumber, 2)) bits a weight"
+  }
+
+  /// Which columns were scaled, in a sentence.
+  private var scaling: String? {
+    guard let (folded, left) = scaledSites else { return nil }
+    let kept =
+      left.isEmpty
+      ? ""
+      : "; at \(left.count) no norm takes factors of its own, and columns stay as they are: \(left.joined(separator: ", "))"
+    return
+      "columns are scaled at \(folded.count) of \(folded.count + left.count) sites, by the norms before them\(kept)"
   }
 
   /// How sure the errors are, each kind once.
@@ -161,13 +205,14 @@ public struct ReductionReport: Sendable {
       # What was kept and what was lost
 
       Method `\(method)` on \(outcomes.count) matrices. Weights of \(size(modelBytesBefore)) became \
-      \(size(modelBytesAfter)); \(percent(numbersAfter, of: numbersBefore)) of the numbers of these matrices stay.
+      \(size(modelBytesAfter)). Of these matrices: \(kept).
 
       ```
       \(request)```
 
 
       """
+    if let scaling { text += "Of the inputs: \(scaling).\n\n" }
     if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
     let norms = outcomes.map { "\($0.error.norm) (\($0.error.kind.rawValue))" }.uniqued()
     text += """
@@ -195,5 +240,5 @@ public struct ReductionReport: Sendable {
     return text
   }
 
-  private var baselineName: String { makesFactors ? "SVD" : "magnitude" }
+  private var baselineName: String { codes != nil ? "rounding" : makesFactors ? "SVD" : "magnitude" }
 }

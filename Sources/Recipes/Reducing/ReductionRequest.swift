@@ -1,8 +1,9 @@
 public import EspalierBasics
 internal import EspalierCalibration
+public import EspalierCheckpoints
 public import EspalierReduction
 
-/// What a user asks of a pruning or a factorization.
+/// What a user asks of a pruning, a factorization or a calibrated quantization.
 public struct ReductionRequest: Sendable {
   /// How small the matrices are to be.
   public enum Goal: Sendable, Hashable {
@@ -18,6 +19,8 @@ public struct ReductionRequest: Sendable {
     case dense
     /// As what is left: a bitmap with the numbers that are not zero, factors. Espalier alone reads it.
     case reduced
+    /// As codes with scales, in a layout that other programs read. For methods of quantization.
+    case packed
   }
 
   /// Where statistics come from.
@@ -35,6 +38,8 @@ public struct ReductionRequest: Sendable {
   public var parameters: [String: ParameterValue] = [:]
   public var goal: Goal
   public var storage = Storage.dense
+  /// The layout of packed codes; nil for ``standardLayout``.
+  public var layout: PackedLayout?
   public var source: Source
   /// Regular expressions; a matrix stays as it is if one is found in its name.
   public var keep: [String] = []
@@ -44,7 +49,7 @@ public struct ReductionRequest: Sendable {
   public var momentLimit: Int?
   /// What an allotted goal was found by; it is written beside the weights.
   public var table: SensitivityTable?
-  /// Whether the error of the plain method at the same budget (magnitude, SVD) is measured beside.
+  /// Whether the error of the plain method at the same budget (magnitude, SVD, rounding) is measured beside.
   public var measuresBaseline = true
 
   public init(method: String, goal: Goal, source: Source) {
@@ -60,13 +65,14 @@ public struct ReductionRequest: Sendable {
     var lines = ["method \(method)"]
     for (name, value) in parameters.sorted(by: { $0.key < $1.key }) { lines.append("\(name) \(value)") }
     switch goal {
+    case .budget(.sparsity(0)) where makesCodes: break
     case .budget(let budget): lines.append("budget \(budget.description)")
     case .allotted(let budgets):
       for (name, budget) in budgets.sorted(by: { "\($0.key)" < "\($1.key)" }) {
         lines.append("\(name): \(budget.description)")
       }
     }
-    lines.append("store \(storage.rawValue)")
+    lines.append("store \(storage.rawValue)\(storage == .packed ? " \((layout ?? standardLayout).rawValue)" : "")")
     lines += keep.map { "keep \($0)" } + only.map { "only \($0)" }
     switch source {
     case .nothing: break

@@ -15,7 +15,7 @@ public struct ReductionRun {
   private let pool: WorkerPool
   private let listener: any ProgressListener
   private let pieces: ReductionPieces
-  private var parameters: [Parameter] = []
+  private var finished: [ReductionPieces.Piece] = []
   private var outcomes: [MatrixOutcome] = []
   private var resumed = 0
   /// What each matrix loses, where all have one threshold.
@@ -39,10 +39,12 @@ public struct ReductionRun {
     var report = ReductionReport(
       plan, outcomes: run.outcomes, parameters: run.parameters, resumed: run.resumed, evaluation: evaluation,
       secondsReducing: reduced - began, secondsMeasuring: Machine.monotonicSeconds - reduced, peakBytes: peak)
-    try ReductionAssembly.write(plan, run.parameters, report: &report, listener: listener)
+    try ReductionAssembly.write(plan, run.finished, report: &report, listener: listener)
     try run.pieces.remove()
     return report
   }
+
+  private var parameters: [Parameter] { finished.map(\.parameter) }
 
   private init(_ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener) throws(Problem) {
     self.plan = plan
@@ -77,15 +79,16 @@ public struct ReductionRun {
     var found: [[ReductionPieces.Piece?]] = []
     var number = 0
     for block in plan.blocks {
-      found.append(
-        try block.targets.enumerated().map { (index, target) throws(Problem) in
-          try pieces.finished(number + index, of: target)
-        })
-      // A block that is reduced together is together finished or not at all.
-      if plan.treatment.blockMethod != nil, found[found.count - 1].contains(where: { $0 == nil }) {
-        found[found.count - 1] = block.targets.map { _ in nil }
+      var own = try block.targets.enumerated().map { (index, target) throws(Problem) in
+        try pieces.finished(number + index, of: target)
       }
-      number += block.targets.count
+      for parameter in block.divided { own.append(try pieces.finished(number + own.count, of: parameter)) }
+      // A block that is reduced together is together finished or not at all.
+      if plan.treatment.blockMethod != nil || !block.folds.isEmpty, own.contains(where: { $0 == nil }) {
+        own = own.map { _ in nil }
+      }
+      found.append(own)
+      number += own.count
     }
     let last = found.lastIndex { $0.contains { $0 == nil } } ?? -1
     let statistics = last >= 0 ? try BlockStatistics(plan, workers: pool) : nil
@@ -97,7 +100,7 @@ public struct ReductionRun {
     number = 0
     for (index, block) in plan.blocks.enumerated() {
       try reduce(block, from: number, found[index], by: statistics)
-      number += block.targets.count
+      number += found[index].count
       if index < last { try statistics?.advance(through: plan.request.isSequential ? try reducedNetwork() : nil) }
     }
     listener.receive(.ended(stage: "reduce", seconds: Machine.monotonicSeconds - began))
@@ -118,7 +121,7 @@ public struct ReductionRun {
     _ block: ReductionPlan.Block, from first: Int, _ found: [ReductionPieces.Piece?], by statistics: BlockStatistics?
   ) throws(Problem) {
     var written = found
-    var waiting = found.indices.filter { found[$0] == nil }
+    var waiting = block.targets.indices.filter { found[$0] == nil }
     let targets = waiting.map { block.targets[$0] }
     let work = SiteReduction(plan: plan, pool: pool, global: global)
     var together = plan.treatment.blockMethod.map { BlockReduction($0, work) }
@@ -140,22 +143,28 @@ public struct ReductionRun {
         together?.add(matrices, statistics, sample: sample)
         return
       }
-      for result in try work.reduce(matrices, statistics, sample: sample) {
-        results[ExactString(result.outcome.name)] = result
+      let fold = block.folds.first { ExactString($0.norm.site) == ExactString(site) }
+      let reduced = try work.reduce(matrices, statistics, sample: sample, fold)
+      for result in reduced.results { results[ExactString(result.outcome.name)] = result }
+      for part in reduced.divided {
+        let place = block.divided.firstIndex { ExactString($0.name) == ExactString(part.name) } ?? 0
+        let index = block.targets.count + place
+        written[index] = try pieces.write(first + index, [part], outcomes: [])
       }
       try writeWhatIsWhole()
     }
     for result in try together?.results() ?? [] { results[ExactString(result.outcome.name)] = result }
     try writeWhatIsWhole()
-    resumed += found.count { $0 != nil }
+    resumed += found.prefix(block.targets.count).count { $0 != nil }
     for (offset, target) in block.targets.enumerated() {
       guard let piece = written[offset] else {
         throw Problem(.reduction, "no rows of the parameter's matrices were seen", tensor: target.parameter.name)
       }
-      parameters.append(piece.parameter)
+      finished.append(piece)
       outcomes += piece.outcomes
       listener.receive(.advanced(bytes: target.bytes))
     }
+    finished += written.dropFirst(block.targets.count).compactMap(\.self)
   }
 
   // MARK: - Writing
@@ -163,6 +172,11 @@ public struct ReductionRun {
   private func write(
     _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
   ) throws(Problem) -> ReductionPieces.Piece {
+    if let packing = target.packing {
+      return try pieces.write(
+        index, try target.packed(results.map(\.weight), packing), packed: (target.parameter, packing),
+        outcomes: results.map(\.outcome))
+    }
     let encoding = try target.encoded(
       results.map(\.weight), storage: plan.request.storage,
       pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)

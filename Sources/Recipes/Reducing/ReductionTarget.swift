@@ -8,6 +8,8 @@ internal import EspalierReduction
 struct ReductionTarget: Sendable {
   let parameter: Parameter
   var matrices: [NetworkMatrix]
+  /// How its codes are written; nil where it is stored otherwise.
+  var packing: Packing?
 
   /// The matrix that is all of the parameter, if one is.
   var wholeMatrix: NetworkMatrix? { matrices.count == 1 && matrices[0].rows == nil ? matrices[0] : nil }

@@ -72,7 +72,7 @@ extension ReductionTarget {
 
 extension Parameter {
   /// Every number, in the order of the parameter's shape.
-  fileprivate func allElements() throws(Problem) -> [Float] {
+  func allElements() throws(Problem) -> [Float] {
     let reader = try recipe.reader(files: FilePool())
     let scratch = try AlignedBuffer(byteCount: reader.scratchBytes(for: elementCount))
     var values = [Float](repeating: 0, count: elementCount)

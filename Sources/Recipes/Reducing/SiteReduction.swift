@@ -19,18 +19,28 @@ struct SiteReduction {
   /// - Parameters:
   ///   - statistics: of the site; nil where nothing was gathered.
   ///   - sample: of some of the rows, with a moment, where `statistics` have none.
+  ///   - fold: a norm that the factors of columns may go into.
+  /// - Returns: the matrices, and the norm as it is to be stored then.
   func reduce(
-    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?
-  ) throws(Problem) -> [Result] {
+    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?, _ fold: NormFold? = nil
+  ) throws(Problem) -> (results: [Result], divided: [ReducedEncoding.Part]) {
     let began = Machine.monotonicSeconds
     var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
     for matrix in matrices {
       guard let budget = global?.part(matrix.name)?.budget ?? plan.request.budget(of: matrix.name) else { continue }
       chosen.append((matrix, try plan.network.weight(of: matrix), budget))
     }
-    guard !chosen.isEmpty else { return [] }
+    guard !chosen.isEmpty else { return ([], []) }
     let seen = Seen(statistics, sample, width: chosen[0].matrix.inputs)
-    let reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
+    var divided: NormFold.Divided?
+    let reduced: [StoredWeight]
+    if plan.request.storage == .packed, case .ofMatrices(let method) = plan.treatment,
+      let method = method as? any InputScaling
+    {
+      (reduced, divided) = try scale(chosen.map(\.matrix), chosen.map(\.weight), seen, by: method, fold)
+    } else {
+      reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
+    }
     let share = (Machine.monotonicSeconds - began) / Double(chosen.count)
     var results: [Result] = []
     for (entry, result) in zip(chosen, reduced) {
@@ -40,7 +50,30 @@ struct SiteReduction {
           rows: statistics?.count ?? 0,
           began: Machine.monotonicSeconds - share))
     }
-    return results
+    return (results, divided?.parts ?? [])
+  }
+
+  /// The matrices as codes of their columns times common factors, which go into the norm before them; where there is none
+  /// that takes them, as codes of the matrices as they are.
+  private func scale(
+    _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, by method: any InputScaling,
+    _ fold: NormFold?
+  ) throws(Problem) -> (weights: [StoredWeight], divided: NormFold.Divided?) {
+    for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
+    var divided: NormFold.Divided?
+    var stored: [StoredWeight] = []
+    do throws(Problem) {
+      if let fold {
+        divided = try fold.divided(by: method.inputScales(of: weights, seen.known, parallel: parallel))
+      }
+      let scales = divided?.scales ?? [Float](repeating: 1, count: weights[0].columns)
+      for (matrix, weight) in zip(matrices, weights) {
+        let codes = try method.quantized(weight, inputScales: scales, seen.known, parallel: parallel)
+        stored.append(
+          try StoredWeight(.quantized(codes), as: matrix.parameter.elementType, .packed, parallel: parallel))
+      }
+    } catch { throw error.at(tensor: matrices[0].name) }
+    return (stored, divided)
   }
 
   /// What is stored of a matrix with what it costs.
@@ -59,7 +92,7 @@ struct SiteReduction {
       weight: stored,
       outcome: MatrixOutcome(
         name: matrix.name, parameter: matrix.parameter.name, site: matrix.site, outputs: matrix.outputs,
-        inputs: matrix.inputs, budget: text ?? budget.description, error: error, baseline: baseline,
+        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget), error: error, baseline: baseline,
         numbers: stored.numbers, rows: rows, seconds: Machine.monotonicSeconds - began))
   }
 
@@ -117,6 +150,12 @@ struct SiteReduction {
   private func baseline(
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) -> Double? {
+    if plan.request.makesCodes {
+      guard plan.request.measuresBaseline,
+        let rounding = try CodeForm(plan.request)?.plainRounding(beside: plan.request.method)
+      else { return nil }
+      return try rounding.reduce(weight, statistics, to: budget, parallel: parallel).certificate.error
+    }
     let plain: any ReductionMethod.Type = plan.request.makesFactors ? PlainSVD.self : MagnitudePruning.self
     guard plan.request.measuresBaseline, plain.card.name != plan.request.method else { return nil }
     let method = try plain.init(ReductionParameters([:], for: plain.card))

@@ -22,6 +22,11 @@ struct StoredWeight {
     if storage == .dense {
       dense = try form.materialized(parallel: parallel).rounded(to: type)
       self.form = .dense(dense)
+    } else if storage == .packed, case .quantized(var matrix) = form {
+      // What columns were multiplied by is in what makes their inputs by now.
+      dense = try matrix.materialized()
+      matrix.inputScales = nil
+      self.form = .quantized(matrix)
     } else {
       self.form = form.map { $0.rounded(to: type) }
       dense = try self.form.materialized(parallel: parallel)

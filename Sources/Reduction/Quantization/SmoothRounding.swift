@@ -1,6 +1,6 @@
 public import EspalierBasics
 public import EspalierCheckpoints
-internal import EspalierLinearMaps
+public import EspalierLinearMaps
 public import EspalierNumerics
 
 /// Moves the spread of inputs into the weight before both are to be rounded to 8 bits.
@@ -11,7 +11,7 @@ public import EspalierNumerics
 ///
 /// s is at least 1e-5. The result has it as ``QuantizedMatrix/inputScales``; what is measured is the error of the weight's
 /// rounding, inputs being as they are. Source: equation 4.
-public struct SmoothRounding: ReductionMethod {
+public struct SmoothRounding: InputScaling {
   public static let card = MethodCard(
     name: "smooth", summary: "Int8 of a weight into which the spread of its inputs was moved.",
     source: "xiao2023smoothquant",
@@ -36,24 +36,51 @@ public struct SmoothRounding: ReductionMethod {
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> ReducedMatrix {
     try Quantization.requireNoZeros(budget, Self.card.name)
-    try Pruning.check(weight)
-    let known = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
-    var most = [Float](repeating: 0, count: weight.columns)
-    weight.elements.withUnsafeBufferPointer { elements in
-      most.withUnsafeMutableBufferPointer { most in
-        for row in 0..<weight.rows {
-          let start = row * weight.columns
-          for j in most.indices { most[j] = max(most[j], elements[start + j].magnitude) }
+    let scales = try inputScales(of: [weight], statistics, parallel: parallel)
+    return try Quantization.result(
+      quantized(weight, inputScales: scales, statistics, parallel: parallel), of: weight, statistics, parallel)
+  }
+
+  /// The s of matrices that read the same inputs: the largest weight of a column is that of all of them.
+  public func inputScales(
+    of weights: [Matrix<Float>], _ statistics: SiteStatistics?,
+    parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> [Float] {
+    guard let first = weights.first else { throw Problem(.reduction, "smooth: no weights") }
+    let known = try Pruning.statistics(statistics, for: first, method: Self.card.name)
+    var most = [Float](repeating: 0, count: first.columns)
+    for weight in weights {
+      _ = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
+      try Pruning.check(weight)
+      weight.elements.withUnsafeBufferPointer { elements in
+        most.withUnsafeMutableBufferPointer { most in
+          for row in 0..<weight.rows {
+            let start = row * weight.columns
+            for j in most.indices { most[j] = max(most[j], elements[start + j].magnitude) }
+          }
         }
       }
     }
-    let scales = zip(known.rootMeanSquares, most).map { size, most in
+    return zip(known.rootMeanSquares, most).map { size, most in
       let s = Elementary.power(max(size, 1e-5), alpha) / Elementary.power(max(Double(most), 1e-5), 1 - alpha)
       return Float(max(s, 1e-5))
     }
-    let importance = Quantization.importance(known)?.enumerated().map { $1 / Double(scales[$0] * scales[$0]) }
-    var matrix = try grid.rounded(weight.scaled(columns: scales), importance: importance, parallel: parallel)
-    matrix.inputScales = scales
-    return try Quantization.result(matrix, of: weight, known, parallel)
+  }
+
+  /// Q(W diag(s)).
+  public func quantized(
+    _ weight: Matrix<Float>, inputScales: [Float], _ statistics: SiteStatistics?,
+    parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> QuantizedMatrix {
+    guard inputScales.count == weight.columns else {
+      throw Problem(.matrixShape, "\(inputScales.count) scales of inputs for \(weight.columns)")
+    }
+    let known = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
+    let importance = Quantization.importance(known)?.enumerated().map {
+      $1 / Double(inputScales[$0] * inputScales[$0])
+    }
+    var matrix = try grid.rounded(weight.scaled(columns: inputScales), importance: importance, parallel: parallel)
+    matrix.inputScales = inputScales
+    return matrix
   }
 }

@@ -1,0 +1,201 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierCheckpoints
+import EspalierExecution
+import EspalierLinearMaps
+import EspalierRecipes
+import EspalierReduction
+
+/// Quantizing by a method of one's own choice, to a folder in a layout that other programs read: what it takes beside
+/// what writing a GGUF file takes too.
+struct CalibratedOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Quantize by \(methods.joined(separator: ", ")) to a folder (default: blocks of GGUF).", valueName: "method"))
+  var method: String?
+
+  @Option(help: ArgumentHelp("With --method: columns that share a scale, or `row`.", valueName: "n|row"))
+  var group: String?
+
+  @Flag(
+    inversion: .prefixedNo, exclusivity: .exclusive,
+    help: ArgumentHelp("With --method: zero is the middle of every grid (default: but for awq)."))
+  var symmetric: Bool?
+
+  @Flag(help: "With --method: every scale has its own zero point; --no-symmetric is the same.")
+  var asymmetric = false
+
+  @OptionGroup var selecting: SelectingOptions
+  @OptionGroup(title: "Calibration, with --method") var text: CalibrationTextOptions
+
+  @Flag(help: "Let each block see the original blocks before it, not the quantized ones.")
+  var oneShot = false
+
+  @Option(
+    help: ArgumentHelp(
+      "The layout: \(PackedLayout.allCases.map(\.rawValue).joined(separator: ", ")) (default: by the method).",
+      valueName: "layout"))
+  var format: String?
+
+  @Option(help: "packed: codes and scales; dense: what they stand for, in ordinary tensors, for studies.")
+  var store: Store = .packed
+
+  @Flag(help: "Do not measure plain rounding beside.")
+  var noBaseline = false
+
+  @Option(help: ArgumentHelp("Largest weight file of a folder, e.g. 5GB or 500MB (default: 5GB).", valueName: "size"))
+  var shardSize: String?
+
+  enum Store: String, ExpressibleByArgument, CaseIterable { case packed, dense }
+
+  static let methods = ReductionMethods.quantization.map { $0.card.name }
+
+  /// Options that say nothing without `--method`, those that were given.
+  private var given: [String] {
+    let all: [(String, Bool)] = [
+      ("--group", group != nil), ("--symmetric", symmetric != nil), ("--asymmetric", asymmetric),
+      ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
+      ("--only", !selecting.matrices.only.isEmpty), ("--text", !text.text.isEmpty), ("--one-shot", oneShot),
+      ("--format", format != nil), ("--store", store != .packed), ("--no-baseline", noBaseline),
+      ("--shard-size", shardSize != nil),
+    ]
+    return all.filter(\.1).map(\.0)
+  }
+
+  /// Refuses options of the other way of quantizing.
+  func check(beside other: QuantizingOptions) throws {
+    guard let method else {
+      if let first = given.first { throw ValidationError("\(first) goes with --method, which makes a folder.") }
+      return try other.check()
+    }
+    guard let card = ReductionMethods.card(named: method), Self.methods.contains(method) else {
+      throw ValidationError("--method \(method) is none of \(Self.methods.joined(separator: ", ")).")
+    }
+    if FileSystem.lastComponent(of: other.output).hasSuffix(".gguf") {
+      throw ValidationError("--method makes a folder; a .gguf file is made by --type or a target, without --method.")
+    }
+    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: other.output)) {
+      throw ValidationError("--output needs the name of a folder.")
+    }
+    if let first = other.givenForBlocks.first {
+      throw ValidationError("\(first) is of GGUF files, and --method makes a folder.")
+    }
+    if let format {
+      guard PackedLayout(rawValue: format) != nil else {
+        throw ValidationError(
+          "--format \(format) is none of \(PackedLayout.allCases.map(\.rawValue).joined(separator: ", ")).")
+      }
+      if store == .dense { throw ValidationError("--store dense writes ordinary tensors, which have no --format.") }
+    }
+    if asymmetric, symmetric == true { throw ValidationError("Give --symmetric or --asymmetric, not both.") }
+    if !text.text.isEmpty, other.importance.statistics != nil {
+      throw ValidationError("Give --text or --statistics, not both.")
+    }
+    if let group, group != "row", Int(group).map({ $0 < 1 }) ?? true {
+      throw ValidationError("--group \(group) is neither a number of columns nor `row`.")
+    }
+    if let shardSize, (ByteCount.parse(shardSize) ?? 0) < 1 << 16 {
+      throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
+    }
+    for (option, names) in written(other.fitting.bits, card) where names.contains(where: { card.parameter($0) == nil })
+    {
+      throw ValidationError("--method \(method) has no \(option).")
+    }
+    try other.testing.requireText()
+  }
+
+  /// Options that stand for parameters of the method, and which.
+  private func written(_ bits: Double?, _ card: MethodCard) -> [(option: String, names: [String])] {
+    var names: [(String, [String])] = []
+    if bits != nil { names.append(("--bits", ["bits"])) }
+    if let group { names.append(("--group", group == "row" ? ["scales"] : ["scales", "group_size"])) }
+    if asymmetric || symmetric != nil { names.append((asymmetric ? "--asymmetric" : "--symmetric", ["symmetric"])) }
+    return names
+  }
+
+  private func parameters(_ method: String, bits: Double?) throws(Problems) -> [String: ParameterValue] {
+    var values: [String: ParameterValue] = [:]
+    if let bits { values["bits"] = .number(bits) }
+    if let group {
+      values["scales"] = .word(group == "row" ? "row" : "group")
+      if let size = Int(group) { values["group_size"] = .number(Double(size)) }
+    }
+    let isSymmetric = asymmetric ? false : symmetric
+    // As the authors have it.
+    if let isSymmetric {
+      values["symmetric"] = .flag(isSymmetric)
+    } else if method == "awq" {
+      values["symmetric"] = .flag(false)
+    }
+    for (name, value) in try selecting.parameters(of: method) {
+      if values[name] != nil, name != "symmetric" || isSymmetric != nil {
+        throw Problems([Problem(.reduction, "`\(name)` is given by an option and by --set")])
+      }
+      values[name] = value
+    }
+    // Groups that a sweep fits have to lie in its blocks.
+    if method == "gptq", values["block_size"] == nil, case .number(let size)? = values["group_size"], size > 0,
+      128.truncatingRemainder(dividingBy: size) != 0, size.rounded() == size
+    {
+      values["block_size"] = .number(size)
+    }
+    return values
+  }
+
+  /// Plans, and carries out unless only the plan is wanted.
+  func run(_ model: String, by method: String, _ shared: QuantizingOptions) throws {
+    var judgement = Judgement()
+    let style = shared.style
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let checkpoint = try shared.lookup.open(model)
+      let test = try shared.testing.read()
+      var source = ReductionRequest.Source.nothing
+      if let path = shared.importance.statistics {
+        source = .file(path)
+      } else if !text.text.isEmpty {
+        source = .text(try text.read(for: checkpoint), isSequential: !oneShot)
+      }
+      var request = ReductionRequest(method: method, goal: .budget(.sparsity(0)), source: source)
+      request.parameters = try parameters(method, bits: shared.fitting.bits)
+      request.storage = store == .packed ? .packed : .dense
+      request.layout = format.flatMap { PackedLayout(rawValue: $0) }
+      (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
+      request.measuresBaseline = !noBaseline
+      let run = try shared.running.options(shared.work, shared.lookup, default: .exact)
+      var writing = shared.mergeOptions
+      while writing.output.count > 1, writing.output.hasSuffix("/") { writing.output.removeLast() }
+      writing.shardBytes = shardSize.flatMap { ByteCount.parse($0) } ?? 5_000_000_000
+      let plan = try ReductionPlan(request, of: model, checkpoint: checkpoint, run: run, writing: writing)
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      try plan.carryOut(
+        onlyPlan: shared.dryRun || shared.plan, test: test, against: checkpoint, named: model, run: run, style: style,
+        listener: listener, judgement: &judgement)
+    }
+    if !judgement.passes { throw gateFailed }
+  }
+}
+
+extension ReductionPlan {
+  /// Prints the plan, or carries it out and prints what came of it.
+  func carryOut(
+    onlyPlan: Bool, test: ComparisonTest, against checkpoint: any Checkpoint, named model: String, run: RunOptions,
+    style: OutputStyle, listener: any ProgressListener, judgement: inout Judgement
+  ) throws(Problems) {
+    let outline = ReductionOutline(self)
+    guard !onlyPlan else { return print(style.json ? outline.json.text() : outline.text) }
+    if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
+    let output = conversion.options.output
+    var found = judgement
+    defer { judgement = found }
+    do throws(Problem) {
+      let report = try ReductionRun.execute(self, workers: run.pool, listener: listener) { (reduced) throws(Problem) in
+        try test.compare(
+          reduced, named: output, against: checkpoint, named: model, run: run, listener: listener,
+          judgement: &found)
+      }
+      if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+    } catch { throw Problems([error]) }
+    if let problems = found.problems { throw problems }
+  }
+}
