@@ -61,12 +61,13 @@ public enum Manifest {
     file.header.dropFirst(file.name.hasSuffix(".gguf") ? 0 : 8).withUnsafeBytes { Digest(of: $0) }
   }
 
-  /// Whether the manifest of a folder tells of a file beside it.
-  static func names(_ file: String, in folder: String) -> Bool {
+  /// Names of the files beside a folder that its manifest tells of.
+  static func besides(in folder: String) -> [String] {
     guard let bytes = try? FileSystem.read("\(folder)/\(fileName)"), let json = try? JSON(parsing: bytes) else {
-      return false
+      return []
     }
-    return json["files"]?.array?.contains { $0["beside"]?.bool == true && $0["name"]?.string == file } == true
+    return (json["files"]?.array ?? []).filter { $0["beside"]?.bool == true }.compactMap { $0["name"]?.string }
+      .filter { !$0.contains("/") }
   }
 
   /// Digests of all tensors read, by file.

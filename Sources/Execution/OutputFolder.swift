@@ -168,8 +168,14 @@ public final class OutputFolder: Sendable {
     try FileSystem.syncFolder(partial)
     let parent = FileSystem.parent(of: path)
     if layout.liesBeside {
+      let old = Manifest.besides(in: path)
       for file in layout.files.reversed() {
         try FileSystem.rename("\(partial)/\(file.name)", to: FileSystem.join(parent, file.name))
+      }
+      // Parts of the output that is replaced, which a reader would take for parts of this one.
+      for name in old where !layout.files.contains(where: { $0.name == name }) {
+        let file = FileSystem.join(parent, name)
+        if FileSystem.isFile(file) { try FileSystem.remove(file) }
       }
       try FileSystem.syncFolder(parent)
     }

@@ -57,12 +57,15 @@ extension OutputFolder {
   private static func conflict(with name: String, beside path: String, policy: Policy) -> Problem? {
     let file = FileSystem.join(FileSystem.parent(of: path), name)
     guard FileSystem.kind(file) != nil else { return nil }
+    // A run that was ended between the file and its folder has written both.
+    let isUnfinished = Manifest.besides(in: partialPath(for: path)).contains(name)
+    if policy.resume, isUnfinished { return nil }
     guard policy.force else {
       return Problem(
         .outputExists, "the output exists already",
         remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: file)
     }
-    guard !Manifest.names(name, in: path) else { return nil }
+    guard !isUnfinished, !Manifest.besides(in: path).contains(name) else { return nil }
     return Problem(
       .outputExists, "there is something that was not written by espalier; --force does not replace it",
       remedy: "Choose another name, or remove it yourself.", file: file)

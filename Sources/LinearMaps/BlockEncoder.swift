@@ -120,7 +120,11 @@ public struct BlockEncoder: Sendable, Hashable {
   }
 
   private func beyond(_ value: Float, row: Int, column: Int) -> Problem {
-    guard value.isFinite else { return Problem(.blockNumber, "\(value) in row \(row), column \(column)") }
+    guard value.isFinite else {
+      return Problem(
+        .blockNumber, "\(value) in row \(row), column \(column), which no block can hold",
+        remedy: "The model is damaged; the tensor can be kept in BF16 or F32.")
+    }
     return Problem(
       .blockScale, "\(value) in row \(row), column \(column): too large for \(type.rawValue.uppercased())",
       remedy: Self.remedyForLargeNumbers)

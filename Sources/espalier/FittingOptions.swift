@@ -45,12 +45,14 @@ struct FittingOptions: ParsableArguments {
   }
 
   private static func blockTypes(_ list: String) throws -> [BlockType] {
-    try list.split(separator: ",").map { name in
-      guard case .blocks(let type)? = WeightFormat.gguf(named: String(name)) else {
-        throw ValidationError("--types: \(name) is no quantized type that is written.")
+    let types = try list.split(separator: ",").map { name in
+      guard case .blocks(let type)? = WeightFormat.gguf(named: String(name)), type != .mxfp4 else {
+        throw ValidationError("--types: \(name) is no quantized type that tensors are measured in.")
       }
       return type
     }
+    if types.isEmpty { throw ValidationError("--types names no type.") }
+    return types
   }
 
   /// - Parameters:

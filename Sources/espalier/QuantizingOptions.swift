@@ -91,6 +91,7 @@ struct QuantizingOptions: ParsableArguments {
       throw ValidationError(
         "--type \(type) is none of \(QuantizationMix.all.map(\.name).joined(separator: ", ")).")
     }
+    if type == nil, pure { throw ValidationError("--pure is for --type: a target gives each tensor its own type.") }
     try fitting.check(type: type, maxKl: testing.gates.maxKl)
     try testing.requireText(except: type == nil ? testing.gates.maxKl : nil)
     if dryRun, type == nil, fitting.table == nil {

@@ -22,7 +22,7 @@ struct Verify: ParsableCommand {
     let listener = style.listener()
     do {
       let start = Machine.monotonicSeconds
-      let folder = output.hasSuffix(".gguf") ? QuantizationPlan.reportPath(of: output) : output
+      let folder = output.hasSuffix(".gguf") ? QuantizationPlan.reportPath(ofWritten: output) : output
       let outcome = try Verification.verify(folder, threads: work.threadCount, listener: listener)
       let seconds = Machine.monotonicSeconds - start
       listener.receive(.ended(stage: "verify", seconds: seconds))

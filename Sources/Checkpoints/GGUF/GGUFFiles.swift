@@ -64,7 +64,7 @@ public struct GGUFFiles: Sendable {
   }
 
   /// The beginning, number and count in the name of a part: `NAME-00002-of-00003.gguf`.
-  static func part(of name: String) -> (beginning: Substring, number: Int, count: Int)? {
+  public static func part(of name: String) -> (beginning: Substring, number: Int, count: Int)? {
     let ending = ".gguf"
     let digits = 5
     let length = digits * 2 + 5  // -00002-of-00003

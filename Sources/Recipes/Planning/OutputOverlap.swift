@@ -1,4 +1,5 @@
 internal import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierExecution
 
 extension Problem.Code {
@@ -20,6 +21,21 @@ enum OutputOverlap {
         .outputOverlap, "the output \(output) and the input \(input) are one folder, or one lies in the other",
         remedy: "Choose another name for the output: inputs are never written to.", recipeLine: reference.line)
     }
+  }
+
+  /// Files beside the output's folder that are those of the model that is read.
+  static func problems(
+    writing layout: OutputLayout, to folder: String, reading checkpoint: any Checkpoint
+  ) -> [Problem] {
+    guard layout.liesBeside else { return [] }
+    let inputs = Set(checkpoint.weightFiles.map { resolved($0) })
+    return layout.files.map { FileSystem.join(FileSystem.parent(of: folder), $0.name) }
+      .filter { inputs.contains(resolved($0)) }
+      .map {
+        Problem(
+          .outputOverlap, "the output is the model that is read",
+          remedy: "Choose another name for the output: inputs are never written to.", file: $0)
+      }
   }
 
   /// Whether writing to `output` could touch `input`, a model's folder or its only file.

@@ -78,6 +78,13 @@ struct GGUFSource {
         sources: tensor.sources)
     }
     let rows = export.tensors.first { $0.role.kind == .tokenEmbedding }?.shape.first
+    // Of an adapter on a GGUF file the file has the vocabulary.
+    if checkpoint.folder.map({ !FileSystem.isFile("\($0)/tokenizer.json") }) ?? true,
+      let file = checkpoint.weightFiles.first(where: { $0.hasSuffix(".gguf") })
+    {
+      let base = try GGUFFiles(at: file).metadata
+      if base.text("tokenizer.ggml.model") != nil { return metadata.copyTokenizer(from: base) }
+    }
     do throws(Problem) {
       warnings += try metadata.setTokenizer(of: checkpoint, rows: rows, preTokenizer: preTokenizer)
     } catch {

@@ -20,6 +20,8 @@ public struct QuantizationPlan: Sendable {
     var sources: [String]
     /// What it is written in if it is not quantized.
     var plain: WeightFormat
+    /// Whether it is a matrix that may have a quantized type.
+    var mayBeQuantized: Bool
     var byteCount: Int
   }
 
@@ -33,6 +35,8 @@ public struct QuantizationPlan: Sendable {
   let jobs: [QuantizationJob]
   let memory: JobRunner.MemoryPlan
   let transforms: [GGUFExport.Transform]
+  /// Every tensor begins at a multiple of it.
+  let alignment: Int
 
   /// Where the file ends up.
   public enum Place: Sendable {
@@ -49,6 +53,14 @@ public struct QuantizationPlan: Sendable {
   public var output: String { options.output }
   /// Where the manifest and the report of a file lie: beside it, `NAME.report`.
   public static func reportPath(of output: String) -> String { stem(of: output) + ".report" }
+  /// The same for a file or a part that is there.
+  public static func reportPath(ofWritten file: String) -> String {
+    let whole = reportPath(of: file)
+    guard let part = GGUFFiles.part(of: FileSystem.lastComponent(of: file)), FileSystem.kind(whole) == nil else {
+      return whole
+    }
+    return FileSystem.join(FileSystem.parent(of: file), "\(part.beginning).report")
+  }
   private static func stem(of output: String) -> String {
     output.lowercased().hasSuffix(".gguf") ? String(output.dropLast(5)) : output
   }
@@ -90,10 +102,13 @@ public struct QuantizationPlan: Sendable {
         name: tensor.name, shape: tensor.shape, stored: parameter.map(Self.formats) ?? "computed",
         storedBytes: parameter?.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } ?? 0, choice: choice,
         isQuantizedAlready: parameter?.isQuantized ?? false, sources: tensor.sources,
-        plain: tensor.plain, byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
+        plain: tensor.plain,
+        mayBeQuantized: TypedTensor(name: tensor.name, shape: tensor.shape, plain: tensor.plain)
+          .mayBeQuantized(as: GGUFTensorRole(name: tensor.name)), byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
     }
     if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
     problems.all += OutputFolder.obstacles(to: layout, at: folder, policy: options.policy)
+    problems.all += OutputOverlap.problems(writing: layout, to: folder, reading: checkpoint)
     let jobs = source.tensors.indices.map { index in
       let tensor = source.tensors[index]
       return QuantizationJob(
@@ -114,6 +129,7 @@ public struct QuantizationPlan: Sendable {
     (self.request, self.checkpoint, self.options, self.model) = (request, checkpoint, options, model)
     (self.tensors, self.layout, self.jobs, self.memory) = (tensors, layout, jobs, memory)
     transforms = source.transforms
+    alignment = GGUFHeader.alignment(in: metadata)
     warnings = (checkpoint.warnings + problems.warnings).uniqued()
   }
 
@@ -124,6 +140,8 @@ public struct QuantizationPlan: Sendable {
   public var bitsPerWeight: Double {
     8 * Double(tensors.reduce(0) { $0 + $1.byteCount }) / Double(max(1, numberCount))
   }
+  /// What a tensor takes in the file, with what follows it.
+  func padded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
   var movedBytes: Int { jobs.reduce(0) { $0 + $1.movedBytes } }
 
   // MARK: - Parts

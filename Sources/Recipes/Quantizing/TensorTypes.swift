@@ -30,8 +30,10 @@ struct MixModel: Sendable {
   init(_ metadata: GGUFMetadata) {
     architecture = metadata.text("general.architecture") ?? ""
     let name = architecture
+    // What no model has must not overflow.
     func count(_ key: String) -> Int? {
-      metadata.integer("\(name).\(key)") ?? metadata.integers("\(name).\(key)")?.first
+      let found = metadata.integer("\(name).\(key)") ?? metadata.integers("\(name).\(key)")?.first
+      return found.map { min(max($0, 0), 1 << 20) }
     }
     layers = count("block_count") ?? 0
     heads = count("attention.head_count") ?? 1

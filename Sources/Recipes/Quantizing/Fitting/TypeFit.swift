@@ -22,17 +22,19 @@ public struct TypeFit: Sendable {
   public let certificate: Certificate
 
   /// - Throws: `quantize.fit` or `reduction` for a target that cannot be reached, naming what can.
-  public init(_ table: TypeSensitivity, to target: Target) throws(Problem) {
+  ///
+  /// - Parameter excess: bytes by which a choice for this target was too large.
+  public init(_ table: TypeSensitivity, to target: Target, less excess: Int = 0) throws(Problem) {
     let items = table.rows.map { row in
       AllocationItem(
         row.name, choices: row.choices.map { .init(cost: $0.bytes, error: $0.error * row.effectOfError) })
     }
     let allocation: Allocation
     switch target {
-    case .bytes(let bytes): allocation = try Self.within(bytes - table.otherBytes, items)
+    case .bytes(let bytes): allocation = try Self.within(bytes - table.otherBytes - excess, items)
     case .bits(let bits):
       let numbers = Double(table.rows.reduce(table.otherNumbers) { $0 + $1.numbers })
-      allocation = try Self.within(Int(bits * numbers / 8) - table.otherBytes, items)
+      allocation = try Self.within(Int(bits * numbers / 8) - table.otherBytes - excess, items)
     case .divergence(let limit): allocation = try BudgetAllocation.leastCost(of: items, totalError: limit)
     }
     formats = Dictionary(
@@ -41,6 +43,15 @@ public struct TypeFit: Sendable {
     bytes = allocation.cost + table.otherBytes
     predicted = allocation.error
     certificate = allocation.certificate
+  }
+
+  /// Bytes by which a file is beyond a target; 0 or less if it is not.
+  func excess(of bytes: Int, bits: Double, over target: Target, numbers: Int) -> Int {
+    switch target {
+    case .bytes(let limit): bytes - limit
+    case .bits(let limit): Int(((bits - limit) * Double(numbers) / 8).rounded(.up))
+    case .divergence: 0
+    }
   }
 
   private static func within(_ bytes: Int, _ items: [AllocationItem]) throws(Problem) -> Allocation {

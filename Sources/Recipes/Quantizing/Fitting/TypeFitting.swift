@@ -8,8 +8,8 @@ internal import EspalierNumerics
 public struct TypeFitting: Sendable {
   public var request: QuantizationRequest
   public var target: TypeFit.Target
-  /// Types to choose from.
-  public var types: [BlockType] = TypeSensitivityRun.standardTypes
+  /// Types to choose from; nil for all that a table has, or the standard ones if one is measured.
+  public var types: [BlockType]?
   /// A table that was measured before.
   public var table: TypeSensitivity?
   /// On which text predictions are compared.
@@ -41,31 +41,48 @@ public struct TypeFitting: Sendable {
     listener: any ProgressListener
   ) throws(Problems) -> Outcome {
     // What stands in the way is told before hours of measuring.
-    let plan = try QuantizationPlan(
-      request, of: model, checkpoint: checkpoint, families: families, options: options)
+    func plan(_ request: QuantizationRequest) throws(Problems) -> QuantizationPlan {
+      try QuantizationPlan(request, of: model, checkpoint: checkpoint, families: families, options: options)
+    }
+    let first = try plan(request)
+    let types = types ?? TypeSensitivityRun.standardTypes
     let run = TypeSensitivityRun(
       request, of: model, checkpoint: checkpoint, families: families, options: options, types: types,
       listener: listener)
-    if let table {
-      do throws(Problem) { try Self.check(table, plan) } catch { throw Problems([error]) }
-    }
     let probe: DivergenceProbe?
+    let identity: ModelIdentity
     do throws(Problem) {
+      if table == nil, case .bytes(let bytes) = target { try Self.requireReachable(bytes, first, types, request.rules) }
+      identity = try ModelIdentity(of: checkpoint, workers: evaluation.run.pool)
+      if let table { try Self.require(identity, of: table) }
       probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
     } catch { throw Problems([error]) }
     let measured: TypeSensitivity
     if let table {
       measured = table
     } else if let probe {
-      measured = try run.measure(probe, record: record(plan))
+      measured = try run.measure(probe, record: record(first, types, identity))
     } else {
       throw Problems([Problem(.quantizationFit, "there is neither a table nor a text to measure one on")])
     }
-    if case .divergence(let limit) = target, let probe { return try smallest(within: limit, measured, probe, run) }
-    do throws(Problem) {
-      let fit = try TypeFit(measured, to: target)
-      return Outcome(request: assigned(fit), table: measured, fit: fit, measured: nil)
-    } catch { throw Problems([error]) }
+    let choices: TypeSensitivity
+    do throws(Problem) { choices = try restricted(measured, first) } catch { throw Problems([error]) }
+    if case .divergence(let limit) = target, let probe {
+      return try smallest(within: limit, choices, measured, probe, run)
+    }
+    // Headers of several parts, and what is said of importance, are known with the types alone.
+    var excess = 0
+    for _ in 0..<Self.corrections {
+      let fit: TypeFit
+      do throws(Problem) { fit = try TypeFit(choices, to: target, less: excess) } catch { throw Problems([error]) }
+      let found = try plan(assigned(fit))
+      let over = fit.excess(of: found.byteCount, bits: found.bitsPerWeight, over: target, numbers: found.numberCount)
+      if over <= 0 { return Outcome(request: assigned(fit), table: measured, fit: fit, measured: nil) }
+      excess += over
+    }
+    throw Problems([
+      Problem(.quantizationFit, "no choice of types was found that keeps the target", remedy: "Raise the target.")
+    ])
   }
 
   private var isDivergence: Bool { if case .divergence = target { true } else { false } }
@@ -77,36 +94,95 @@ public struct TypeFitting: Sendable {
   }
 
   /// All that a table depends on.
-  private func record(_ plan: QuantizationPlan) -> JSON {
+  private func record(_ plan: QuantizationPlan, _ types: [BlockType], _ identity: ModelIdentity) -> JSON {
     [
-      "request": .string(request.text), "types": .array(types.map { .string($0.rawValue.uppercased()) }),
+      "model": Self.json(identity), "request": .string(request.text),
+      "types": .array(types.map { .string($0.rawValue.uppercased()) }),
       "effects": .string(DivergenceProbe.text(evaluation)),
-      "tensors": .string(
-        Digest(of: plan.tensors.map { "\($0.name) \($0.shape) \($0.storedBytes)" }.joined(separator: "\n")).description),
     ]
   }
 
-  /// - Throws: `quantize.fit` for a table of other tensors.
-  private static func check(_ table: TypeSensitivity, _ plan: QuantizationPlan) throws(Problem) {
-    let shapes = Dictionary(
-      plan.tensors.map { (ExactString($0.name), $0.shape.reduce(1, *)) }, uniquingKeysWith: { first, _ in first })
-    if let other = table.rows.first(where: { shapes[ExactString($0.name)] != $0.numbers }) {
-      throw Problem(
-        .quantizationFit, "the table has \(other.numbers) numbers in \(other.name), and the model has not",
-        remedy: "It is of another model; measure one for this model.")
+  private static func json(_ identity: ModelIdentity) -> JSON {
+    ["weights": .string(identity.weights.description), "config": .string(identity.config.description)]
+  }
+
+  /// - Throws: `quantize.fit` for a table that was measured of another model.
+  private static func require(_ identity: ModelIdentity, of table: TypeSensitivity) throws(Problem) {
+    guard table.record["model"] != json(identity) else { return }
+    throw Problem(
+      .quantizationFit, "the table was measured of another model, or of this one before it was changed",
+      remedy: "Measure one of this model with --effect-text.")
+  }
+
+  /// - Throws: `quantize.fit` for a size that is below that of the smallest types.
+  private static func requireReachable(
+    _ bytes: Int, _ plan: QuantizationPlan, _ types: [BlockType], _ rules: [TensorTypeRule]
+  ) throws(Problem) {
+    var least = plan.byteCount
+    for tensor in plan.tensors where tensor.mayBeQuantized && !rules.contains(where: { $0.matches(tensor.name) }) {
+      let row = tensor.shape.last ?? 1
+      let sizes = types.filter { row % $0.blockLength == 0 }.map { $0.byteCount(of: tensor.shape.reduce(1, *)) }
+      if let smallest = sizes.min() { least += plan.padded(smallest) - plan.padded(tensor.byteCount) }
     }
+    guard least > bytes else { return }
+    throw Problem(
+      .quantizationFit, "with the smallest types the file has \(ByteCount.text(least)), above the target",
+      remedy: "Raise the target, or allow smaller types with --types.")
+  }
+
+  /// A table as far as it concerns this file: the choices that rules and types leave, with the bytes they take here.
+  ///
+  /// - Throws: `quantize.fit` for tensors that the model does not have, or that have no choice left.
+  private func restricted(_ table: TypeSensitivity, _ plan: QuantizationPlan) throws(Problem) -> TypeSensitivity {
+    let tensors = Dictionary(
+      plan.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    var covered = (bytes: 0, numbers: 0)
+    var rows: [TypeSensitivity.Row] = []
+    for var row in table.rows {
+      guard let tensor = tensors[ExactString(row.name)], tensor.shape.reduce(1, *) == row.numbers, tensor.mayBeQuantized
+      else {
+        throw Problem(
+          .quantizationFit, "the table has \(row.numbers) numbers in \(row.name), which the model has not, or not to quantize",
+          remedy: "It is of another model; measure one of this model.")
+      }
+      let isRuled = request.rules.contains { $0.matches(row.name) }
+      let width = tensor.shape.last ?? 1
+      row.choices = row.choices.filter { choice in
+        guard width % choice.format.blockLength == 0 else { return false }
+        if isRuled { return choice.format == tensor.choice.format }
+        guard let types, case .blocks(let type) = choice.format else { return true }
+        return types.contains(type)
+      }
+      // What a rule gives and nobody measured stays what the rule gives.
+      if isRuled, row.choices.isEmpty { continue }
+      guard !row.choices.isEmpty else {
+        throw Problem(
+          .quantizationFit, "the table has none of the types for the tensor", remedy: "Allow others with --types.",
+          tensor: row.name)
+      }
+      for index in row.choices.indices {
+        row.choices[index].bytes = plan.padded(row.choices[index].format.byteCount(of: row.numbers))
+      }
+      covered.bytes += plan.padded(tensor.byteCount)
+      covered.numbers += row.numbers
+      rows.append(row)
+    }
+    return TypeSensitivity(
+      rows: rows, otherBytes: plan.byteCount - covered.bytes, otherNumbers: plan.numberCount - covered.numbers,
+      record: table.record)
   }
 
   /// Sums of effects foresee the order of choices better than the divergence itself, so that the limit on the sum is
   /// corrected by what is measured.
   private func smallest(
-    within limit: Double, _ table: TypeSensitivity, _ probe: DivergenceProbe, _ run: TypeSensitivityRun
+    within limit: Double, _ choices: TypeSensitivity, _ table: TypeSensitivity, _ probe: DivergenceProbe,
+    _ run: TypeSensitivityRun
   ) throws(Problems) -> Outcome {
     var best: Outcome?
     var bound = limit
     for attempt in 0..<Self.corrections {
       let fit: TypeFit
-      do throws(Problem) { fit = try TypeFit(table, to: .divergence(bound)) } catch {
+      do throws(Problem) { fit = try TypeFit(choices, to: .divergence(bound)) } catch {
         if let best { return best }
         throw Problems([error])
       }

@@ -84,6 +84,9 @@ public struct TypeSensitivity: Sendable, Hashable {
     self.record = record
   }
 
+  /// Beyond any model; sums of them fit `Int`.
+  private static let mostNumbers = 1 << 48
+
   // MARK: - As JSON
 
   public var json: JSON {
@@ -116,7 +119,8 @@ public struct TypeSensitivity: Sendable, Hashable {
     rows = []
     var names: Set<ExactString> = []
     for tensor in tensors {
-      guard let name = tensor["name"]?.string, let numbers = tensor["numbers"]?.integer, numbers > 0,
+      guard let name = tensor["name"]?.string, let numbers = tensor["numbers"]?.integer,
+        (1...Self.mostNumbers).contains(numbers),
         let types = tensor["types"]?.array, !types.isEmpty, names.insert(ExactString(name)).inserted
       else { throw bad("a tensor has no name, no numbers or no types, or is there twice") }
       guard let probed = tensor["probe"]?["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
@@ -132,8 +136,8 @@ public struct TypeSensitivity: Sendable, Hashable {
       }
       rows.append(row)
     }
-    guard let bytes = json["other_bytes"]?.integer, let numbers = json["other_numbers"]?.integer, bytes >= 0,
-      numbers >= 0
+    guard let bytes = json["other_bytes"]?.integer, let numbers = json["other_numbers"]?.integer,
+      (0...Self.mostNumbers).contains(bytes), (0...Self.mostNumbers).contains(numbers), rows.count <= 1 << 14
     else { throw bad("it does not say what else the file holds") }
     (otherBytes, otherNumbers, record) = (bytes, numbers, json["record"] ?? .null)
   }

@@ -134,12 +134,12 @@ struct TypeSensitivityRun {
       }
       rows.append(
         .init(
-          name: tensor.name, numbers: tensor.shape.reduce(1, *), choices: choices(reports, index, of: tensor),
+          name: tensor.name, numbers: tensor.shape.reduce(1, *), choices: choices(reports, index, of: tensor, in: plan),
           effect: .init(format: tensor.choice.format, divergence: divergence)))
       listener.receive(.advanced(bytes: tensor.storedBytes))
     }
     listener.receive(.ended(stage: "effects", seconds: Machine.monotonicSeconds - began))
-    let bytes = free.reduce(0) { $0 + Self.padded(plan.tensors[$1].byteCount) }
+    let bytes = free.reduce(0) { $0 + plan.padded(plan.tensors[$1].byteCount) }
     return TypeSensitivity(
       rows: rows, otherBytes: plan.byteCount - bytes,
       otherNumbers: plan.numberCount - rows.reduce(0) { $0 + $1.numbers }, record: record)
@@ -147,7 +147,7 @@ struct TypeSensitivityRun {
 
   /// The types a tensor was written in, and unquantized, from the smallest to the largest.
   private func choices(
-    _ reports: [QuantizationReport], _ index: Int, of tensor: QuantizationPlan.Tensor
+    _ reports: [QuantizationReport], _ index: Int, of tensor: QuantizationPlan.Tensor, in plan: QuantizationPlan
   ) -> [TypeSensitivity.Choice] {
     var choices: [TypeSensitivity.Choice] = []
     for report in reports {
@@ -155,16 +155,13 @@ struct TypeSensitivityRun {
       guard let format = WeightFormat.gguf(named: found.to), let error = found.weighedError,
         !choices.contains(where: { $0.format == format })
       else { continue }
-      choices.append(.init(format: format, bytes: Self.padded(found.bytesAfter), error: error))
+      choices.append(.init(format: format, bytes: plan.padded(found.bytesAfter), error: error))
     }
     let numbers = tensor.shape.reduce(1, *)
     choices.append(
-      .init(format: tensor.plain, bytes: Self.padded(tensor.plain.byteCount(of: numbers)), error: 0))
+      .init(format: tensor.plain, bytes: plan.padded(tensor.plain.byteCount(of: numbers)), error: 0))
     return choices.sorted { ($0.bytes, $0.error) < ($1.bytes, $1.error) }
   }
-
-  /// With what follows it in a file.
-  private static func padded(_ bytes: Int) -> Int { (bytes + 31) / 32 * 32 }
 }
 
 /// Effects that were measured, a line each, so that an interrupted measurement goes on.
