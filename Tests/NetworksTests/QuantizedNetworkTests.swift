@@ -1,3 +1,4 @@
+import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierLinearMaps
@@ -90,8 +91,8 @@ import Testing
       if model == "gpt2" { shape.reverse() }
       let grid: QuantizedMatrix.Grid =
         layout == .floatQuantized ? .float(.f8e4m3) : .integer(bits: layout.bits, symmetric: false)
-      // Groups of 32 are computed in integers, of 16 are not; some layouts need whole ones.
-      let groupSize = [.gptq, .gptqV2, .intQuantized].contains(layout) ? 32 : 16
+      // Groups of 32 and rows are computed in integers, groups of 16 are not; most layouts need whole ones.
+      let groupSize = layout == .intQuantized ? shape[1] : [.gptq, .gptqV2].contains(layout) ? 32 : 16
       let reorders = [.gptq, .gptqV2].contains(layout)
       let form = PackedLayout.Form(
         rows: shape[0], columns: shape[1], grid: grid, tileColumns: groupSize, reordersColumns: reorders)
@@ -102,11 +103,11 @@ import Testing
         ? ElementType.f8e4m3.bytes(of: generator.floats(count, scale: 200))
         : (0..<count).map { _ in UInt8.random(in: 0...UInt8(grid.largestCode), using: &generator) }
       let step: Float = layout == .floatQuantized || layout.bits == 8 ? 0.002 : 0.02
+      let scaleCount = shape[0] * ((shape[1] + groupSize - 1) / groupSize)
       let matrix = try QuantizedMatrix(
         rows: shape[0], columns: shape[1], grid: grid, codes: codes,
-        scales: ElementType.f16.values(
-          of: ElementType.f16.bytes(of: [Float](repeating: step, count: form.scaleRows * form.scaleColumns))),
-        zeros: form.hasZeros ? [UInt8](repeating: zero, count: form.scaleRows * form.scaleColumns) : nil, tileRows: 1,
+        scales: ElementType.f16.values(of: ElementType.f16.bytes(of: [Float](repeating: step, count: scaleCount))),
+        zeros: layout == .floatQuantized ? nil : [UInt8](repeating: zero, count: scaleCount), tileRows: 1,
         tileColumns: groupSize,
         groupOfColumn: reorders ? (0..<shape[1]).map { Int32($0 / groupSize) }.shuffled(using: &generator) : nil,
         scaleType: .f16)

@@ -85,7 +85,8 @@ private final class PackedParts: @unchecked Sendable {
     let places = (start + layout.placesStart).assumingMemoryBound(to: Int32.self)
     let columns = layout.ordersColumns ? try layout.order(of: groups) : nil
     let isOrdered =
-      columns.map { columns in columns.indices.allSatisfy { groups[Int(columns[$0])] == $0 / layout.groupSize } } ?? false
+      columns.map { columns in columns.indices.allSatisfy { groups[Int(columns[$0])] == $0 / layout.groupSize } }
+      ?? false
     native = .allocate(capacity: 1)
     native.initialize(
       to: es_packed_rows(
