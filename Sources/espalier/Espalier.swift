@@ -20,7 +20,7 @@ struct Espalier: ParsableCommand {
         espalier prune model --sparsity 0.5 -o p remove weights, with every matrix's error
         espalier factorize model --rank 64 -o f  products of small matrices in place of large ones
         espalier quantize model --type Q4_K_M -o q.gguf  fewer bits, as llama.cpp runs them
-        espalier run steps.yml -o small          merge, prune, factorize and evaluate, step by step
+        espalier run steps.yml -o small          merge, prune, quantize, measure, step by step
         espalier search-cut model --answers a -o c  the one matrix that is better cut to a low rank
         espalier compare small --against model   how far one model is from another
         espalier materialize small -o plain      write reduced forms as plain tensors
