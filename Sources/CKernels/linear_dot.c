@@ -85,8 +85,8 @@ static const u8x64 bit_of_byte = {
     spread = (u8x64)((bytes_ & bit_of_byte) != 0); \
   } while (0)
 
-// Eight codes fill as many bytes as a code has bits. They go to the eight bytes of a word in three steps: the second four
-// to its second half, then in each half the second two, then the second one.
+// Eight codes fill as many bytes as a code has bits. They go to the eight bytes of a word in three steps: the second
+// four to its second half, then in each half the second two, then the second one.
 #define SPREAD_STEP(words, bits, wide, field) \
   do { \
     const uint64_t low_ = (((uint64_t)1 << (bits)) - 1) * (field); \

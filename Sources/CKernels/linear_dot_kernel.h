@@ -229,7 +229,8 @@ INLINE void NAME(iq4_xs_scales)(const uint8_t *block, const es_linear_codes *x, 
   LOAD(high, block + 2);
   // Two lanes for each 32 columns, of which the first counts.
   const i32x16 step = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
-  const u32x16 codes = (((u32x16){0} + low) >> (u32x16)(4 * step) & 15) | (((u32x16){0} + high) >> (u32x16)(2 * step) & 3) << 4;
+  const u32x16 codes =
+      (((u32x16){0} + low) >> (u32x16)(4 * step) & 15) | (((u32x16){0} + high) >> (u32x16)(2 * step) & 3) << 4;
   f32x4 h;
   HALVES(block, block, h);
   *scales = __builtin_convertvector((i32x16)codes - 32, f32x16) * h[0] * *(const f32x16 *)x->scales_and_sums;

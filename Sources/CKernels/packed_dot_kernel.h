@@ -37,7 +37,8 @@ INLINE void NAME(packed_some)(
   }
   const ptrdiff_t last = weights->groups - 1, blocks = last == 0 ? PTRDIFF_MAX - 1 : weights->group_columns / 32;
   const int8_t *zeros = weights->zeros;
-  const uint8_t *codes = weights->codes + row * weights->stride, *ahead = codes + rows * weights->stride + PREFETCH_LEAD;
+  const uint8_t *codes = weights->codes + row * weights->stride;
+  const uint8_t *ahead = codes + rows * weights->stride + PREFETCH_LEAD;
   // The group, and how many of its blocks were read.
   ptrdiff_t group = 0, held = 0;
   for (ptrdiff_t part = 0; 64 * part < columns; part++, codes += 8 * bits, ahead += rows * 8 * bits) {

@@ -41,7 +41,8 @@ ES_CLONES static void scale_each(
   }
 }
 
-ES_CLONES static void decode_places(const uint8_t *stream, int bits, const int32_t *places, ptrdiff_t n, float *values) {
+ES_CLONES static void decode_places(
+    const uint8_t *stream, int bits, const int32_t *places, ptrdiff_t n, float *values) {
   for (ptrdiff_t i = 0; i < n; i++) values[i] = (float)code_at(stream, bits, places[i]);
 }
 

@@ -33,7 +33,7 @@ typedef struct {
   const int32_t *places;
 } es_packed_rows;
 
-/// An es_linear_widening of es_packed_rows; the stride is not used. The difference and the product are each rounded once.
+/// An es_linear_widening of es_packed_rows; the stride is not used. Difference and product are rounded once each.
 void es_packed_widen(
     const void *weights, ptrdiff_t stride, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t start, ptrdiff_t count,
     float *panel, ptrdiff_t panel_stride);
@@ -42,8 +42,8 @@ void es_packed_widen(
 void es_packed_pick(const uint8_t *stream, int bits, const int32_t *columns, int64_t n, uint8_t *codes);
 
 /// y[t * y_stride + o - row] for all t < tokens and row <= o < row + rows, as es_linear_dot has it: for integers whose
-/// groups are whole blocks of 32 columns, or one. Codes are taken less 2^(bits - 1), so that m is the product of a scale
-/// and what `zeros` says, rounded and negated. If there are places, x has its columns there.
+/// groups are whole blocks of 32 columns, or one. Codes are taken less 2^(bits - 1), so that m is the product of a
+/// scale and what `zeros` says, rounded and negated. If there are places, x has its columns there.
 void es_packed_dot(
     es_linear_kernel kernel, const es_packed_rows *weights, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t columns,
     const es_linear_codes *x, ptrdiff_t tokens, float *y, ptrdiff_t y_stride);
