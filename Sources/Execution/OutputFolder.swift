@@ -89,6 +89,9 @@ public final class OutputFolder: Sendable {
     }
   }
 
+  /// Names of the files beside a finished output's folder that are its own.
+  public static func filesBeside(_ path: String) -> [String] { Manifest.besides(in: path) }
+
   /// Names of files that will lie beside the folder.
   static func besides(_ layout: OutputLayout) -> [String] { layout.liesBeside ? layout.files.map(\.name) : [] }
 

@@ -38,6 +38,41 @@ import Testing
     }
   }
 
+  @Test func inputsStayAndOldPartsGo() throws {
+    try withTemporaryFolder { folder in
+      let file = "\(folder)/m.gguf"
+      let parts = ["--split-size", "2MB"]
+      #expect(try Program.run(["quantize", Self.model, "--type", "Q8_0", "-o", file] + parts).code == 0)
+      let written = try FileSystem.list(folder).filter { $0.hasSuffix(".gguf") }.sorted()
+      #expect(written.count > 2)
+      #expect(try Program.run("verify", "\(folder)/\(written[0])").code == 0)
+      let itself = try Program.run(
+        ["requantize", "\(folder)/\(written[0])", "--type", "Q4_0", "-o", file, "--force"] + ["--split-size", "3MB"])
+      let kept = try FileSystem.list(folder).filter { $0.hasSuffix(".gguf") }.sorted()
+      #expect(itself.code == 1 && kept == written, "\(itself)")
+      #expect(try Program.run("quantize", Self.model, "--type", "Q8_0", "-o", file, "--force").code == 0)
+      #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report"])
+      let onto = try Program.run("requantize", file, "--type", "Q4_0", "-o", file, "--force")
+      #expect(onto.code == 1 && onto.errors.contains("inputs are never written to"), "\(onto)")
+      #expect(try Program.run("verify", file).code == 0)
+    }
+  }
+
+  @Test func hostileMetadata() throws {
+    try withTemporaryFolder { folder in
+      let source = "\(packageFolder)/Tests/RecipesTests/Fixtures/quantization/source.gguf"
+      var bytes = try FileSystem.read(source)
+      // The number of blocks, a u32 behind its key.
+      let key = Array("qwen2.block_count".utf8)
+      let place = try #require(bytes.indices.first { bytes[$0...].starts(with: key) })
+      for i in 0..<4 { bytes[place + key.count + 4 + i] = 0xFF }
+      try FileSystem.write(bytes, to: "\(folder)/huge.gguf")
+      let outcome = try Program.run(
+        "quantize", "\(folder)/huge.gguf", "--type", "Q4_K_M", "--dry-run", "-o", "\(folder)/o.gguf")
+      #expect(outcome.code == 0 || outcome.code == 1, "\(outcome)")
+    }
+  }
+
   @Test func killedAndResumed() throws {
     try withTemporaryFolder { folder in
       func quantize(_ output: String, _ more: String...) -> [String] {
@@ -90,6 +125,16 @@ import Testing
       let tooSmall = try Program.run(
         "quantize", Self.model, "--size", "1MB", "--table", table, "-o", "\(folder)/n.gguf")
       #expect(tooSmall.code == 1 && tooSmall.errors.contains("smallest types"), "\(tooSmall)")
+      // A rule holds within a target, and a table is of its own model.
+      let ruled = try Program.run(
+        "quantize", Self.model, "--size", "6MB", "--table", table, "--tensor-type", "ffn_down=Q8_0", "--dry-run", "--json",
+        "-o", "\(folder)/n.gguf")
+      let types = try #require(try ruled.events.last?["tensors"]?.array)
+      let downs = types.filter { $0["name"]?.string?.contains("ffn_down") == true }
+      #expect(downs.count == 8 && downs.allSatisfy { $0["to"]?.string == "Q8_0" }, "\(ruled)")
+      let other = try Program.run(
+        "quantize", "\(packageFolder)/Models/expert-code", "--size", "5MB", "--table", table, "-o", "\(folder)/n.gguf")
+      #expect(other.code == 1 && other.errors.contains("another model"), "\(other)")
       #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report", "table.json"])
     }
   }

@@ -23,13 +23,14 @@ enum OutputOverlap {
     }
   }
 
-  /// Files beside the output's folder that are those of the model that is read.
+  /// Files beside the output's folder, written or replaced, that are those of the model that is read.
   static func problems(
     writing layout: OutputLayout, to folder: String, reading checkpoint: any Checkpoint
   ) -> [Problem] {
     guard layout.liesBeside else { return [] }
     let inputs = Set(checkpoint.weightFiles.map { resolved($0) })
-    return layout.files.map { FileSystem.join(FileSystem.parent(of: folder), $0.name) }
+    let names = layout.files.map(\.name) + OutputFolder.filesBeside(folder)
+    return names.uniqued().map { FileSystem.join(FileSystem.parent(of: folder), $0) }
       .filter { inputs.contains(resolved($0)) }
       .map {
         Problem(

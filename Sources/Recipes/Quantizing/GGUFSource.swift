@@ -83,7 +83,10 @@ struct GGUFSource {
       let file = checkpoint.weightFiles.first(where: { $0.hasSuffix(".gguf") })
     {
       let base = try GGUFFiles(at: file).metadata
-      if base.text("tokenizer.ggml.model") != nil { return metadata.copyTokenizer(from: base) }
+      if base.text("tokenizer.ggml.model") != nil {
+        metadata.copyTokenizer(from: base)
+        return
+      }
     }
     do throws(Problem) {
       warnings += try metadata.setTokenizer(of: checkpoint, rows: rows, preTokenizer: preTokenizer)
