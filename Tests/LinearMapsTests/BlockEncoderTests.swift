@@ -222,7 +222,7 @@ func bellCurve(_ count: Int, deviation: Float = 1, seed: Int) -> [Float] {
       numbers[37 * 512 + 300] = value
       let found = problem { try type.encoded(numbers, columns: 512) }
       #expect(found?.code == .blockNumber)
-      #expect(found?.message == "\(value) in row 37, column 300")
+      #expect(found?.message == "\(value) in row 37, column 300, which no block can hold")
     }
   }
 

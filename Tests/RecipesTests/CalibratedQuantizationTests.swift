@@ -210,10 +210,6 @@ import Testing
     (Case(method: "gptq", parameters: four(["symmetric": .flag(false)]), layout: .gptq), "no zero point of 0"),
     (Case(method: "gptq", parameters: ["bits": .number(5)], layout: .gptq), "codes of 5 bits"),
     (Case(method: "rtn", parameters: four, layout: .floatQuantized), "its codes are integers"),
-    (
-      Case(method: "rtn", parameters: ["scales": .word("matrix")], layout: .packQuantized, model: "phi3"),
-      "share scales"
-    ),
     (Case(method: "wanda", parameters: [:], layout: .gptq), "makes no codes"),
     (Case(method: "gptq", parameters: ["bits": .number(9)], layout: .gptq), "bits"),
   ]

@@ -104,7 +104,8 @@ public struct QuantizationPlan: Sendable {
         isQuantizedAlready: parameter?.isQuantized ?? false, sources: tensor.sources,
         plain: tensor.plain,
         mayBeQuantized: TypedTensor(name: tensor.name, shape: tensor.shape, plain: tensor.plain)
-          .mayBeQuantized(as: GGUFTensorRole(name: tensor.name)), byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
+          .mayBeQuantized(as: GGUFTensorRole(name: tensor.name)),
+        byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
     }
     if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
     problems.all += OutputFolder.obstacles(to: layout, at: folder, policy: options.policy)

@@ -142,7 +142,8 @@ public struct TypeFitting: Sendable {
       guard let tensor = tensors[ExactString(row.name)], tensor.shape.reduce(1, *) == row.numbers, tensor.mayBeQuantized
       else {
         throw Problem(
-          .quantizationFit, "the table has \(row.numbers) numbers in \(row.name), which the model has not, or not to quantize",
+          .quantizationFit,
+          "the table has \(row.numbers) numbers in \(row.name), which the model has not, or not to quantize",
           remedy: "It is of another model; measure one of this model.")
       }
       let isRuled = request.rules.contains { $0.matches(row.name) }
