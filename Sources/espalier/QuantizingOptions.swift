@@ -173,7 +173,7 @@ struct QuantizingOptions: ParsableArguments {
       let outline = QuantizationOutline(plan, outcome)
       for problem in plan.warnings { listener.receive(.problem(problem)) }
       if dryRun || self.plan {
-        TypeFitting.removeScratch(beside: options.output)
+        if fitting != nil { TypeFitting.removeScratch(beside: options.output) }
         return print(style.json ? outline.json.text() : outline.text)
       }
       if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
@@ -188,7 +188,7 @@ struct QuantizingOptions: ParsableArguments {
             written, named: output, against: checkpoint, named: model, run: run, listener: listener,
             judgement: &judgement)
         }
-        TypeFitting.removeScratch(beside: options.output)
+        if fitting != nil { TypeFitting.removeScratch(beside: options.output) }
         if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
       } catch { throw Problems([error]) }
       if let problems = judgement.problems { throw problems }

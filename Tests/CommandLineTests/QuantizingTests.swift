@@ -125,6 +125,20 @@ import Testing
       let tooSmall = try Program.run(
         "quantize", Self.model, "--size", "1MB", "--table", table, "-o", "\(folder)/n.gguf")
       #expect(tooSmall.code == 1 && tooSmall.errors.contains("smallest types"), "\(tooSmall)")
+      // Effects are those that were measured whatever types are allowed now (q4_0 was measured).
+      let larger = try Program.run(
+        "quantize", Self.model, "--size", "8MB", "--table", table, "--types", "q8_0", "--dry-run", "--json", "-o",
+        "\(folder)/n.gguf")
+      #expect(try larger.events.last?["fit"]?["predicted_kl"]?.number ?? 0 > 0, "\(larger)")
+      // A folder of the user's at the place of what is only measured stays.
+      try FileSystem.createFolder("\(folder)/n.fit")
+      try write("mine", to: "\(folder)/n.fit/notes")
+      let kept = try Program.run(
+        ["quantize", Self.model, "--bits", "5", "--types", "q8_0", "--force", "-o", "\(folder)/n.gguf"] + effects)
+      #expect(kept.code == 1 && kept.errors.contains("was not written by espalier"), "\(kept)")
+      #expect(try Program.run("quantize", Self.model, "--type", "Q8_0", "-o", "\(folder)/n.gguf").code == 0)
+      #expect(FileSystem.isFile("\(folder)/n.fit/notes"))
+      for name in ["n.fit", "n.gguf", "n.report"] { try FileSystem.remove("\(folder)/\(name)") }
       // A rule holds within a target, and a table is of its own model.
       let ruled = try Program.run(
         "quantize", Self.model, "--size", "6MB", "--table", table, "--tensor-type", "ffn_down=Q8_0", "--dry-run",

@@ -56,6 +56,7 @@ public struct TypeFitting: Sendable {
       identity = try ModelIdentity(of: checkpoint, workers: evaluation.run.pool)
       if let table { try Self.require(identity, of: table) }
       probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
+      if probe != nil { try FitScratch(beside: options.output).open(policy: options.policy) }
     } catch { throw Problems([error]) }
     let measured: TypeSensitivity
     if let table {
@@ -232,7 +233,9 @@ public struct TypeFitting: Sendable {
   }
 
   /// Removes what measuring left beside the output.
-  public static func removeScratch(beside output: String) { TypeSensitivityRun.removeScratch(beside: output) }
+  ///
+  /// The output is complete by then: what cannot be removed is only left behind.
+  public static func removeScratch(beside output: String) { try? FitScratch(beside: output).remove() }
 }
 
 extension TypeFitting.Outcome {

@@ -34,13 +34,15 @@ public struct TypeSensitivity: Sendable, Hashable {
 
   /// What was measured of a tensor by itself.
   public struct Effect: Sendable, Hashable {
-    /// The type it had then.
+    /// The type it had then, and the squared error that it had in it.
     public var format: WeightFormat
+    public var error: Double
     /// In nats a token.
     public var divergence: Double
 
-    public init(format: WeightFormat, divergence: Double) {
+    public init(format: WeightFormat, error: Double, divergence: Double) {
       self.format = format
+      self.error = error
       self.divergence = divergence
     }
   }
@@ -61,12 +63,7 @@ public struct TypeSensitivity: Sendable, Hashable {
     }
 
     /// What a squared error of 1 does, in nats a token.
-    var effectOfError: Double {
-      guard let error = choices.first(where: { $0.format == effect.format })?.error, error > 0 else {
-        return 0
-      }
-      return effect.divergence / error
-    }
+    var effectOfError: Double { effect.error > 0 ? effect.divergence / effect.error : 0 }
   }
 
   public var rows: [Row]
@@ -126,15 +123,21 @@ public struct TypeSensitivity: Sendable, Hashable {
       guard let probed = tensor["probe"]?["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
         let divergence = tensor["probe"]?["kl"]?.number, divergence >= 0, divergence.isFinite
       else { throw bad("the effect of \(name) is no divergence") }
-      var row = Row(name: name, numbers: numbers, choices: [], effect: .init(format: probed, divergence: divergence))
+      var choices: [Choice] = []
       for type in types {
         guard let format = type["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
           let bytes = type["bytes"]?.integer, (0...1 << 48).contains(bytes), let error = type["error"]?.number,
           error >= 0, error.isFinite
         else { throw bad("a type of \(name) is not known, or its bytes or error are no sizes") }
-        row.choices.append(Choice(format: format, bytes: bytes, error: error))
+        choices.append(Choice(format: format, bytes: bytes, error: error))
       }
-      rows.append(row)
+      guard let error = choices.first(where: { $0.format == probed })?.error else {
+        throw bad("the type that \(name) was measured in is not among its types")
+      }
+      rows.append(
+        Row(
+          name: name, numbers: numbers, choices: choices,
+          effect: .init(format: probed, error: error, divergence: divergence)))
     }
     guard let bytes = json["other_bytes"]?.integer, let numbers = json["other_numbers"]?.integer,
       (0...Self.mostNumbers).contains(bytes), (0...Self.mostNumbers).contains(numbers), rows.count <= 1 << 14

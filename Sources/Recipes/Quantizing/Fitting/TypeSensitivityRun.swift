@@ -6,8 +6,7 @@ internal import EspalierLinearMaps
 
 /// Measures a ``TypeSensitivity``: every tensor in every type, and each by itself in one type before the model.
 ///
-/// All is written beside the output, `NAME.fit`, where an interrupted measurement is continued; what is there is removed
-/// at the end.
+/// All is written into ``FitScratch``, which is open, and where an interrupted measurement is continued.
 struct TypeSensitivityRun {
   private let request: QuantizationRequest
   private let model: String
@@ -16,7 +15,7 @@ struct TypeSensitivityRun {
   private let options: MergeOptions
   private let types: [BlockType]
   private let listener: any ProgressListener
-  private let folder: String
+  private let scratch: FitScratch
 
   /// Types that tensors are measured in unless others are asked for, from the smallest to the largest.
   static let standardTypes: [BlockType] = [
@@ -26,17 +25,13 @@ struct TypeSensitivityRun {
   /// as those of the choices that matter.
   private static let probes: [BlockType] = [.q3_K, .q4_K, .q4_0, .iq4_nl, .iq4_xs, .q2_K]
 
-  static func folder(beside output: String) -> String {
-    QuantizationPlan.reportPath(of: output).dropLast(".report".count) + ".fit"
-  }
-
   init(
     _ request: QuantizationRequest, of model: String, checkpoint: any Checkpoint, families: [Architecture],
     options: MergeOptions, types: [BlockType], listener: any ProgressListener
   ) {
     (self.request, self.model, self.checkpoint, self.families) = (request, model, checkpoint, families)
     (self.options, self.types, self.listener) = (options, types, listener)
-    folder = Self.folder(beside: options.output)
+    scratch = FitScratch(beside: options.output)
   }
 
   /// - Throws: every problem of the plans; what quantizing and running the model throws.
@@ -45,40 +40,32 @@ struct TypeSensitivityRun {
       throw Problems([Problem(.quantizationFit, "there are no types to choose from")])
     }
     var reports: [QuantizationReport] = []
-    var plans: [QuantizationPlan] = []
-    for type in types where type != probeType { try add(type, &plans, &reports, keeping: false) }
-    try add(probeType, &plans, &reports, keeping: true)
-    do throws(Problem) {
-      guard let plan = plans.last, let probed = reports.last else {
-        throw Problem(.quantizationFit, "there are no types to choose from")
-      }
-      return try table(plan, reports, probed, probe, record: record)
-    } catch { throw Problems([error]) }
-  }
-
-  /// Removes what was written on the way.
-  static func removeScratch(beside output: String) {
-    let folder = folder(beside: output)
-    if FileSystem.kind(folder) != nil { try? FileSystem.remove(folder) }
+    for type in types where type != probeType {
+      let (plan, report) = try quantized(type)
+      reports.append(report)
+      do throws(Problem) { try Self.remove(plan) } catch { throw Problems([error]) }
+    }
+    let (plan, report) = try quantized(probeType)
+    reports.append(report)
+    do throws(Problem) { return try table(plan, reports, probe, record: record) } catch { throw Problems([error]) }
   }
 
   // MARK: - Types
 
-  private func path(_ name: String) -> String { "\(folder)/\(name).gguf" }
-
   /// A plan of the whole model, written beside the output.
   func plan(_ request: QuantizationRequest, as name: String) throws(Problems) -> QuantizationPlan {
     var options = options
-    options.output = path(name)
+    options.output = "\(scratch.folder)/\(name).gguf"
     options.policy = .init(resume: true, force: true)
     options.shardBytes = .max
     return try QuantizationPlan(
       request, of: model, checkpoint: checkpoint, families: families, options: options)
   }
 
-  private func add(
-    _ type: BlockType, _ plans: inout [QuantizationPlan], _ reports: inout [QuantizationReport], keeping: Bool
-  ) throws(Problems) {
+  /// The model with every tensor in a type.
+  private func quantized(
+    _ type: BlockType
+  ) throws(Problems) -> (plan: QuantizationPlan, report: QuantizationReport) {
     guard let mix = QuantizationMix.nearest(to: .blocks(type)) else {
       throw Problems([
         Problem(.quantizationFit, "\(type.rawValue.uppercased()) is no type that a mix is made of")
@@ -88,12 +75,10 @@ struct TypeSensitivityRun {
     request.mix = mix
     request.isPure = true
     let plan = try plan(request, as: mix.name)
-    do throws(Problem) {
-      listener.receive(.note("every tensor as \(mix.base.name)"))
-      reports.append(try QuantizationRun.execute(plan, listener: listener))
-      plans.append(plan)
-      if !keeping { try Self.remove(plan) }
-    } catch { throw Problems([error]) }
+    listener.receive(.note("every tensor as \(mix.base.name)"))
+    do throws(Problem) { return (plan, try QuantizationRun.execute(plan, listener: listener)) } catch {
+      throw Problems([error])
+    }
   }
 
   private static func remove(_ plan: QuantizationPlan) throws(Problem) {
@@ -104,15 +89,14 @@ struct TypeSensitivityRun {
   // MARK: - The table
 
   private func table(
-    _ plan: QuantizationPlan, _ reports: [QuantizationReport], _ probed: QuantizationReport, _ probe: DivergenceProbe,
-    record: JSON
+    _ plan: QuantizationPlan, _ reports: [QuantizationReport], _ probe: DivergenceProbe, record: JSON
   ) throws(Problem) -> TypeSensitivity {
     let quantized: any Checkpoint
     do throws(Problems) {
       quantized = try Architecture.openCheckpoint(at: plan.output, families: families)
     } catch { throw error.all.first ?? Problem(.quantizationFit, "the model cannot be opened", file: plan.output) }
     let parameters = quantized.parametersByName()
-    var effects = try KnownEffects(at: "\(folder)/effects.jsonl", record: record)
+    var effects = try KnownEffects(at: "\(scratch.folder)/effects.jsonl", record: record)
     let began = Machine.monotonicSeconds
     let free = plan.tensors.indices.filter { index in
       plan.tensors[index].isBlocks && !request.rules.contains { $0.matches(plan.tensors[index].name) }
@@ -132,10 +116,12 @@ struct TypeSensitivityRun {
       let divergence = try effects.divergence(of: tensor.name) { () throws(Problem) in
         try probe.divergence(of: OverlaidCheckpoint(checkpoint, replacing: replaced), named: tensor.name)
       }
+      let choices = choices(reports, index, of: tensor, in: plan)
+      let error = choices.first { $0.format == tensor.choice.format }?.error ?? 0
       rows.append(
         .init(
-          name: tensor.name, numbers: tensor.shape.reduce(1, *), choices: choices(reports, index, of: tensor, in: plan),
-          effect: .init(format: tensor.choice.format, divergence: divergence)))
+          name: tensor.name, numbers: tensor.shape.reduce(1, *), choices: choices,
+          effect: .init(format: tensor.choice.format, error: error, divergence: divergence)))
       listener.receive(.advanced(bytes: tensor.storedBytes))
     }
     listener.receive(.ended(stage: "effects", seconds: Machine.monotonicSeconds - began))
@@ -161,45 +147,5 @@ struct TypeSensitivityRun {
     choices.append(
       .init(format: tensor.plain, bytes: plan.padded(tensor.plain.byteCount(of: numbers)), error: 0))
     return choices.sorted { ($0.bytes, $0.error) < ($1.bytes, $1.error) }
-  }
-}
-
-/// Effects that were measured, a line each, so that an interrupted measurement goes on.
-private struct KnownEffects {
-  private let file: File
-  private var end: Int
-  private var known: [ExactString: Double] = [:]
-
-  init(at path: String, record: JSON) throws(Problem) {
-    file = try File.writing(path)
-    let text = try file.read(try file.size(), at: 0)
-    let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast()
-    let first = Array((record.text() + "\n").utf8)
-    if let line = lines.first, line.elementsEqual(first.dropLast()) {
-      end = first.count
-      for line in lines.dropFirst() {
-        guard let json = try? JSON(parsing: Array(line)), let name = json["tensor"]?.string,
-          let divergence = json["kl"]?.number
-        else { break }
-        known[ExactString(name)] = divergence
-        end += line.count + 1
-      }
-    } else {
-      try file.write(first, at: 0)
-      end = first.count
-    }
-    try file.resize(to: end)
-  }
-
-  mutating func divergence(
-    of tensor: String, _ measure: () throws(Problem) -> Double
-  ) throws(Problem) -> Double {
-    if let found = known[ExactString(tensor)] { return found }
-    let found = try measure()
-    let line: JSON = ["tensor": .string(tensor), "kl": .number(found)]
-    let bytes = Array((line.text() + "\n").utf8)
-    try file.write(bytes, at: end)
-    end += bytes.count
-    return found
   }
 }
