@@ -255,6 +255,7 @@ struct QuantizationTests {
       #expect(plan.byteCount == found.fit.bytes)
       #expect(plan.bitsPerWeight <= 5 && plan.bitsPerWeight > 4.5)
       #expect(found.fit.certificate.error == 0)
+      TypeFitting.removeScratch(beside: options.output)
       // The table is read back as it was, and a divergence is met with it.
       let table = try TypeSensitivity(found.table.json)
       #expect(table == found.table)
