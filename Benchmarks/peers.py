@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """What other programs take for the work that Benchmarks/run_models times; one figure a call, as JSON.
 
-    peers.py requantize IN.gguf TYPE OUT.gguf      llama.cpp's quantizer (q8_0, bf16), to have one model in three types
     peers.py llama.cpp FILE.gguf IDS THREADS       prefill of the ids, then decoding as many tokens as are asked for
     peers.py transformers FOLDER IDS THREADS       the same by transformers, float32
     peers.py perplexity FOLDER TEXT THREADS        windows of 256 tokens, each from position 0, 8 at a time
@@ -12,25 +11,10 @@ Needs llama-cpp-python, torch, transformers, tokenizers, gguf: each mode imports
 """
 
 import argparse
-import ctypes
 import json
 import math
 import sys
 import time
-
-
-def requantize(arguments):
-    import llama_cpp
-
-    types = {"q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, "bf16": llama_cpp.LLAMA_FTYPE_MOSTLY_BF16}
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = types[arguments.type]
-    parameters.allow_requantize = True
-    code = llama_cpp.llama_model_quantize(
-        arguments.model.encode(), arguments.output.encode(), ctypes.byref(parameters))
-    if code != 0:
-        sys.exit(f"llama.cpp could not requantize {arguments.model} ({code})")
-    return {}
 
 
 def llama(arguments):
@@ -166,7 +150,6 @@ def parse():
         sub.set_defaults(body=body)
         return sub
 
-    mode("requantize", requantize, "model", "type", "output")
     for name, body in (("llama.cpp", llama), ("transformers", transformers)):
         sub = mode(name, body, "model")
         sub.add_argument("ids", type=json.loads)

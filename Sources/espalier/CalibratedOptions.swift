@@ -91,55 +91,25 @@ struct CalibratedOptions: ParsableArguments {
     if !text.text.isEmpty, other.importance.statistics != nil {
       throw ValidationError("Give --text or --statistics, not both.")
     }
-    if let group, group != "row", Int(group).map({ $0 < 1 }) ?? true {
+    if let group, CodeWish.Group(group) == nil {
       throw ValidationError("--group \(group) is neither a number of columns nor `row`.")
     }
     if let shardSize, (ByteCount.parse(shardSize) ?? 0) < 1 << 16 {
       throw ValidationError("--shard-size \(shardSize) is not a size from 64 KiB; write it like 5GB or 500MB.")
     }
-    for (option, names) in written(other.fitting.bits, card) where names.contains(where: { card.parameter($0) == nil })
-    {
-      throw ValidationError("--method \(method) has no \(option).")
+    if let word = wish(other.fitting.bits).unknown(to: card).first {
+      let option = word == .symmetric && asymmetric ? "asymmetric" : word.rawValue
+      throw ValidationError("--method \(method) has no --\(option).")
     }
     try other.testing.requireText()
   }
 
-  /// Options that stand for parameters of the method, and which.
-  private func written(_ bits: Double?, _ card: MethodCard) -> [(option: String, names: [String])] {
-    var names: [(String, [String])] = []
-    if bits != nil { names.append(("--bits", ["bits"])) }
-    if let group { names.append(("--group", group == "row" ? ["scales"] : ["scales", "group_size"])) }
-    if asymmetric || symmetric != nil { names.append((asymmetric ? "--asymmetric" : "--symmetric", ["symmetric"])) }
-    return names
-  }
-
-  private func parameters(_ method: String, bits: Double?) throws(Problems) -> [String: ParameterValue] {
-    var values: [String: ParameterValue] = [:]
-    if let bits { values["bits"] = .number(bits) }
-    if let group {
-      values["scales"] = .word(group == "row" ? "row" : "group")
-      if let size = Int(group) { values["group_size"] = .number(Double(size)) }
-    }
-    let isSymmetric = asymmetric ? false : symmetric
-    // As the authors have it.
-    if let isSymmetric {
-      values["symmetric"] = .flag(isSymmetric)
-    } else if method == "awq" {
-      values["symmetric"] = .flag(false)
-    }
-    for (name, value) in try selecting.parameters(of: method) {
-      if values[name] != nil, name != "symmetric" || isSymmetric != nil {
-        throw Problems([Problem(.reduction, "`\(name)` is given by an option and by --set")])
-      }
-      values[name] = value
-    }
-    // Groups that a sweep fits have to lie in its blocks.
-    if method == "gptq", values["block_size"] == nil, case .number(let size)? = values["group_size"], size > 0,
-      128.truncatingRemainder(dividingBy: size) != 0, size.rounded() == size
-    {
-      values["block_size"] = .number(size)
-    }
-    return values
+  private func wish(_ bits: Double?) -> CodeWish {
+    var wish = CodeWish()
+    wish.bits = bits
+    wish.group = group.flatMap { CodeWish.Group($0) }
+    wish.isSymmetric = asymmetric ? false : symmetric
+    return wish
   }
 
   /// Plans, and carries out unless only the plan is wanted.
@@ -155,8 +125,11 @@ struct CalibratedOptions: ParsableArguments {
       } else if !text.text.isEmpty {
         source = .text(try text.read(for: checkpoint), isSequential: !oneShot)
       }
-      var request = ReductionRequest(method: method, goal: .budget(.sparsity(0)), source: source)
-      request.parameters = try parameters(method, bits: shared.fitting.bits)
+      var request = ReductionRequest(method: method, goal: .codes, source: source)
+      let named = try selecting.parameters(of: method)
+      do throws(Problem) {
+        request.parameters = try wish(shared.fitting.bits).parameters(of: method, beside: named)
+      } catch { throw Problems([error]) }
       request.storage = store == .packed ? .packed : .dense
       request.layout = format.flatMap { PackedLayout(rawValue: $0) }
       (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)

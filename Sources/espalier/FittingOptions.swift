@@ -41,18 +41,15 @@ struct FittingOptions: ParsableArguments {
     if let bits, !(bits > 0 && bits <= 32) { throw ValidationError("--bits must be above 0 and at most 32.") }
     if effectLimit < 1 { throw ValidationError("--effect-limit must be at least 1.") }
     if effectWindow < 2 { throw ValidationError("--effect-window must be at least 2.") }
-    if let types { _ = try Self.blockTypes(types) }
+    if let types {
+      do throws(Problem) {
+        if try Self.blockTypes(types).isEmpty { throw Problem(.quantizationType, "there is no name of a type") }
+      } catch { throw ValidationError("--types: \(error.message).") }
+    }
   }
 
-  private static func blockTypes(_ list: String) throws -> [BlockType] {
-    let types = try list.split(separator: ",").map { name in
-      guard case .blocks(let type)? = WeightFormat.gguf(named: String(name)), type != .mxfp4 else {
-        throw ValidationError("--types: \(name) is no quantized type that tensors are measured in.")
-      }
-      return type
-    }
-    if types.isEmpty { throw ValidationError("--types names no type.") }
-    return types
+  private static func blockTypes(_ list: String) throws(Problem) -> [BlockType] {
+    try TypeFitting.types(named: list.split(separator: ",").map(String.init))
   }
 
   /// - Parameters:
@@ -104,9 +101,7 @@ struct FittingOptions: ParsableArguments {
         run: run, listener: listener))
     if let types, let chosen = try? Self.blockTypes(types) { fitting.types = chosen }
     if let table {
-      do throws(Problem) {
-        fitting.table = try TypeSensitivity(JSON(parsing: try FileSystem.read(table)))
-      } catch { throw Problems([error.at(file: table)]) }
+      do throws(Problem) { fitting.table = try TypeSensitivity(at: table) } catch { throw Problems([error]) }
     }
     return fitting
   }

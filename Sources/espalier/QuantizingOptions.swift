@@ -48,7 +48,11 @@ struct QuantizingOptions: ParsableArguments {
     help: ArgumentHelp("llama.cpp's name for how text is cut before it becomes tokens, if it is not found out."))
   var preTokenizer: String?
 
-  @Flag(help: "Print the types and sizes that would be written, and stop. Reads no weight.")
+  @Flag(
+    help: """
+      Print the types and sizes that would be written, and stop. Reads no weight, but with --table, which has to be \
+      of this very model.
+      """)
   var dryRun = false
 
   @Flag(help: "The same, after types have been chosen for a target.")
@@ -121,10 +125,7 @@ struct QuantizingOptions: ParsableArguments {
 
   private func request(for checkpoint: any Checkpoint, again: Bool) throws(Problems) -> QuantizationRequest {
     // Of a target every tensor gets its own type; what the mix says of the others is that they stay.
-    guard let mix = QuantizationMix.named(type ?? "Q4_K_M") else {
-      throw Problems([Problem(.quantizationType, "the type is not known")])
-    }
-    var request = QuantizationRequest(mix: mix)
+    var request = QuantizationRequest(mix: type.flatMap { QuantizationMix.named($0) } ?? .standard)
     var problems = Problems()
     request.rules = tensorType.compactMap { text in
       problems.collect { () throws(Problem) in try TensorTypeRule(text) }

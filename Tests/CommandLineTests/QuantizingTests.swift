@@ -176,4 +176,38 @@ import Testing
       #expect(bad.code == 2 && bad.errors.contains("recipe line 3"), "\(bad)")
     }
   }
+
+  @Test func stepsByMethodAndForATarget() throws {
+    try withTemporaryFolder { folder in
+      try write(
+        """
+        model: \(Self.model)
+        steps:
+          - quantize: {method: gptq, bits: 4, group: 32, text: \(Self.test), sequences: 4, length: 64}
+          - evaluate: {text: \(Self.test), against: original, window: 64, limit: 2, max_kl: 1}
+        """, to: "\(folder)/packed.yml")
+      let packed = try Program.run("run", "\(folder)/packed.yml", "-o", "\(folder)/packed")
+      #expect(packed.code == 0 && packed.output.contains("KL"), "\(packed)")
+      let config = try JSON(parsing: try FileSystem.read("\(folder)/packed/config.json"))
+      #expect(config["quantization_config"]?["quant_method"]?.string == "gptq")
+      #expect(try Program.run("verify", "\(folder)/packed").code == 0)
+
+      try write(
+        """
+        model: \(Self.model)
+        steps:
+          - quantize: {size: 6MB, effect_text: \(Self.test), effect_limit: 1, effect_window: 32, types: [q4_0, q8_0]}
+        """, to: "\(folder)/fit.yml")
+      let plan = try Program.run("run", "\(folder)/fit.yml", "-o", "\(folder)/fit", "--plan")
+      #expect(plan.code == 0 && plan.output.contains("until their effects are known"), "\(plan)")
+      let fit = try Program.run("run", "\(folder)/fit.yml", "-o", "\(folder)/fit")
+      #expect(fit.code == 0 && fit.output.contains("foreseen divergence"), "\(fit)")
+      #expect(try File.reading("\(folder)/fit/model.gguf").size() <= 6_000_000)
+      #expect(FileSystem.kind("\(folder)/fit.stages") == nil)
+
+      try write("model: \(Self.model)\nsteps:\n  - quantize: {size: 6MB, type: Q8_0}\n", to: "\(folder)/bad.yml")
+      let bad = try Program.run("run", "\(folder)/bad.yml", "-o", "\(folder)/none")
+      #expect(bad.code == 2 && bad.errors.contains("size is of targets"), "\(bad)")
+    }
+  }
 }

@@ -1,5 +1,7 @@
 import EspalierBasics
+import EspalierCheckpoints
 import EspalierEvaluation
+import EspalierLinearMaps
 import EspalierReduction
 import TestSupport
 import Testing
@@ -33,12 +35,53 @@ import Testing
       Issue.record("no reduction")
       return
     }
-    #expect(step.method == "sparsegpt" && step.parameters == ["damp": .number(0.02)] && !step.makesFactors)
+    #expect(step.method == "sparsegpt" && step.parameters == ["damp": .number(0.02)] && step.verb == .prune)
     #expect(step.budget.level == .sparsity(0.5) && step.budget.isAllocated && step.budget.objective == .absolute)
     #expect(step.text.map(\.path) == ["a.txt", "b.txt"] && step.text.allSatisfy { $0.line == 4 })
     #expect(step.sequences == 32 && step.length == 512 && step.seed == 1 && step.momentWidth == 64)
     #expect(step.keep == ["down_proj"] && step.only == ["mlp"] && step.storage == .reduced)
     #expect(step.isOneShot && !step.measuresBaseline && step.table?.path == "t.json")
+  }
+
+  @Test func quantizeWithAMethodReadsAllItsKeys() throws {
+    let recipe = try read(
+      """
+      model: base
+      steps:
+        - quantize: {method: gptq, bits: 3, group: 96, symmetric: false, parameters: {damp: 0.02}, text: a.txt,
+                     sequences: 8, format: pack-quantized, keep: down_proj, one_shot: true, baseline: false}
+      """)
+    guard case .reduce(let step) = recipe.steps[0].action else {
+      Issue.record("no reduction")
+      return
+    }
+    #expect(step.verb == .quantize && recipe.steps[0].verb == "quantize" && step.method == "gptq")
+    // Groups that do not divide a sweep's block of 128 columns get blocks of their own width.
+    #expect(
+      step.parameters == [
+        "bits": .number(3), "scales": .word("group"), "group_size": .number(96), "block_size": .number(96),
+        "symmetric": .flag(false), "damp": .number(0.02),
+      ])
+    #expect(step.storage == .packed && step.layout == .packQuantized && step.budget.level == .sparsity(0))
+    #expect(step.text.map(\.path) == ["a.txt"] && step.sequences == 8 && step.keep == ["down_proj"])
+    #expect(step.isOneShot && !step.measuresBaseline)
+  }
+
+  @Test func quantizeForATargetReadsAllItsKeys() throws {
+    let recipe = try read(
+      """
+      model: base
+      steps:
+        - quantize: {size: 100MB, effect_text: [a.txt], effect_limit: 2, effect_window: 64, types: [q4_0, Q8_0],
+                     table: t.json, tensor_types: 'ffn_down=Q6_K', refined: true}
+      """)
+    guard case .quantize(let step) = recipe.steps[0].action, let target = step.target else {
+      Issue.record("no target")
+      return
+    }
+    #expect(target.goal == .bytes(100_000_000) && target.types == [.q4_0, .q8_0])
+    #expect(target.effectText.map(\.path) == ["a.txt"] && target.table?.path == "t.json")
+    #expect(target.effectLimit == 2 && target.effectWindow == 64 && step.isRefined && step.rules.count == 1)
   }
 
   @Test(arguments: [

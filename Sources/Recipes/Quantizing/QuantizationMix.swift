@@ -19,11 +19,14 @@ public struct QuantizationMix: Sendable, Hashable {
 
   private init(_ name: String, _ fileType: UInt32, _ base: BlockType) { self.init(name, fileType, .blocks(base)) }
 
+  /// What most files are made with.
+  public static let standard = QuantizationMix("Q4_K_M", 15, .q4_K)
+
   /// From the smallest to the largest.
   public static let all: [QuantizationMix] = [
     .init("Q2_K_S", 21, .q2_K), .init("Q2_K", 10, .q2_K), .init("Q3_K_S", 11, .q3_K), .init("Q3_K_M", 12, .q3_K),
     .init("Q3_K_L", 13, .q3_K), .init("IQ4_XS", 30, .iq4_xs), .init("IQ4_NL", 25, .iq4_nl), .init("Q4_0", 2, .q4_0),
-    .init("Q4_1", 3, .q4_1), .init("Q4_K_S", 14, .q4_K), .init("Q4_K_M", 15, .q4_K), .init("Q5_0", 8, .q5_0),
+    .init("Q4_1", 3, .q4_1), .init("Q4_K_S", 14, .q4_K), standard, .init("Q5_0", 8, .q5_0),
     .init("Q5_1", 9, .q5_1), .init("Q5_K_S", 16, .q5_K), .init("Q5_K_M", 17, .q5_K), .init("Q6_K", 18, .q6_K),
     .init("MXFP4_MOE", 38, .q8_0), .init("Q8_0", 7, .q8_0), .init("F16", 1, .elements(.f16)),
     .init("BF16", 32, .elements(.bf16)), .init("F32", 0, .elements(.f32)),

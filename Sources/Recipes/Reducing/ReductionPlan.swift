@@ -168,7 +168,7 @@ public struct ReductionPlan: Sendable {
       }
       var scales = false
       if case .ofMatrices(let method) = treatment { scales = method is any InputScaling }
-      if scales, request.goal != .budget(.sparsity(0)) {
+      if scales, request.goal != .codes {
         throw Problem(.reduction, "\(request.method) only rounds", remedy: "Leave the budget out.")
       }
       for index in blocks.indices {

@@ -11,6 +11,9 @@ public struct ReductionRequest: Sendable {
     case budget(MatrixBudget)
     /// Each matrix by its name.
     case allotted([ExactString: MatrixBudget])
+
+    /// Nothing beside the codes of a quantization.
+    public static let codes = Goal.budget(.sparsity(0))
   }
 
   /// How reduced matrices are stored.
@@ -65,7 +68,7 @@ public struct ReductionRequest: Sendable {
     var lines = ["method \(method)"]
     for (name, value) in parameters.sorted(by: { $0.key < $1.key }) { lines.append("\(name) \(value)") }
     switch goal {
-    case .budget(.sparsity(0)) where makesCodes: break
+    case .codes where makesCodes: break
     case .budget(let budget): lines.append("budget \(budget.description)")
     case .allotted(let budgets):
       for (name, budget) in budgets.sorted(by: { "\($0.key)" < "\($1.key)" }) {

@@ -1,29 +1,28 @@
 internal import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierMerging
 internal import EspalierReduction
 
 extension RecipeReader {
+  private static let budgets = ["share", "size", "max_error", "allocate", "objective", "table"]
+  /// What all methods take that may look at what reaches the matrices.
   private static let calibration = [
-    "method", "parameters", "share", "size", "max_error", "allocate", "objective", "table", "text", "sequences",
-    "length", "seed", "statistics", "moment_width", "one_shot", "keep", "only", "store", "baseline",
+    "method", "parameters", "text", "sequences", "length", "seed", "statistics", "moment_width", "one_shot", "keep",
+    "only", "store", "baseline",
   ]
 
   /// What `prune:` or `factorize:` takes.
   mutating func reduction(_ node: RecipeNode, makesFactors: Bool, line: Int) -> ReductionStep? {
-    let verb = makesFactors ? "factorize" : "prune"
-    let budgets = makesFactors ? ["rank"] : ["sparsity", "pattern"]
-    guard checkKeys(node, known: budgets + Self.calibration, of: verb) else { return nil }
+    let verb = makesFactors ? ReductionStep.Verb.factorize : .prune
+    let known = (makesFactors ? ["rank"] : ["sparsity", "pattern"]) + Self.budgets + Self.calibration
+    guard checkKeys(node, known: known, of: verb.rawValue) else { return nil }
     let before = problems.errors.count
     let words = budget(node, makesFactors: makesFactors, line: line)
-    let text = self.words(node, "text")
-    let statistics = file(node, "statistics")
-    if let statistics, !text.isEmpty {
-      complain(.recipeValue, "text and statistics exclude each other", line: statistics.line)
-    }
-    let isCalibrated = !text.isEmpty || statistics != nil
-    let card = self.method(node, makesFactors: makesFactors, isCalibrated: isCalibrated, line: line)
-    var step = ReductionStep(
-      makesFactors: makesFactors, method: card?.name ?? "", budget: words.wish(makesFactors: makesFactors))
+    let isCalibrated = isCalibrated(node)
+    let card = method(
+      node, among: ReductionMethods.names(makingFactors: makesFactors),
+      standard: ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: isCalibrated), line: line)
+    var step = ReductionStep(verb: verb, method: card?.name ?? "", budget: words.wish(makesFactors: makesFactors))
     if let card { step.parameters = parameters(node, of: card) }
     let blocks = ReductionMethods.blocks.first { $0.card.name == card?.name }
     if let blocks, !words.isShareAlone, problems.errors.count == before {
@@ -31,26 +30,68 @@ extension RecipeReader {
         .recipeValue, "\(blocks.card.name) takes a share alone, and deals it out itself",
         line: node["method"]?.line ?? line)
     }
-    if !isCalibrated, ReductionMethods.needs(of: step.method, step.parameters) > .nothing {
+    readCalibration(node, &step, line: line)
+    step.storage =
+      storage(node, reduced: makesFactors ? "factors" : "sparse", .reduced)
+      ?? (makesFactors && blocks?.hasReducedForm != false ? .reduced : .dense)
+    step.table = file(node, "table")
+    return problems.errors.count == before ? step : nil
+  }
+
+  /// What `quantize:` takes with a method.
+  mutating func calibratedQuantization(_ node: RecipeNode, line: Int) -> ReductionStep? {
+    let known = ["bits", "group", "symmetric", "format"] + Self.calibration
+    guard checkKeys(node, known: known, of: "quantize with a method") else { return nil }
+    let before = problems.errors.count
+    let names = ReductionMethods.quantization.map { $0.card.name }
+    guard let card = method(node, among: names, standard: PlainRounding.card.name, line: line) else { return nil }
+    var step = ReductionStep(
+      verb: .quantize, method: card.name, budget: BudgetWish(level: .sparsity(0), goal: .sparsity(0)))
+    var wish = CodeWish()
+    wish.bits = number(node, "bits")
+    wish.group = value(node, "group", expected: "a number of columns or `row`") { $0.text.flatMap { CodeWish.Group($0) } }
+    wish.isSymmetric = flag(node, "symmetric")
+    for word in wish.unknown(to: card) {
+      complain(.recipeKey, "\(card.name) has no \(word.rawValue)", line: node[word.rawValue]?.line ?? line)
+    }
+    do throws(Problem) {
+      step.parameters = try wish.parameters(of: card.name, beside: parameters(node, of: card))
+    } catch { complain(.recipeValue, error.message, line: node["parameters"]?.line ?? line) }
+    for (name, given) in step.parameters {
+      guard let complaint = card.parameter(name)?.complaint(about: given) else { continue }
+      complain(.parameterRange, complaint, line: node[name]?.line ?? line)
+    }
+    readCalibration(node, &step, line: line)
+    step.storage = storage(node, reduced: "packed", .packed) ?? .packed
+    step.layout = choice(node, "format", PackedLayout.self)
+    if step.storage == .dense, let format = node["format"] {
+      complain(.recipeValue, "dense tensors have no format", line: format.line)
+    }
+    return problems.errors.count == before ? step : nil
+  }
+
+  private func isCalibrated(_ node: RecipeNode) -> Bool { node["text"] != nil || node["statistics"] != nil }
+
+  /// Where what is known of inputs comes from, and which matrices are meant.
+  private mutating func readCalibration(_ node: RecipeNode, _ step: inout ReductionStep, line: Int) {
+    step.text = words(node, "text")
+    step.statistics = file(node, "statistics")
+    if let statistics = step.statistics, !step.text.isEmpty {
+      complain(.recipeValue, "text and statistics exclude each other", line: statistics.line)
+    }
+    if !isCalibrated(node), ReductionMethods.needs(of: step.method, step.parameters) > .nothing {
       complain(
         .recipeValue, "\(step.method) needs to know what reaches the matrices",
         remedy: "Give text, or statistics of `espalier calibrate`.", line: node["method"]?.line ?? line)
     }
-    step.text = text
     step.sequences = natural(node, "sequences", from: 1) ?? step.sequences
     step.length = natural(node, "length", from: 1)
     step.seed = natural(node, "seed").map { UInt64($0) }
-    step.statistics = statistics
     step.momentWidth = natural(node, "moment_width")
     step.isOneShot = flag(node, "one_shot") ?? false
-    step.keep = self.words(node, "keep").map(\.path)
-    step.only = self.words(node, "only").map(\.path)
-    step.storage =
-      storage(node, makesFactors: makesFactors)
-      ?? (makesFactors && blocks?.hasReducedForm != false ? .reduced : .dense)
+    step.keep = words(node, "keep").map(\.path)
+    step.only = words(node, "only").map(\.path)
     step.measuresBaseline = flag(node, "baseline") ?? true
-    step.table = file(node, "table")
-    return problems.errors.count == before ? step : nil
   }
 
   private mutating func budget(_ node: RecipeNode, makesFactors: Bool, line: Int) -> BudgetWords {
@@ -77,10 +118,8 @@ extension RecipeReader {
   }
 
   private mutating func method(
-    _ node: RecipeNode, makesFactors: Bool, isCalibrated: Bool, line: Int
+    _ node: RecipeNode, among names: [String], standard: String, line: Int
   ) -> MethodCard? {
-    let names = ReductionMethods.names(makingFactors: makesFactors)
-    let standard = ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: isCalibrated)
     guard node["method"] == nil || node["method"]?.text != nil else {
       _ = word(node, "method")
       return nil
@@ -97,10 +136,11 @@ extension RecipeReader {
     return card
   }
 
-  private mutating func storage(_ node: RecipeNode, makesFactors: Bool) -> ReductionRequest.Storage? {
-    let reduced = makesFactors ? "factors" : "sparse"
-    return value(node, "store", expected: "dense or \(reduced)") {
-      $0.text == "dense" ? .dense : $0.text == reduced ? .reduced : nil
+  private mutating func storage(
+    _ node: RecipeNode, reduced name: String, _ storage: ReductionRequest.Storage
+  ) -> ReductionRequest.Storage? {
+    value(node, "store", expected: "dense or \(name)") {
+      $0.text == "dense" ? .dense : $0.text == name ? storage : nil
     }
   }
 

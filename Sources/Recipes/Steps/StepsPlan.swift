@@ -118,7 +118,9 @@ extension PlannedStep {
     case .reduce(let plan, let wish):
       ReductionOutline(plan).text
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
-    case .quantize(let plan): QuantizationOutline(plan).text
+    case .quantize(let planned):
+      QuantizationOutline(planned.plan).text
+        + (planned.fitting == nil ? "" : "\ntypes above stand until their effects are known, and are chosen for the target")
     case .evaluate(let planned): planned.lines.joined(separator: "\n")
     }
   }
@@ -127,7 +129,7 @@ extension PlannedStep {
     switch self {
     case .merge(let plan): PlanText.json(plan)
     case .reduce(let plan, _): ReductionOutline(plan).json
-    case .quantize(let plan): QuantizationOutline(plan).json
+    case .quantize(let planned): QuantizationOutline(planned.plan).json
     case .evaluate(let planned):
       [
         "model": .string(planned.model.name), "against": planned.reference.map { .string($0.name) } ?? .null,

@@ -36,7 +36,7 @@ struct StepModels: Sendable {
 enum PlannedStep {
   case merge(MergePlan)
   case reduce(ReductionPlan, BudgetWish)
-  case quantize(QuantizationPlan)
+  case quantize(PlannedQuantization)
   case evaluate(PlannedEvaluation)
 
   /// How a folder of safetensors is written.
@@ -50,7 +50,7 @@ enum PlannedStep {
 
   /// The folder of its model.
   var output: String? {
-    if case .quantize(let plan) = self { return plan.options.output }
+    if case .quantize(let planned) = self { return planned.plan.options.output }
     return writing?.options.output
   }
 
@@ -58,7 +58,7 @@ enum PlannedStep {
     switch self {
     case .merge(let plan): plan.warnings
     case .reduce(let plan, _): plan.warnings
-    case .quantize(let plan): plan.warnings
+    case .quantize(let planned): planned.plan.warnings
     case .evaluate: []
     }
   }
@@ -96,7 +96,7 @@ struct StepsPlanner: Sendable {
   func name(_ index: Int) -> String { "\(index + 1)-\(recipe.steps[index].verb)" }
 
   /// How a step writes its model: into a folder of the stages, which are this run's own.
-  private func writing(_ index: Int) -> MergeOptions {
+  func writing(_ index: Int) -> MergeOptions {
     var stage = options
     stage.output = "\(StepStages.folder(beside: options.output))/\(name(index))"
     stage.title = FileSystem.lastComponent(of: options.output)
@@ -142,7 +142,13 @@ struct StepsPlanner: Sendable {
 
   /// The model that a step will make. A quantized one is planned with as if it were not: what follows only measures it.
   func foreseen(_ planned: PlannedStep, _ index: Int) throws(Problem) -> StepModel? {
-    if case .quantize(let plan) = planned { return StepModel(name: name(index), checkpoint: plan.checkpoint) }
+    switch planned {
+    case .quantize(let quantization):
+      return StepModel(name: name(index), checkpoint: quantization.plan.checkpoint)
+    case .reduce(let plan, _) where plan.request.storage == .packed:
+      return StepModel(name: name(index), checkpoint: plan.checkpoint)
+    default: break
+    }
     guard let plan = planned.writing else { return nil }
     let checkpoint = try ForeseenCheckpoint(
       at: plan.options.output, files: plan.layout.files.map { ($0.name, $0.header, $0.byteCount) },
@@ -215,7 +221,7 @@ struct StepsPlanner: Sendable {
     }
     var request = ReductionRequest(method: step.method, goal: wish.provisionalGoal(of: step.method), source: source)
     request.parameters = step.parameters
-    request.storage = step.storage
+    (request.storage, request.layout) = (step.storage, step.layout)
     (request.keep, request.only) = (step.keep, step.only)
     request.momentLimit = step.momentWidth
     request.measuresBaseline = step.measuresBaseline
@@ -227,26 +233,6 @@ struct StepsPlanner: Sendable {
       throw Problems([error])
     }
     return .reduce(try replanned(plan, resolved), wish)
-  }
-
-  private func quantize(
-    _ step: QuantizationStep, _ index: Int, _ models: StepModels
-  ) throws(Problems) -> QuantizationPlan {
-    guard let current = models.current else { throw Problems([noModel]) }
-    var problems = Problems()
-    let imatrix = locate([step.imatrix].compactMap { $0 }, &problems).first
-    let statistics = locate([step.statistics].compactMap { $0 }, &problems).first
-    guard problems.all.isEmpty else { throw problems }
-    var request = QuantizationRequest(mix: step.mix)
-    request.rules = step.rules
-    request.isPure = step.isPure
-    request.search = step.isRefined ? .refined : .reference
-    request.allowsRequantizing = true
-    try request.setImportance(
-      imatrix: imatrix, statistics: statistics, for: current.checkpoint, families: run.families)
-    return try QuantizationPlan(
-      request, of: current.name, checkpoint: current.checkpoint, families: run.families, options: writing(index),
-      place: .folder)
   }
 
   /// The same plan for another request.
@@ -309,12 +295,12 @@ struct StepsPlanner: Sendable {
   }
 
   /// A step after one that cannot be planned, whose problems are told.
-  private var noModel: Problem { Problem(.recipeSteps, "no model is there for this step") }
+  var noModel: Problem { Problem(.recipeSteps, "no model is there for this step") }
 
   // MARK: - Files
 
   /// Paths are taken from the recipe's folder, then from the current one.
-  private func locate(_ files: [StepFile], _ problems: inout Problems) -> [String] {
+  func locate(_ files: [StepFile], _ problems: inout Problems) -> [String] {
     files.compactMap { named in
       let folders = [FileSystem.parent(of: file), "."]
       let found = folders.map { FileSystem.join($0, named.path) }.first { FileSystem.isFile($0) }

@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierEvaluation
 
 extension Problem.Code {
@@ -34,21 +35,23 @@ extension StepsRecipe.Step {
   var verb: String {
     switch action {
     case .merge: "merge"
-    case .reduce(let step): step.makesFactors ? "factorize" : "prune"
+    case .reduce(let step): step.verb.rawValue
     case .quantize: "quantize"
     case .evaluate: "evaluate"
     }
   }
 
-  var isQuantization: Bool { if case .quantize = action { true } else { false } }
+  var isQuantization: Bool { verb == ReductionStep.Verb.quantize.rawValue }
 
   /// Whether it makes a model.
   var makesModel: Bool { if case .evaluate = action { false } else { true } }
 }
 
-/// A step that prunes or factorizes.
+/// A step that prunes, factorizes, or quantizes by a calibrated method to a folder.
 struct ReductionStep: Sendable {
-  var makesFactors: Bool
+  enum Verb: String, Sendable { case prune, factorize, quantize }
+
+  var verb: Verb
   var method: String
   var parameters: [String: ParameterValue] = [:]
   var budget: BudgetWish
@@ -62,6 +65,8 @@ struct ReductionStep: Sendable {
   var keep: [String] = []
   var only: [String] = []
   var storage = ReductionRequest.Storage.dense
+  /// Of packed codes; nil for what the method is usually written in.
+  var layout: PackedLayout?
   var measuresBaseline = true
   var table: StepFile?
 }

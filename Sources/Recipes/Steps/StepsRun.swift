@@ -66,7 +66,7 @@ public struct StepsRun {
     switch planned {
     case .merge(let plan): try merge(plan, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
-    case .quantize(let plan): try quantize(plan, &entry)
+    case .quantize(let planned): try quantize(planned, index, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
     }
     entry.record.seconds = Machine.monotonicSeconds - began
@@ -119,13 +119,26 @@ public struct StepsRun {
     return request
   }
 
-  private func quantize(_ plan: QuantizationPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
+  private func quantize(
+    _ planned: PlannedQuantization, _ index: Int, _ entry: inout StepsReport.Entry
+  ) throws(Problems) {
+    var (plan, outcome) = (planned.plan, TypeFitting.Outcome?.none)
+    var probe: ((String) throws(Problem) -> Double)?
+    if let fitting = planned.fitting {
+      (plan, outcome) = try planner.fitted(fitting, planned, index)
+      if !fitting.evaluation.data.texts.isEmpty {
+        probe = { (path: String) throws(Problem) -> Double in
+          try fitting.divergence(of: path, from: planned.model.checkpoint)
+        }
+      }
+    }
     do throws(Problem) {
-      let report = try QuantizationRun.execute(plan, listener: listener)
+      let report = try QuantizationRun.execute(plan, fit: outcome, probe: probe, listener: listener)
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = report.markdown
     } catch { throw Problems([error]) }
+    if planned.fitting != nil { planner.removeScratch(index) }
   }
 
   private func evaluate(_ planned: PlannedEvaluation, _ entry: inout StepsReport.Entry) throws(Problems) {
@@ -159,9 +172,10 @@ public struct StepsRun {
       fingerprint["non-finite values"] = .bool(options.allowsNonFinite)
       if let table = wish.table { fingerprint["input \(table)"] = try Self.identity(table) }
       return fingerprint
-    case .quantize(let plan):
-      var fingerprint = try QuantizationRun.fingerprint(plan)
+    case .quantize(let planned):
+      var fingerprint = try QuantizationRun.fingerprint(planned.plan)
       fingerprint["step"] = .string(step.text)
+      for path in planned.files { fingerprint["input \(path)"] = try Self.identity(path) }
       return fingerprint
     case .evaluate(let planned):
       var members: [(String, JSON)] = [

@@ -32,6 +32,20 @@ public struct TypeFitting: Sendable {
     (self.request, self.target, self.evaluation) = (request, target, evaluation)
   }
 
+  /// Types to choose from, by their names in any case.
+  ///
+  /// - Throws: `quantize.type` for a name that is none of a type that tensors are measured in.
+  public static func types(named names: [String]) throws(Problem) -> [BlockType] {
+    var types: [BlockType] = []
+    for name in names {
+      guard case .blocks(let type)? = WeightFormat.gguf(named: name), type != .mxfp4 else {
+        throw Problem(.quantizationType, "\(name) is no quantized type that tensors are measured in")
+      }
+      types.append(type)
+    }
+    return types
+  }
+
   /// - Parameters:
   ///   - model: what it was opened by.
   ///   - options: those of the output; `NAME.fit` beside it is written to and removed.

@@ -104,6 +104,13 @@ public struct TypeSensitivity: Sendable, Hashable {
     ]
   }
 
+  /// What `--save-table` wrote.
+  ///
+  /// - Throws: `quantize.fit` for what is no such table.
+  public init(at path: String) throws(Problem) {
+    do throws(Problem) { try self.init(JSON(parsing: try FileSystem.read(path))) } catch { throw error.at(file: path) }
+  }
+
   /// - Throws: `quantize.fit` for what is no such table.
   public init(_ json: JSON) throws(Problem) {
     func bad(_ what: String) -> Problem {
