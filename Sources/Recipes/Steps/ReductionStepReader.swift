@@ -49,7 +49,9 @@ extension RecipeReader {
       verb: .quantize, method: card.name, budget: BudgetWish(level: .sparsity(0), goal: .sparsity(0)))
     var wish = CodeWish()
     wish.bits = number(node, "bits")
-    wish.group = value(node, "group", expected: "a number of columns or `row`") { $0.text.flatMap { CodeWish.Group($0) } }
+    wish.group = value(node, "group", expected: "a number of columns or `row`") { written in
+      written.text.flatMap { CodeWish.Group($0) }
+    }
     wish.isSymmetric = flag(node, "symmetric")
     for word in wish.unknown(to: card) {
       complain(.recipeKey, "\(card.name) has no \(word.rawValue)", line: node[word.rawValue]?.line ?? line)

@@ -120,7 +120,7 @@ extension PlannedStep {
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
     case .quantize(let planned):
       QuantizationOutline(planned.plan).text
-        + (planned.fitting == nil ? "" : "\ntypes above stand until their effects are known, and are chosen for the target")
+        + (planned.fitting == nil ? "" : "\ntypes above stand until their effects are known")
     case .evaluate(let planned): planned.lines.joined(separator: "\n")
     }
   }
