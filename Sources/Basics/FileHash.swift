@@ -18,7 +18,7 @@ public enum FileHash {
   }
 
   /// SHA-256 of a file, in hex.
-  public static func sha256(of file: File) throws(Problem) -> String {
+  public static func sha256(of file: any ByteSource) throws(Problem) -> String {
     #if SHA256
       var hash = Crypto.SHA256()
       let size = try file.size()

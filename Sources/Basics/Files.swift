@@ -29,7 +29,7 @@ public struct FileIdentity: Sendable, Hashable, Codable {
 }
 
 /// An open file with positional reads and writes; safe to use from several threads.
-public final class File: Sendable {
+public final class File: ByteSource {
   public let path: String
   private let descriptor: Int32
 
@@ -104,15 +104,6 @@ public final class File: Sendable {
         throw FileSystem.problem("cannot read", path, code: .fileRead)
       }
     }
-  }
-
-  public func read(_ count: Int, at offset: Int) throws(Problem) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: count)
-    let result: Result<Void, Problem> = bytes.withUnsafeMutableBytes { buffer in
-      Result { () throws(Problem) in try read(into: buffer, at: offset) }
-    }
-    try result.get()
-    return bytes
   }
 
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Problem) {

@@ -43,11 +43,11 @@ public struct AdaptedCheckpoint: Checkpoint {
 
   private static func header(in folder: String) throws(Problem) -> SafetensorsHeader {
     let path = "\(folder)/\(weightsName)"
-    if !FileSystem.isFile(path), FileSystem.isFile("\(folder)/adapter_model.bin") {
+    if !WeightFile.isThere(path), FileSystem.isFile("\(folder)/adapter_model.bin") {
       throw Problem(
         .checkpointFormat, "the adapter is stored as adapter_model.bin, which this version does not read",
         remedy: "Convert it to safetensors first.", file: folder)
     }
-    return try SafetensorsHeader(reading: try File.reading(path))
+    return try SafetensorsHeader(reading: try WeightFile.open(path))
   }
 }

@@ -6,7 +6,7 @@ public import EspalierNumerics
 final class BlockReader: ParameterReader {
   private let tensor: StoredTensor
   private let type: BlockType
-  private let file: File
+  private let file: any ByteSource
 
   init(_ tensor: StoredTensor, files: FilePool) throws(Problem) {
     guard case .blocks(let type) = tensor.format else {

@@ -23,13 +23,13 @@ func alignedFloatBytes(_ count: Int) -> Int { (count * MemoryLayout<Float>.strid
 
 /// Opened files by path, so that a file shared by many parameters is opened once.
 public final class FilePool: Sendable {
-  private let files = Mutex<[String: File]>([:])
+  private let files = Mutex<[String: any ByteSource]>([:])
 
   public init() {}
 
-  public func file(_ path: String) throws(Problem) -> File {
+  public func file(_ path: String) throws(Problem) -> any ByteSource {
     if let file = files.withLock({ $0[path] }) { return file }
-    let opened = try File.reading(path)
+    let opened = try WeightFile.open(path)
     return files.withLock { files in
       if let other = files[path] { return other }
       files[path] = opened
@@ -41,7 +41,7 @@ public final class FilePool: Sendable {
 /// Reads a tensor as it is stored.
 public final class StoredReader: ParameterReader {
   public let tensor: StoredTensor
-  private let file: File
+  private let file: any ByteSource
 
   public init(_ tensor: StoredTensor, files: FilePool) throws(Problem) {
     self.tensor = tensor

@@ -26,7 +26,7 @@ public struct SafetensorsHeader: Sendable {
   /// The longest header that is read, as in the reference implementation.
   public static let maximumBytes = 100_000_000
 
-  public init(reading file: File) throws(Problem) {
+  public init(reading file: any ByteSource) throws(Problem) {
     do throws(Problem) {
       let size = try file.size()
       let length = try Self.length(try file.read(min(8, size), at: 0), fileSize: size)

@@ -27,14 +27,14 @@ public struct SafetensorsCheckpoint: Checkpoint {
     var listed: ShardIndex?
     var names: [String] = []
     switch FileSystem.kind(path) {
-    case .file:
+    case _ where WeightFile.isThere(path):
       folder = nil
       stored = nil
-      names = [path]
+      names = [WeightFile.name(path)]
     case .folder:
       folder = path
       stored = problems.collect { () throws(Problem) in try Self.readConfig(in: path) } ?? nil
-      if FileSystem.isFile("\(path)/\(Self.singleName)") {
+      if WeightFile.isThere("\(path)/\(Self.singleName)") {
         names = ["\(path)/\(Self.singleName)"]
       } else if FileSystem.isFile("\(path)/\(Self.indexName)") {
         listed = problems.collect { () throws(Problem) in try ShardIndex(in: path) }
@@ -56,7 +56,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
     for name in names {
       guard
         let header = problems.collect({ () throws(Problem) in
-          try SafetensorsHeader(reading: try File.reading(name))
+          try SafetensorsHeader(reading: try WeightFile.open(name))
         })
       else { continue }
       metadata = metadata ?? header.metadata
@@ -106,7 +106,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
 
   /// Safetensors files of a folder that has neither the usual name nor an index.
   private static func looseFiles(in folder: String) throws(Problem) -> [String] {
-    let names = try FileSystem.list(folder)
+    let names = try WeightFile.list(folder)
     let files = names.filter { $0.hasSuffix(".safetensors") }
     guard files.isEmpty else { return files.map { "\(folder)/\($0)" } }
     let foreign = names.first { $0.hasSuffix(".bin") || $0.hasSuffix(".pt") || $0.hasSuffix(".pth") }

@@ -109,7 +109,7 @@ public final class OutputFolder: Sendable {
   }
 
   /// The chunked digest of a range of a file, read in order.
-  public static func digest(of file: File, at offset: Int, byteCount: Int) throws(Problem) -> Digest {
+  public static func digest(of file: any ByteSource, at offset: Int, byteCount: Int) throws(Problem) -> Digest {
     let whole = ChunkedDigest(byteCount: byteCount)
     var feed = ChunkedDigest.Feed(into: whole, at: 0)
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(max(byteCount, 1), 1 << 20), alignment: 64)

@@ -56,7 +56,7 @@ public enum Verification {
   }
 
   private struct TensorCheck: Sendable {
-    var file: File
+    var file: any ByteSource
     var name: String
     var offset: Int
     var byteCount: Int
@@ -79,10 +79,10 @@ public enum Verification {
     guard let name = entry["name"]?.string, !name.contains("/"), let bytes = entry["bytes"]?.integer,
       let headerDigest = entry["header"]?.string, let tensors = entry["tensors"]?.array
     else { throw Problem(.manifestInvalid, "a file's entry is incomplete", file: manifest) }
-    let file: File
+    let file: any ByteSource
     let header: (digest: Digest, tensors: [StoredTensor])
     do throws(Problem) {
-      file = try File.reading(
+      file = try WeightFile.open(
         entry["beside"]?.bool == true
           ? FileSystem.join(FileSystem.parent(of: folder), name) : "\(folder)/\(name)")
       let size = try file.size()
@@ -130,8 +130,8 @@ public enum Verification {
   }
 
   /// The digest of what is before the data, and the tensors.
-  private static func header(of file: File) throws(Problem) -> (digest: Digest, tensors: [StoredTensor]) {
-    guard file.path.hasSuffix(".gguf") else {
+  private static func header(of file: any ByteSource) throws(Problem) -> (digest: Digest, tensors: [StoredTensor]) {
+    guard WeightFile.name(file.path).hasSuffix(".gguf") else {
       let header = try SafetensorsHeader(reading: file)
       return (header.digest, header.tensors)
     }
@@ -142,7 +142,7 @@ public enum Verification {
     return (digest, header.tensors.compactMap { StoredTensor($0, file: file.path) })
   }
 
-  private static func check(sha256 entry: JSON, of file: File, outcome: inout Outcome) throws(Problem) {
+  private static func check(sha256 entry: JSON, of file: any ByteSource, outcome: inout Outcome) throws(Problem) {
     guard let sha = entry["sha256"]?.string else { return }
     let found = try FileHash.sha256(of: file)
     guard found != sha else { return }

@@ -11,7 +11,7 @@ enum InputIdentities {
   static func members(_ paths: some Sequence<String>) throws(Problem) -> [(String, JSON)] {
     var members: [(String, JSON)] = []
     for path in Set(paths).sorted() {
-      let identity = try File.reading(path).identity()
+      let identity = try WeightFile.identity(path)
       members.append(
         (
           "input \(path)",
@@ -27,7 +27,7 @@ enum InputIdentities {
   /// - Throws: `input.changed` for a file that is another than when the run began.
   static func requireUnchanged(_ paths: some Sequence<String>, since begun: JSON) throws(Problem) {
     for path in Set(paths).sorted() {
-      let (before, identity) = (begun["input \(path)"], try File.reading(path).identity())
+      let (before, identity) = (begun["input \(path)"], try WeightFile.identity(path))
       guard before?["size"] == .number(identity.size), before?["modified"] == .number(identity.modifiedNanoseconds)
       else {
         throw Problem(

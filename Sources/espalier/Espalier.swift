@@ -32,7 +32,7 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Run.self, Prune.self, Factorize.self, Quantize.self, Requantize.self, SearchCut.self,
-      Sensitivity.self, Convert.self, Materialize.self, ExtractLora.self, Calibrate.self,
+      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,
     ])

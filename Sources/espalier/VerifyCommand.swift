@@ -5,11 +5,12 @@ import EspalierRecipes
 
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Checks an output against its manifest, byte for byte.",
+    abstract: "Checks an output against its manifest, or packed files against their digests.",
     discussion: """
       EXAMPLES
         espalier verify merged
         espalier verify model-Q4_K_M.gguf
+        espalier verify model-packed
       """)
 
   @Argument(help: "A folder or a GGUF file that espalier wrote.", completion: .directory)
@@ -22,8 +23,7 @@ struct Verify: ParsableCommand {
     let listener = style.listener()
     do {
       let start = Machine.monotonicSeconds
-      let folder = output.hasSuffix(".gguf") ? QuantizationPlan.reportPath(ofWritten: output) : output
-      let outcome = try Verification.verify(folder, threads: work.threadCount, listener: listener)
+      let outcome = try verify(listener)
       let seconds = Machine.monotonicSeconds - start
       listener.receive(.ended(stage: "verify", seconds: seconds))
       guard outcome.problems.isEmpty else { throw Failure(outcome.problems, json: style.json) }
@@ -41,5 +41,15 @@ struct Verify: ParsableCommand {
     } catch let problem as Problem {
       throw Failure([problem], json: style.json)
     }
+  }
+
+  /// Of packed files the digests in them are checked, of all others those of the manifest.
+  private func verify(_ listener: any ProgressListener) throws(Problem) -> Verification.Outcome {
+    let packed = PackedVerification.files(at: output)
+    guard packed.isEmpty else {
+      return try PackedVerification.verify(output, threads: work.threadCount, listener: listener)
+    }
+    let folder = output.hasSuffix(".gguf") ? QuantizationPlan.reportPath(ofWritten: output) : output
+    return try Verification.verify(folder, threads: work.threadCount, listener: listener)
   }
 }

@@ -8,9 +8,9 @@ struct GGUFCursor {
   let size: Int
   private(set) var position = 0
   private var loaded: [UInt8]
-  private let file: File?
+  private let file: (any ByteSource)?
 
-  init(reading file: File, size: Int) {
+  init(reading file: any ByteSource, size: Int) {
     self.file = file
     self.size = size
     loaded = []

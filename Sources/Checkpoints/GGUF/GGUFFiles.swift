@@ -20,9 +20,9 @@ public struct GGUFFiles: Sendable {
   /// Whether `path` is a GGUF file by its name, or a folder whose weights are GGUF files.
   public static func isModel(_ path: String) -> Bool {
     switch FileSystem.kind(path) {
-    case .file: return path.lowercased().hasSuffix(".gguf")
+    case _ where WeightFile.isThere(path): return WeightFile.name(path).lowercased().hasSuffix(".gguf")
     case .folder:
-      let names = (try? FileSystem.list(path)) ?? []
+      let names = (try? WeightFile.list(path)) ?? []
       return names.contains { $0.hasSuffix(".gguf") } && !names.contains { $0.hasSuffix(".safetensors") }
     default: return false
     }
@@ -32,7 +32,7 @@ public struct GGUFFiles: Sendable {
   /// - Throws: every problem found, not only the first.
   public init(at path: String) throws(Problems) {
     var problems = Problems()
-    var file = path
+    var file = WeightFile.name(path)
     if FileSystem.isFolder(path) {
       guard let found = problems.collect({ () throws(Problem) in try Self.onlyModel(in: path) }) else { throw problems }
       file = found
@@ -40,7 +40,7 @@ public struct GGUFFiles: Sendable {
     paths = Self.parts(of: file)
     var headers: [GGUFHeader] = []
     for path in paths {
-      if let header = problems.collect({ () throws(Problem) in try GGUFHeader(reading: try File.reading(path)) }) {
+      if let header = problems.collect({ () throws(Problem) in try GGUFHeader(reading: try WeightFile.open(path)) }) {
         headers.append(header)
       }
     }
@@ -51,7 +51,7 @@ public struct GGUFFiles: Sendable {
   }
 
   private static func onlyModel(in folder: String) throws(Problem) -> String {
-    let names = try FileSystem.list(folder).filter { $0.hasSuffix(".gguf") }
+    let names = try WeightFile.list(folder).filter { $0.hasSuffix(".gguf") }
     let models = names.filter { (part(of: $0)?.number ?? 1) == 1 }
     guard models.count == 1 else {
       let list = models.prefix(4).joined(separator: ", ") + (models.count > 4 ? ", ..." : "")

@@ -43,7 +43,7 @@ public struct GGUFHeader: Sendable {
   public static let longestHeader = 1 << 31
 
   /// - Throws: `gguf.*` with the key or tensor that is wrong, or what reading the file throws.
-  public init(reading file: File) throws(Problem) {
+  public init(reading file: any ByteSource) throws(Problem) {
     do throws(Problem) {
       let size = try file.size()
       try self.init(GGUFCursor(reading: file, size: size), file: file.path)

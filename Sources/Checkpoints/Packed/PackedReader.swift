@@ -6,7 +6,7 @@ internal import EspalierNumerics
 /// matrix's rows, packed as they are, while others are read from the file as they are asked for.
 final class PackedReader: ParameterReader {
   private let storage: PackedStorage
-  private let file: File
+  private let file: any ByteSource
   private let tables: PackedTables
   /// Rows of codes, packed; nil where the file has them so.
   private let kept: AlignedBuffer?
@@ -119,7 +119,7 @@ extension StoredTensor {
   ///   - multiple: rows of every band but the last are a multiple of it.
   ///   - body: gets the first row, how many there are, and their bytes, which it may change.
   func readBands(
-    _ file: File, bytes: Int, multiple: Int = 1,
+    _ file: any ByteSource, bytes: Int, multiple: Int = 1,
     _ body: (_ first: Int, _ count: Int, _ bytes: UnsafeMutableRawPointer) -> Void
   ) throws(Problem) {
     let rows = shape.first ?? 1

@@ -119,7 +119,7 @@ struct PackedTables: Sendable {
 
   /// Zero points that are packed along the rows of scales: `[scaleRows * bits / 32, groups]`.
   private static func zerosAcross(
-    _ tensor: StoredTensor, bits: Int, of storage: PackedStorage, _ file: File
+    _ tensor: StoredTensor, bits: Int, of storage: PackedStorage, _ file: any ByteSource
   ) throws(Problem) -> AlignedBuffer {
     let (rows, groups, words) = (storage.scaleRows, storage.groupCount, tensor.shape[0])
     let table = try AlignedBuffer(count: rows * groups, of: Float.self)

@@ -64,7 +64,7 @@ public struct ReductionRun {
       ("config", .string(Digest(of: plan.checkpoint.config?.text() ?? "").description)),
     ]
     for path in plan.checkpoint.weightFiles + (plan.statistics.map { [$0.path] } ?? []) {
-      let identity = try File.reading(path).identity()
+      let identity = try WeightFile.identity(path)
       members.append(
         ("input \(path)", ["size": .number(identity.size), "modified": .number(identity.modifiedNanoseconds)]))
     }

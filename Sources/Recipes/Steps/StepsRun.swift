@@ -193,7 +193,7 @@ public struct StepsRun {
   }
 
   private static func identity(_ path: String) throws(Problem) -> JSON {
-    let identity = try File.reading(path).identity()
+    let identity = try WeightFile.identity(path)
     return ["size": .number(identity.size), "modified": .number(identity.modifiedNanoseconds)]
   }
 

@@ -1,0 +1,226 @@
+public import EspalierBasics
+public import EspalierNumerics
+
+extension Problem.Code {
+  public static let archiveFormat = Problem.Code("archive.format")
+  public static let archiveDamaged = Problem.Code("archive.damaged")
+  public static let archiveBase = Problem.Code("archive.base")
+}
+
+/// What a packed file says of the file that it stands for (`Docs/format-packed.md`).
+///
+/// To other programs it is a safetensors file whose tensors are bytes: the header's digest first, then a tensor for each
+/// part that is stored.
+public struct ArchiveHeader: Sendable {
+  /// A run of the file's bytes that are coded as one type: a tensor, what stands before the tensors, a gap.
+  public struct Part: Sendable, Hashable {
+    public enum Content: Sendable, Hashable {
+      /// Coded chunks behind the table of their records.
+      case stored
+      /// The bytes of an earlier part.
+      case same(as: Int)
+    }
+
+    public var name: String
+    public var type: ElementType
+    /// Of the file, at most 2^48.
+    public var byteCount: Int
+    public var content = Content.stored
+    /// Where as many bytes of the same type lie in a file of the base.
+    public var base: Place?
+
+    public init(name: String, type: ElementType, byteCount: Int, base: Place? = nil) {
+      (self.name, self.type, self.byteCount, self.base) = (name, type, byteCount, base)
+    }
+
+    public func chunkCount(of chunkBytes: Int) -> Int { (byteCount + chunkBytes - 1) / chunkBytes }
+  }
+
+  /// A place in a file of the base.
+  public struct Place: Sendable, Hashable {
+    public var file: Int
+    public var offset: Int
+
+    public init(file: Int, offset: Int) { (self.file, self.offset) = (file, offset) }
+  }
+
+  /// A file of the base.
+  public struct BaseFile: Sendable, Hashable {
+    /// As it was given, from the folder of the packed file if it is relative.
+    public var path: String
+    public var byteCount: Int
+
+    public init(path: String, byteCount: Int) { (self.path, self.byteCount) = (path, byteCount) }
+  }
+
+  public var byteCount: Int
+  /// Of every chunk but the last of a part.
+  public var chunkBytes: Int
+  public var parts: [Part]
+  public var base: [BaseFile] = []
+  /// Of the whole file, in hexadecimal digits, if it was asked for.
+  public var sha256: String?
+
+  public init(byteCount: Int, chunkBytes: Int, parts: [Part]) {
+    (self.byteCount, self.chunkBytes, self.parts) = (byteCount, chunkBytes, parts)
+  }
+
+  /// Where parts begin in the file.
+  var starts: [Int] {
+    var next = 0
+    return parts.map { part in
+      defer { next += part.byteCount }
+      return next
+    }
+  }
+
+  static let version = 1
+  static let key = "espalier_archive"
+  /// The digest of all before it, the first tensor.
+  static let checkName = "espalier.check"
+  static let checkBytes = 16
+  public static let chunkSizes = 4096...(1 << 26)
+
+  // MARK: - Written
+
+  /// The header's bytes, spaces up to a length.
+  ///
+  /// - Parameters:
+  ///   - lengths: of stored parts, in bytes of the packed file.
+  ///   - reserved: nil for the least that will do.
+  func bytes(lengths: [Int], reserved: Int?) -> [UInt8] {
+    var entries: [(String, JSON)] = [("__metadata__", [Self.key: .string(description.text())])]
+    var offset = 0
+    func add(_ name: String, _ count: Int) {
+      entries.append(
+        (
+          name,
+          ["dtype": "U8", "shape": [.number(count)], "data_offsets": [.number(offset), .number(offset + count)]]
+        ))
+      offset += count
+    }
+    add(Self.checkName, Self.checkBytes)
+    var lengths = lengths[...]
+    for part in parts where part.content == .stored { add(part.name, lengths.popFirst() ?? 0) }
+    var text = Array(JSON.object(entries).text().utf8)
+    let length = reserved ?? (text.count + 7) / 8 * 8
+    text += [UInt8](repeating: UInt8(ascii: " "), count: max(0, length - text.count))
+    return (0..<8).map { UInt8(truncatingIfNeeded: text.count >> (8 * $0)) } + text
+  }
+
+  private var description: JSON {
+    var json: JSON = [
+      "version": .number(Self.version), "bytes": .number(byteCount), "chunk": .number(chunkBytes),
+      "parts": .array(
+        parts.map { part in
+          var words: [JSON] = [.string(part.type.rawValue), .number(part.byteCount)]
+          if case .same(let other) = part.content { words += ["same", .number(other)] }
+          if let base = part.base { words += ["base", .number(base.file), .number(base.offset)] }
+          return .array(words)
+        }),
+    ]
+    if !base.isEmpty {
+      json["base"] = .array(base.map { ["path": .string($0.path), "bytes": .number($0.byteCount)] })
+    }
+    if let sha256 { json["sha256"] = .string(sha256) }
+    return json
+  }
+
+  // MARK: - Read
+
+  /// The header, and where the stored parts lie.
+  ///
+  /// - Throws: `archive.format` for what is no packed file, or one of a later version; `archive.damaged` if the header is not
+  ///   what was written.
+  static func read(_ file: File) throws(Problem) -> (header: ArchiveHeader, places: [Range<Int>?]) {
+    do throws(Problem) {
+      let outer = try SafetensorsHeader(reading: file)
+      guard let text = outer.metadata.first(where: { $0.key == key })?.value else {
+        throw Problem(.archiveFormat, "this is no packed file: its header does not say so")
+      }
+      guard let check = outer.tensors.first, check.name == checkName, check.byteCount == checkBytes else {
+        throw damaged("the header's digest is not where it belongs")
+      }
+      let digest = try file.read(checkBytes, at: check.offset)
+      let head = try file.read(check.offset, at: 0)
+      guard head.withUnsafeBytes({ Digest(of: $0) }).bytes == digest else {
+        throw damaged("the header is not what was written")
+      }
+      let header = try ArchiveHeader(JSON(parsing: Array(text.utf8)), stored: Array(outer.tensors.dropFirst()))
+      var rest = outer.tensors.dropFirst()
+      let places = header.parts.map { part -> Range<Int>? in
+        guard part.content == .stored, let tensor = rest.popFirst() else { return nil }
+        return tensor.offset..<tensor.offset + tensor.byteCount
+      }
+      return (header, places)
+    } catch { throw error.at(file: file.path) }
+  }
+
+  private static func damaged(_ what: String) -> Problem {
+    Problem(.archiveDamaged, what, remedy: "Restore the file from a copy.")
+  }
+
+  private init(_ json: JSON, stored: [StoredTensor]) throws(Problem) {
+    guard let version = json["version"]?.integer, version <= Self.version else {
+      throw Problem(.archiveFormat, "the file was packed by a later version", remedy: "Update espalier.")
+    }
+    guard let byteCount = json["bytes"]?.integer, let chunkBytes = json["chunk"]?.integer, let parts = json["parts"]?.array,
+      Self.chunkSizes.contains(chunkBytes)
+    else { throw Self.damaged("the header does not say what the file holds") }
+    self.init(byteCount: byteCount, chunkBytes: chunkBytes, parts: [])
+    base = try (json["base"]?.array ?? []).map { (file) throws(Problem) in
+      guard let path = file["path"]?.string, let bytes = file["bytes"]?.integer, bytes >= 0 else {
+        throw Self.damaged("a file of the base has no path")
+      }
+      return BaseFile(path: path, byteCount: bytes)
+    }
+    sha256 = json["sha256"]?.string
+    var (rest, offset) = (stored[...], 0)
+    for (index, words) in parts.enumerated() {
+      var part = try Self.part(words.array ?? [], before: self.parts)
+      if let place = part.base {
+        guard base.indices.contains(place.file), place.offset >= 0,
+          place.offset <= base[place.file].byteCount - part.byteCount
+        else { throw Self.damaged("part \(index) has no place in the base") }
+      }
+      if part.content == .stored {
+        guard let tensor = rest.popFirst() else { throw Self.damaged("part \(index) is not stored") }
+        part.name = tensor.name
+        guard tensor.byteCount >= ArchiveChunk.recordBytes * part.chunkCount(of: chunkBytes) else {
+          throw Self.damaged("part \(index) is shorter than its table")
+        }
+      }
+      self.parts.append(part)
+      offset += part.byteCount
+    }
+    guard offset == byteCount, rest.isEmpty else { throw Self.damaged("the parts are not the whole file") }
+  }
+
+  private static func part(_ words: [JSON], before: [Part]) throws(Problem) -> Part {
+    guard words.count >= 2, let type = words[0].string.flatMap({ ElementType(rawValue: $0) }),
+      let bytes = words[1].integer, (1...1 << 48).contains(bytes)
+    else { throw damaged("a part has no type or no length") }
+    var part = Part(name: "", type: type, byteCount: bytes)
+    switch words.dropFirst(2).first?.string {
+    case "same":
+      guard words.count == 4, let other = words[3].integer, before.indices.contains(other),
+        before[other].byteCount == bytes, before[other].content == .stored
+      else { throw damaged("a part repeats none") }
+      part.name = before[other].name
+      part.content = .same(as: other)
+    case "base":
+      guard words.count == 5, let file = words[3].integer, let offset = words[4].integer else {
+        throw damaged("a part has no place in the base")
+      }
+      part.base = Place(file: file, offset: offset)
+    case nil where words.count == 2: break
+    default: throw damaged("a part is of a kind that is not known")
+    }
+    return part
+  }
+}
+
+extension Digest {
+  /// Low word first, each with its lowest byte first.
+  var bytes: [UInt8] { [low, high].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) } } }
+}

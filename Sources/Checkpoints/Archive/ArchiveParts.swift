@@ -1,0 +1,69 @@
+public import EspalierBasics
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+
+extension ArchiveHeader {
+  /// Chunks that fit the second cache with what coding them takes.
+  public static let standardChunkBytes = 1 << 18
+
+  /// The parts of a file: its tensors, if it is one of weights, and what lies before and between them.
+  ///
+  /// - Throws: what reading throws; a file that only looks like one of weights is bytes.
+  public init(describing file: any ByteSource, chunkBytes: Int = standardChunkBytes) throws(Problem) {
+    let size = try file.size()
+    self.init(byteCount: size, chunkBytes: chunkBytes, parts: [])
+    var names: Set<ExactString> = [ExactString(Self.checkName), "__metadata__"]
+    var end = 0
+    func add(_ name: String, _ type: ElementType, to next: Int) {
+      guard next > end else { return }
+      var unique = name
+      while !names.insert(ExactString(unique)).inserted { unique += "_" }
+      parts.append(Part(name: unique, type: type, byteCount: next - end))
+      end = next
+    }
+    for tensor in Self.tensors(of: file) where tensor.offset >= end && tensor.offset + tensor.byteCount <= size {
+      add(end == 0 ? "espalier.head" : "espalier.gap", .u8, to: tensor.offset)
+      add(tensor.name, tensor.type, to: tensor.offset + tensor.byteCount)
+    }
+    add(end == 0 ? "espalier.bytes" : "espalier.tail", .u8, to: size)
+  }
+
+  private static func tensors(
+    of file: any ByteSource
+  ) -> [(name: String, type: ElementType, offset: Int, byteCount: Int)] {
+    let path = WeightFile.name(file.path)
+    let tensors: [StoredTensor]
+    if path.lowercased().hasSuffix(".gguf") {
+      tensors = ((try? GGUFHeader(reading: file).tensors) ?? []).compactMap { StoredTensor($0, file: path) }
+    } else {
+      tensors = (try? SafetensorsHeader(reading: file).tensors) ?? []
+    }
+    return tensors.sorted { $0.offset < $1.offset }.map { tensor in
+      if case .elements(let type) = tensor.format { return (tensor.name, type, tensor.offset, tensor.byteCount) }
+      return (tensor.name, .u8, tensor.offset, tensor.byteCount)
+    }
+  }
+
+  /// Gives every part the place in the base of the tensor with its name, type and length.
+  ///
+  /// - Parameters:
+  ///   - files: of the base, as they will be named.
+  public mutating func align(with files: [(path: String, file: any ByteSource)]) throws(Problem) {
+    var places: [ExactString: (type: ElementType, byteCount: Int, place: Place)] = [:]
+    base = []
+    for (index, (path, file)) in files.enumerated() {
+      base.append(BaseFile(path: path, byteCount: try file.size()))
+      for tensor in Self.tensors(of: file) {
+        places[ExactString(tensor.name)] = (tensor.type, tensor.byteCount, Place(file: index, offset: tensor.offset))
+      }
+    }
+    for index in parts.indices {
+      let part = parts[index]
+      guard let found = places[ExactString(part.name)], found.type == part.type, found.byteCount == part.byteCount else {
+        continue
+      }
+      parts[index].base = found.place
+    }
+    if !parts.contains(where: { $0.base != nil }) { base = [] }
+  }
+}

@@ -1,0 +1,240 @@
+public import EspalierBasics
+internal import EspalierCoding
+internal import EspalierNumerics
+internal import Synchronization
+
+/// A packed file, read as the file that it was made of. What is read is checked against the digests in it.
+///
+/// A chunk is decoded when a byte of it is wanted; of those that were wanted in part, a few are kept.
+public final class ArchivedFile: ByteSource {
+  /// Of the packed file.
+  public let path: String
+  public let header: ArchiveHeader
+  /// Bytes of the packed file.
+  public let storedBytes: Int
+
+  private let file: File
+  private let places: [Range<Int>?]
+  /// Where each part begins in the file it was made of, and the end.
+  private let starts: [Int]
+  private let base: Mutex<[Int: any ByteSource]>
+  private let tables = Mutex<[Int: [Chunk]]>([:])
+  private let kept = Mutex<[Kept]>([])
+  private let baseFolder: String?
+  /// Room for a coded chunk and one of the base.
+  private let rooms: BufferPool
+  private let depth: Int
+
+  private struct Chunk {
+    var offset: Int
+    var record: ArchiveChunk
+  }
+
+  private struct Kept {
+    var part: Int
+    var chunk: Int
+    var bytes: [UInt8]
+  }
+
+  /// Chunks that are kept, for readers of pieces smaller than they are.
+  private static let mostKept = 16
+  /// How long a chain of bases may be; a circle has no end.
+  private static let mostBases = 8
+
+  /// - Parameters:
+  ///   - path: of the packed file.
+  ///   - baseFolder: where the files of the base lie by their last names, if not where the header says.
+  /// - Throws: `archive.format`, `archive.damaged` for what is no packed file; reads the header alone.
+  public convenience init(at path: String, baseFolder: String? = nil) throws(Problem) {
+    try self.init(at: path, baseFolder: baseFolder, depth: 0)
+  }
+
+  /// - Parameter depth: how many files were packed against one another before this one.
+  init(at path: String, baseFolder: String?, depth: Int) throws(Problem) {
+    guard depth <= Self.mostBases else {
+      throw Problem(.archiveBase, "more than \(Self.mostBases) files are packed each against the next", file: path)
+    }
+    let file = try File.reading(path)
+    (header, places) = try ArchiveHeader.read(file)
+    storedBytes = try file.size()
+    (self.path, self.file, self.baseFolder, self.depth) = (path, file, baseFolder, depth)
+    rooms = BufferPool(byteCount: ChunkCoding.mostBytes(for: header.chunkBytes) + header.chunkBytes)
+    starts = header.starts + [header.byteCount]
+    base = Mutex([:])
+  }
+
+  public func size() throws(Problem) -> Int { header.byteCount }
+
+  /// Bytes of the packed file for each part: 0 for one that repeats another.
+  public var partBytes: [Int] { places.map { $0?.count ?? 0 } }
+
+  /// The file in pieces that are decoded by themselves.
+  public var pieces: [Range<Int>] {
+    header.parts.indices.flatMap { part in
+      (0..<header.parts[part].chunkCount(of: header.chunkBytes)).map { index in
+        let range = chunkRange(part, index)
+        return starts[part] + range.lowerBound..<starts[part] + range.upperBound
+      }
+    }
+  }
+
+  public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Problem) {
+    guard offset >= 0, offset <= header.byteCount, buffer.count <= header.byteCount - offset else {
+      throw Problem(
+        .fileTruncated, "\(buffer.count) bytes are wanted from byte \(offset); the packed file has \(header.byteCount)",
+        file: path)
+    }
+    var done = 0
+    var part = starts.partitioningIndex { $0 > offset } - 1
+    while done < buffer.count {
+      let within = offset + done - starts[part]
+      let index = within / header.chunkBytes
+      let range = chunkRange(part, index)
+      let count = min(range.upperBound - within, buffer.count - done)
+      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count])
+      if count == range.count {
+        try decode(part, index, into: target)
+      } else {
+        try copy(part, index, from: within - range.lowerBound, into: target)
+      }
+      done += count
+      if range.upperBound == header.parts[part].byteCount, within + count == range.upperBound { part += 1 }
+    }
+  }
+
+  /// Bytes of a part that a chunk holds.
+  private func chunkRange(_ part: Int, _ index: Int) -> Range<Int> {
+    let first = index * header.chunkBytes
+    return first..<min(first + header.chunkBytes, header.parts[part].byteCount)
+  }
+
+  private func copy(
+    _ part: Int, _ index: Int, from offset: Int, into target: UnsafeMutableRawBufferPointer
+  ) throws(Problem) {
+    func take(_ bytes: [UInt8]) {
+      bytes.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + target.count])) }
+    }
+    let found = kept.withLock { kept -> [UInt8]? in
+      guard let place = kept.firstIndex(where: { $0.part == part && $0.chunk == index }) else { return nil }
+      let chunk = kept.remove(at: place)
+      kept.append(chunk)
+      return chunk.bytes
+    }
+    if let found { return take(found) }
+    var bytes = [UInt8](repeating: 0, count: chunkRange(part, index).count)
+    let result: Result<Void, Problem> = bytes.withUnsafeMutableBytes { buffer in
+      Result { () throws(Problem) in try decode(part, index, into: buffer) }
+    }
+    try result.get()
+    take(bytes)
+    let decoded = Kept(part: part, chunk: index, bytes: bytes)
+    kept.withLock { kept in
+      if kept.count >= Self.mostKept { kept.removeFirst() }
+      kept.append(decoded)
+    }
+  }
+
+  // MARK: - Chunks
+
+  private func decode(_ part: Int, _ index: Int, into target: UnsafeMutableRawBufferPointer) throws(Problem) {
+    if case .same(let other) = header.parts[part].content { return try decode(other, index, into: target) }
+    let chunk = try chunk(part, index)
+    let range = chunkRange(part, index)
+    do throws(Problem) {
+      try rooms.with { (room) throws(Problem) in
+        let coded = UnsafeMutableRawBufferPointer(rebasing: room[..<chunk.record.codedBytes])
+        try file.read(into: coded, at: chunk.offset)
+        let bytes = UnsafeRawBufferPointer(coded)
+        guard Digest(of: bytes) == chunk.record.codedDigest else {
+          throw Problem(
+            .archiveDamaged, "bytes of the packed file are not what was written",
+            remedy: "Restore the file from a copy.", byteOffset: chunk.offset)
+        }
+        let place = ChunkCoding.needsBase(bytes) ? header.parts[part].base : nil
+        let behind = ChunkCoding.mostBytes(for: header.chunkBytes)
+        let against = UnsafeMutableRawBufferPointer(rebasing: room[behind..<behind + range.count])
+        if let place { try baseFile(place.file).read(into: against, at: place.offset + range.lowerBound) }
+        try ChunkCoding.decode(bytes, against: place == nil ? nil : UnsafeRawBufferPointer(against), into: target)
+        guard Digest(of: UnsafeRawBufferPointer(target)) == chunk.record.digest else {
+          throw place == nil
+            ? Problem(
+              .archiveDamaged, "what the packed file holds is not what was packed",
+              remedy: "Restore the file from a copy.", byteOffset: chunk.offset)
+            : Problem(
+              .archiveBase, "the base is not the one that the file was packed against, or was changed since",
+              remedy: "Name the folder of the right one with --base.")
+        }
+      }
+    } catch { throw error.at(file: path, tensor: header.parts[part].name) }
+  }
+
+  private func chunk(_ part: Int, _ index: Int) throws(Problem) -> Chunk {
+    if let table = tables.withLock({ $0[part] }) { return table[index] }
+    let table = try table(part)
+    tables.withLock { $0[part] = table }
+    return table[index]
+  }
+
+  private func table(_ part: Int) throws(Problem) -> [Chunk] {
+    guard let place = places[part] else {
+      throw Problem(.archiveDamaged, "a part is not stored", file: path, tensor: header.parts[part].name)
+    }
+    let count = header.parts[part].chunkCount(of: header.chunkBytes)
+    let bytes = try file.read(count * ArchiveChunk.recordBytes, at: place.lowerBound)
+    var next = place.lowerBound + bytes.count
+    var table: [Chunk] = []
+    for index in 0..<count {
+      let record = ArchiveChunk(bytes[index * ArchiveChunk.recordBytes..<(index + 1) * ArchiveChunk.recordBytes])
+      guard let record, record.codedBytes <= ChunkCoding.mostBytes(for: chunkRange(part, index).count),
+        record.codedBytes <= place.upperBound - next
+      else {
+        throw Problem(
+          .archiveDamaged, "the table of a part is not what was written", remedy: "Restore the file from a copy.",
+          file: path, tensor: header.parts[part].name, byteOffset: place.lowerBound)
+      }
+      table.append(Chunk(offset: next, record: record))
+      next += record.codedBytes
+    }
+    guard next == place.upperBound else {
+      throw Problem(
+        .archiveDamaged, "a part does not end with its last chunk", remedy: "Restore the file from a copy.",
+        file: path, tensor: header.parts[part].name, byteOffset: next)
+    }
+    return table
+  }
+
+  // MARK: - The base
+
+  private func baseFile(_ index: Int) throws(Problem) -> any ByteSource {
+    if let file = base.withLock({ $0[index] }) { return file }
+    let named = header.base[index]
+    let path =
+      baseFolder.map { FileSystem.join($0, FileSystem.lastComponent(of: named.path)) }
+      ?? FileSystem.join(FileSystem.parent(of: self.path), named.path)
+    guard WeightFile.isThere(path) else {
+      throw Problem(
+        .archiveBase, "the file was packed against \(path), which is not there",
+        remedy: "Restore it, or name the base's folder with --base.")
+    }
+    let file = try WeightFile.open(path, depth: depth + 1)
+    guard try file.size() == named.byteCount else {
+      throw Problem(
+        .archiveBase, "\(path) has another length than when the file was packed against it",
+        remedy: "Restore it, or name the base's folder with --base.")
+    }
+    base.withLock { $0[index] = file }
+    return file
+  }
+}
+
+extension [Int] {
+  /// The first index whose element fulfils a condition that holds from there on.
+  fileprivate func partitioningIndex(where holds: (Int) -> Bool) -> Int {
+    var (low, high) = (0, count)
+    while low < high {
+      let middle = (low + high) / 2
+      if holds(self[middle]) { high = middle } else { low = middle + 1 }
+    }
+    return low
+  }
+}

@@ -1,0 +1,191 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+public import EspalierExecution
+
+/// What packing takes beside the model.
+public struct PackingOptions: Sendable {
+  /// A folder for a folder, a file `NAME.packed` for a file.
+  public var output: String
+  /// A folder or a file that tensors are coded against.
+  public var base: String?
+  public var chunkBytes: Int
+  public var threads: Int
+  public var memory: Int
+  public var policy = OutputFolder.Policy()
+  /// Whether the packed model takes the place of the model.
+  public var replaces = false
+  /// Whether SHA-256 of every file is kept.
+  public var hashes = false
+
+  public init(output: String, chunkBytes: Int, threads: Int, memory: Int) {
+    (self.output, self.chunkBytes, self.threads, self.memory) = (output, chunkBytes, threads, memory)
+  }
+}
+
+/// What packing a model will do: files of weights are packed, all others are copied.
+public struct PackingPlan: Sendable {
+  /// A file by its path from the model's folder.
+  struct Entry: Sendable {
+    var name: String
+    var path: String
+    var byteCount: Int
+    /// Nil for a file that is copied.
+    var header: ArchiveHeader?
+  }
+
+  public let model: String
+  public let options: PackingOptions
+  let entries: [Entry]
+  let isFolder: Bool
+  /// Files of the base, by the places that headers give them.
+  let basePaths: [String]
+
+  /// Coding takes a chunk, one of the base, two coded ones, and planes of each, for every chunk in flight.
+  var memory: Int { 24 << 20 + options.threads * 8 * 6 * options.chunkBytes }
+  public var byteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
+  var packed: [Entry] { entries.filter { $0.header != nil } }
+
+  /// - Throws: every problem that headers tell.
+  public init(of model: String, _ options: PackingOptions) throws(Problems) {
+    var options = options
+    var problems = Problems()
+    isFolder = FileSystem.isFolder(model)
+    if !isFolder, !options.output.hasSuffix(WeightFile.packedSuffix) { options.output += WeightFile.packedSuffix }
+    self.model = model
+    var basePaths: [String] = []
+    var base: [(path: String, file: any ByteSource)] = []
+    if let folder = options.base {
+      problems.collect { () throws(Problem) in
+        basePaths = try Self.weights(of: folder)
+        for path in basePaths {
+          base.append((Self.relative(path, from: FileSystem.parent(of: options.output)), try WeightFile.open(path)))
+        }
+      }
+    }
+    var entries: [Entry] = []
+    problems.collect { () throws(Problem) in
+      for (name, path) in try Self.files(of: model) {
+        do throws(Problem) {
+          let file = try File.reading(path)
+          var entry = Entry(name: name, path: path, byteCount: try file.size())
+          if Self.isOfWeights(name) {
+            var header = try ArchiveHeader(describing: file, chunkBytes: options.chunkBytes)
+            // From the packed file's own folder.
+            let up = isFolder ? String(repeating: "../", count: name.split(separator: "/").count) : ""
+            try header.align(with: base.map { (up + $0.path, $0.file) })
+            if options.hashes { header.sha256 = String(repeating: "0", count: 64) }
+            entry.header = header
+          }
+          entries.append(entry)
+        } catch { throw error.at(file: path) }
+      }
+    }
+    if problems.errors.isEmpty {
+      if !entries.contains(where: { $0.header != nil }) {
+        problems.add(
+          Problem(
+            .checkpointMissing, "there is no file of weights", remedy: "Give a safetensors or GGUF file, or a folder with one.",
+            file: model))
+      }
+      if !base.isEmpty, !entries.contains(where: { !($0.header?.base.isEmpty ?? true) }) {
+        problems.add(
+          Problem(
+            .archiveBase, "no tensor of the model has the name, type and shape of one of the base",
+            remedy: "Give the model that it was tuned from, or pack it without --base.", file: options.base))
+      }
+    }
+    self.entries = entries
+    self.options = options
+    self.basePaths = basePaths
+    problems.all += PackedPlace(options.output, isFolder: isFolder).obstacles(
+      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount }, mayReplace: options.replaces)
+    let least = memory
+    if least > options.memory {
+      problems.add(
+        Problem(
+          .memoryCeiling, "packing takes \(ByteCount.text(least)), above the ceiling of \(ByteCount.text(options.memory))",
+          remedy: "Raise --memory, or take fewer --threads or smaller --chunk."))
+    }
+    guard problems.errors.isEmpty else { throw problems }
+  }
+
+  /// Names of files whose numbers are coded.
+  static func isOfWeights(_ name: String) -> Bool {
+    [".safetensors", ".gguf"].contains { name.lowercased().hasSuffix($0) }
+  }
+
+  /// All files of a model, those in folders of its folder too, in the order of names.
+  static func files(of model: String) throws(Problem) -> [(name: String, path: String)] {
+    switch FileSystem.kind(model) {
+    case .file: return [(FileSystem.lastComponent(of: model), model)]
+    case .folder: return try files(in: model, as: "")
+    default:
+      throw Problem(.checkpointMissing, "there is no model at \(model)", remedy: "Give a folder or a file.", file: model)
+    }
+  }
+
+  private static func files(in folder: String, as prefix: String) throws(Problem) -> [(name: String, path: String)] {
+    var files: [(name: String, path: String)] = []
+    for name in try FileSystem.list(folder) {
+      let path = "\(folder)/\(name)"
+      if FileSystem.isFolder(path) {
+        files += try self.files(in: path, as: prefix + name + "/")
+      } else {
+        files.append((prefix + name, path))
+      }
+    }
+    return files
+  }
+
+  private static func weights(of base: String) throws(Problem) -> [String] {
+    if WeightFile.isThere(base) { return [WeightFile.name(base)] }
+    let found = try files(of: base).map { WeightFile.name($0.path) }.filter { isOfWeights($0) }
+    guard !found.isEmpty else {
+      throw Problem(.checkpointMissing, "the base has no file of weights", file: base)
+    }
+    return found
+  }
+
+  /// A path from a folder.
+  private static func relative(_ path: String, from parent: String) -> String {
+    let from = (FileSystem.resolved(parent) ?? parent).split(separator: "/").map(String.init)
+    let to = (FileSystem.resolved(path) ?? FileSystem.resolved(path + WeightFile.packedSuffix).map { WeightFile.name($0) } ?? path)
+      .split(separator: "/").map(String.init)
+    let common = zip(from, to).prefix { $0 == $1 }.count
+    return (Array(repeating: "..", count: from.count - common) + to[common...]).joined(separator: "/")
+  }
+}
+
+extension PackingPlan {
+  /// One line before the work.
+  public var summary: String {
+    "pack: \(packed.count) file\(packed.count == 1 ? "" : "s") of weights, "
+      + "\(ByteCount.text(packed.reduce(0) { $0 + $1.byteCount })), \(options.threads) threads, at most "
+      + "\(ByteCount.text(memory)) of \(ByteCount.text(options.memory)) memory"
+  }
+
+  public var text: String {
+    let lines = entries.map { entry in
+      let parts = entry.header.map { header in
+        let aligned = header.parts.count { $0.base != nil }
+        return "packed, \(header.parts.count) parts" + (aligned > 0 ? ", \(aligned) of them against the base" : "")
+      }
+      return "\(entry.name)  \(ByteCount.text(entry.byteCount))  \(parts ?? "copied")"
+    }
+    return (lines + [summary]).joined(separator: "\n")
+  }
+
+  public var json: JSON {
+    [
+      "event": "plan", "output": .string(options.output), "bytes": .number(byteCount), "planned_peak_bytes": .number(memory),
+      "files": .array(
+        entries.map { entry in
+          [
+            "name": .string(entry.name), "bytes": .number(entry.byteCount), "packed": .bool(entry.header != nil),
+            "parts": .number(entry.header?.parts.count ?? 0),
+            "parts_with_base": .number(entry.header?.parts.count { $0.base != nil } ?? 0),
+          ]
+        }),
+    ]
+  }
+}

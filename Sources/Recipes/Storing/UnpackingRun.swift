@@ -1,0 +1,83 @@
+public import EspalierBasics
+internal import EspalierCheckpoints
+public import EspalierExecution
+
+/// Gives back what was packed, every byte of it.
+public struct UnpackingRun {
+  public struct Options: Sendable {
+    public var output: String
+    /// The folder with the base's files, if they are not where they were.
+    public var base: String?
+    public var threads: Int
+    public var policy = OutputFolder.Policy()
+
+    public init(output: String, threads: Int) { (self.output, self.threads) = (output, threads) }
+  }
+
+  /// What was written.
+  public struct Outcome: Sendable {
+    public var files: Int
+    public var bytes: Int
+    public var seconds: Double
+  }
+
+  /// - Parameter model: a packed file, or a folder with packed files.
+  /// - Throws: every problem of headers and places, before anything is written; what reading throws, among it
+  ///   `archive.damaged` for a packed file that was changed.
+  public static func execute(
+    _ model: String, _ options: Options, listener: any ProgressListener
+  ) throws(Problems) -> Outcome {
+    let began = Machine.monotonicSeconds
+    var problems = Problems()
+    var archives: [(name: String, file: ArchivedFile)] = []
+    var others: [(name: String, path: String)] = []
+    problems.collect { () throws(Problem) in
+      for (name, path) in try PackingPlan.files(of: model) where name != PackedPlace.listName {
+        if name.hasSuffix(WeightFile.packedSuffix) {
+          archives.append((WeightFile.name(name), try ArchivedFile(at: path, baseFolder: options.base)))
+        } else {
+          others.append((name, path))
+        }
+      }
+    }
+    if archives.isEmpty, problems.errors.isEmpty {
+      problems.add(
+        Problem(.archiveFormat, "there is no packed file", remedy: "`espalier pack` makes NAME.packed.", file: model))
+    }
+    let bytes = archives.reduce(0) { $0 + $1.file.header.byteCount }
+    let isFolder = FileSystem.isFolder(model)
+    let place = PackedPlace(options.output, isFolder: isFolder)
+    problems.all += place.obstacles(policy: options.policy, bytes: bytes, mayReplace: false)
+    guard problems.errors.isEmpty else { throw problems }
+    do throws(Problem) {
+      let workers = WorkerPool(threads: options.threads)
+      defer { workers.stop() }
+      let inputs = JSON.object(try InputIdentities.members(archives.map(\.file.path) + others.map(\.path)))
+      let held = try place.begin(fingerprint: inputs, policy: options.policy)
+      defer { withExtendedLifetime(held) {} }
+      listener.receive(.began(stage: "unpack", totalBytes: bytes))
+      for (name, archive) in archives {
+        let target = isFolder ? "\(place.partial)/\(name)" : place.partial
+        try FileSystem.createParents(of: target)
+        let unfinished = isFolder ? target + ".part" : target
+        if isFolder, FileSystem.isFile(target) {
+          listener.receive(.advanced(bytes: archive.header.byteCount))
+          continue
+        }
+        try ArchiveReading.write(archive, to: try File.writing(unfinished, truncate: true), workers: workers) { count in
+          listener.receive(.advanced(bytes: count))
+        }
+        if isFolder { try FileSystem.rename(unfinished, to: target) }
+      }
+      for (name, path) in others {
+        let target = "\(place.partial)/\(name)"
+        try FileSystem.createParents(of: target)
+        try FileSystem.write(try FileSystem.read(path, limit: .max), to: target)
+      }
+      try place.finish()
+      let seconds = Machine.monotonicSeconds - began
+      listener.receive(.ended(stage: "unpack", seconds: seconds))
+      return Outcome(files: archives.count + others.count, bytes: bytes, seconds: seconds)
+    } catch { throw Problems([error]) }
+  }
+}
