@@ -1,0 +1,123 @@
+internal import CKernels
+internal import EspalierBasics
+internal import EspalierNumerics
+
+/// One plane of bytes: stored, or one byte for all, or coded by how often each symbol occurs.
+///
+/// A plane of no bytes is nothing. Any other begins with a byte that says how it is coded:
+///
+///     0   the bytes
+///     1   the byte that all are
+///     2   a ``FrequencyTable``, the size of what follows in 4 bytes, what `es_entropy_encode` writes
+enum PlaneCoding {
+  private enum Method: UInt8 { case stored, constant, coded }
+
+  /// What coding must save to be worth the time: a sixty-fourth.
+  private static func isWorthwhile(_ bits: Double, of count: Int) -> Bool {
+    bits < Double(8 * count) * (63.0 / 64)
+  }
+
+  /// Bytes that ``encode(_:count:to:payload:kernel:)`` needs as `payload`.
+  static func payloadSize(_ count: Int) -> Int { Int(ES_ENTROPY_STATES) + 2 * count }
+
+  /// Codes a plane the shortest way.
+  ///
+  /// - Parameter payload: room for ``payloadSize(_:)`` bytes.
+  static func encode(
+    _ plane: UnsafePointer<UInt8>, count: Int, to writer: inout CodedWriter, payload: UnsafeMutablePointer<UInt8>,
+    kernel: es_entropy_kernel
+  ) {
+    guard count > 0 else { return }
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 256) { counts in
+      let counts = counts.baseAddress!
+      guard seemsWorthwhile(plane, count: count, counts: counts, sample: payload) else {
+        return store(plane, count: count, to: &writer)
+      }
+      es_entropy_count(plane, Int64(count), counts)
+      if counts[Int(plane[0])] == count {
+        writer.append(Method.constant.rawValue)
+        writer.append(plane[0])
+        return
+      }
+      let bits = es_entropy_bits(counts, nil) + FrequencyTable.bits(counts: counts) + 8 * Double(payloadSize(0))
+      guard isWorthwhile(bits, of: count) else { return store(plane, count: count, to: &writer) }
+      let table = FrequencyTable(counts: counts)
+      writer.append(Method.coded.rawValue)
+      table.write(to: &writer)
+      withUnsafeTemporaryAllocation(of: es_entropy_encoder.self, capacity: 1) { encoder in
+        table.makeEncoder(encoder.baseAddress!)
+        writer.append(
+          symbols: plane, count: count, contexts: nil, encoders: encoder.baseAddress!, payload: payload, kernel: kernel)
+      }
+    }
+  }
+
+  /// Whether a sample of a long plane gives hope: counting all takes as long as a third of coding it.
+  private static func seemsWorthwhile(
+    _ plane: UnsafePointer<UInt8>, count: Int, counts: UnsafeMutablePointer<UInt32>, sample: UnsafeMutablePointer<UInt8>
+  ) -> Bool {
+    let piece = 1024
+    let pieces = 16
+    guard count >= 4 * piece * pieces else { return true }
+    let stride = (count - piece) / (pieces - 1)
+    for index in 0..<pieces { (sample + index * piece).update(from: plane + index * stride, count: piece) }
+    es_entropy_count(sample, Int64(pieces * piece), counts)
+    return isWorthwhile(es_entropy_bits(counts, nil), of: pieces * piece)
+  }
+
+  private static func store(_ plane: UnsafePointer<UInt8>, count: Int, to writer: inout CodedWriter) {
+    writer.append(Method.stored.rawValue)
+    writer.append(UnsafeRawBufferPointer(start: plane, count: count))
+  }
+
+  /// The plane where it lies, if it is stored, or decoded into `room`, which holds `count` bytes.
+  static func decode(
+    count: Int, from reader: inout CodedReader, room: UnsafeMutablePointer<UInt8>, kernel: es_entropy_kernel
+  ) throws(Problem) -> UnsafePointer<UInt8> {
+    guard count > 0 else { return UnsafePointer(room) }
+    guard let method = Method(rawValue: try reader.byte()) else {
+      throw CodedReader.damaged("a plane is coded in no known way")
+    }
+    switch method {
+    case .stored:
+      return try reader.take(count).baseAddress!.assumingMemoryBound(to: UInt8.self)
+    case .constant:
+      room.update(repeating: try reader.byte(), count: count)
+    case .coded:
+      let table = try FrequencyTable(from: &reader)
+      let decoder = Scratch(byteCount: MemoryLayout<es_entropy_decoder>.stride)
+      let decoders = decoder.address.assumingMemoryBound(to: es_entropy_decoder.self)
+      try table.makeDecoder(decoders)
+      try reader.decode(symbols: room, count: count, contexts: nil, decoders: decoders, kernel: kernel)
+    }
+    return UnsafePointer(room)
+  }
+}
+
+extension CodedWriter {
+  /// The size in 4 bytes and what the coder makes of symbols.
+  mutating func append(
+    symbols: UnsafePointer<UInt8>, count: Int, contexts: UnsafePointer<UInt8>?,
+    encoders: UnsafePointer<es_entropy_encoder>, payload: UnsafeMutablePointer<UInt8>, kernel: es_entropy_kernel
+  ) {
+    let end = payload + PlaneCoding.payloadSize(count)
+    let size = Int(es_entropy_encode(kernel, encoders, contexts, symbols, Int64(count), end))
+    append(integer: UInt32(size))
+    append(UnsafeRawBufferPointer(start: end - size, count: size))
+  }
+}
+
+extension CodedReader {
+  /// The inverse of ``CodedWriter/append(symbols:count:contexts:encoders:payload:kernel:)``.
+  mutating func decode(
+    symbols: UnsafeMutablePointer<UInt8>, count: Int, contexts: UnsafePointer<UInt8>?,
+    decoders: UnsafePointer<es_entropy_decoder>, kernel: es_entropy_kernel
+  ) throws(Problem) {
+    let coded = try take(Int(try integer(UInt32.self)))
+    guard
+      es_entropy_decode(
+        kernel, decoders, contexts, coded.baseAddress!.assumingMemoryBound(to: UInt8.self), Int64(coded.count), symbols,
+        Int64(count))
+    else { throw Self.damaged("what is coded by frequencies does not decode") }
+  }
+}
