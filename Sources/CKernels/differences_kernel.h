@@ -101,59 +101,83 @@ static void NAME(encode_exact)(
   }
 }
 
-static void NAME(encode_rest)(
-    es_difference_form form, const es_difference_symbols *table, const STORED *x, const STORED *y,
-    const uint8_t *symbols, int64_t n, uint8_t *bits, uint8_t *exponents) {
+/// The bits that follow each symbol of the block at `start`, how many, and every exponent.
+ES_CLONES static void NAME(words_of)(
+    es_difference_form form, const es_difference_symbols *table, const STORED *x, const STORED *y, int64_t start,
+    const uint8_t *symbols, int32_t n, uint64_t *restrict words, uint64_t *restrict lengths,
+    uint8_t *restrict exponents) {
+  x += start;
+  y += start;
   const struct FACTS facts = NAME(facts_of)(form);
-  const int32_t limit = table->limit;
-  const uint64_t mantissa = ((uint64_t)1 << form.mantissa) - 1;
-  uint64_t held = 0;
-  uint32_t fill = 0;
-  for (int64_t i = 0; i < n; i++) {
-    const uint8_t symbol = symbols[i];
+  const uint32_t limit = (uint32_t)table->limit, far_bits = (uint32_t)table->far_bits;
+  const UNSIGNED mantissa = ((UNSIGNED)1 << form.mantissa) - 1;
+  for (int32_t i = 0; i < n; i++) {
     const SIGNED value = (SIGNED)x[i] >> form.shift;
     const SIGNED g = NAME(compare)(value, (SIGNED)y[i] >> form.shift, facts).g;
     const UNSIGNED m = g < 0 ? 0 - (UNSIGNED)g : (UNSIGNED)g;
-    const bool far = symbol == limit || symbol == limit + 1;
-    const uint64_t exponent = (uint64_t)(value >> form.mantissa & facts.exponent);
-    *exponents = (uint8_t)exponent;
-    exponents += far;
-    const uint64_t wanted = far ? ((uint64_t)value & mantissa) | exponent >> 8 << form.mantissa : m;
-    const uint32_t length = table->bits[symbol];
-    held |= (wanted & (((uint64_t)1 << length) - 1)) << fill;
-    fill += length;
-    memcpy(bits, &held, 8);
-    bits += fill >> 3;
-    held >>= fill & ~7u;
-    fill &= 7;
+    const UNSIGNED exponent = (UNSIGNED)(value >> form.mantissa & facts.exponent);
+    const uint32_t length = length_of(symbols[i], limit, far_bits, form.fine);
+    const UNSIGNED wanted = symbols[i] < limit ? m : ((UNSIGNED)value & mantissa) | exponent >> 8 << form.mantissa;
+    words[i] = wanted & (((UNSIGNED)1 << length) - 1);
+    lengths[i] = length;
+    exponents[i] = (uint8_t)exponent;
   }
 }
 
-static void NAME(decode)(
+/// What lies in the words that follow the symbols of a block; more may lie above the bits that are theirs.
+ES_INLINE void NAME(restore)(
+    es_difference_form form, const es_difference_symbols *table, const STORED *y, const uint8_t *symbols, int32_t n,
+    const UNSIGNED *words, const uint8_t *exponents, STORED *restrict x) {
+  const struct FACTS facts = NAME(facts_of)(form);
+  const uint32_t limit = (uint32_t)table->limit, far_bits = (uint32_t)table->far_bits;
+  const UNSIGNED mantissa = ((UNSIGNED)1 << form.mantissa) - 1;
+  for (int32_t i = 0; i < n; i++) {
+    const uint32_t symbol = symbols[i];
+    const SIGNED base = (SIGNED)y[i] >> form.shift;
+    const UNSIGNED base_sign = (UNSIGNED)(base >> (WIDE - 1));
+    const uint32_t length = length_of(symbol, limit, far_bits, form.fine);
+    const UNSIGNED word = words[i] & (((UNSIGNED)1 << length) - 1);
+    const UNSIGNED top = ((UNSIGNED)(symbol >> 1) - ((UNSIGNED)length << form.fine)) << (symbol < limit ? length : 0);
+    // An exact one is its word, with its sign.
+    const UNSIGNED m = symbol < limit ? top + word : words[i];
+    const UNSIGNED negative = (symbol < limit ? (UNSIGNED)0 - (UNSIGNED)(symbol & 1) : 0) ^ base_sign;
+    const UNSIGNED g = (m ^ negative) - negative;
+    const SIGNED near = NAME(order)((SIGNED)((UNSIGNED)NAME(order)(base, facts) + g), facts);
+    const UNSIGNED exponent = exponents[i] | word >> form.mantissa << 8;
+    const UNSIGNED sign = base_sign ^ ((UNSIGNED)0 - (UNSIGNED)(symbol - limit));
+    const UNSIGNED apart = (sign & ~(UNSIGNED)facts.magnitude) |
+                           (exponent << form.mantissa & (UNSIGNED)facts.magnitude) | (word & mantissa);
+    x[i] = (STORED)(TYPED(uint, BITS))((symbol - limit < 2 ? apart : (UNSIGNED)near) << form.shift);
+  }
+}
+
+ES_CLONES static void NAME(decode)(
     es_difference_form form, const es_difference_symbols *table, const STORED *y, const uint8_t *symbols, int64_t n,
     const uint8_t *bits, const uint8_t *exponents, STORED *restrict x) {
-  const struct FACTS facts = NAME(facts_of)(form);
-  const int32_t limit = table->limit;
-  const uint64_t mantissa = ((uint64_t)1 << form.mantissa) - 1;
+  const uint32_t limit = (uint32_t)table->limit, far_bits = (uint32_t)table->far_bits;
+  UNSIGNED exact[256] = {0};
+  for (int32_t k = 0; k < table->exact_count; k++) exact[table->limit + 2 + k] = (UNSIGNED)table->exact[k];
   uint64_t position = 0;
-  for (int64_t i = 0; i < n; i++) {
-    const uint8_t symbol = symbols[i];
-    const SIGNED base = (SIGNED)y[i] >> form.shift;
-    const uint32_t length = table->bits[symbol];
-    uint64_t word;
-    memcpy(&word, bits + (position >> 3), 8);
-    word = word >> (position & 7) & (((uint64_t)1 << length) - 1);
-    position += length;
-    const UNSIGNED negative = (UNSIGNED)0 - (UNSIGNED)table->negative[symbol] ^ (UNSIGNED)(base >> (WIDE - 1));
-    const UNSIGNED g = ((UNSIGNED)(table->magnitudes[symbol] + word) ^ negative) - negative;
-    const SIGNED near = NAME(order)((SIGNED)((UNSIGNED)NAME(order)(base, facts) + g), facts);
-    const bool far = symbol == limit || symbol == limit + 1;
-    const UNSIGNED exponent = *exponents | (UNSIGNED)(word >> form.mantissa) << 8;
-    const UNSIGNED sign = (UNSIGNED)(base >> (WIDE - 1)) ^ ((UNSIGNED)0 - (UNSIGNED)(symbol - limit));
-    const UNSIGNED apart = (sign & ~(UNSIGNED)facts.magnitude) | (exponent << form.mantissa & (UNSIGNED)facts.magnitude) |
-                           (UNSIGNED)(word & mantissa);
-    exponents += far;
-    x[i] = (STORED)(TYPED(uint, BITS))((far ? apart : (UNSIGNED)near) << form.shift);
+  for (int64_t start = 0; start < n; start += block) {
+    const int32_t count = (int32_t)(n - start < block ? n - start : block);
+    const uint8_t *here = symbols + start;
+    UNSIGNED words[block];
+    uint8_t lengths[block], block_exponents[block];
+    for (int32_t i = 0; i < count; i++) lengths[i] = (uint8_t)length_of(here[i], limit, far_bits, form.fine);
+    for (int32_t i = 0; i < count; i++) {
+      uint64_t word;
+      memcpy(&word, bits + (position >> 3), 8);
+      words[i] = (UNSIGNED)(word >> (position & 7));
+      position += lengths[i];
+    }
+    for (int32_t i = 0; i < count; i++) {
+      block_exponents[i] = *exponents;
+      exponents += here[i] - limit < 2;
+    }
+    if (table->exact_count > 0)
+      for (int32_t i = 0; i < count; i++)
+        if (here[i] > limit + 1) words[i] = exact[here[i]];
+    NAME(restore)(form, table, y + start, here, count, words, block_exponents, x + start);
   }
 }
 

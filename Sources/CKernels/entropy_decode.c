@@ -2,10 +2,7 @@
 
 #include "clones.h"
 #include "entropy.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "entropy_entries.h"
 
 enum { lanes = ES_ENTROPY_LANES, slot_mask = ES_ENTROPY_TOTAL - 1 };
 
@@ -67,7 +64,6 @@ static bool decode_rest(
 }
 
 #if defined(__x86_64__)
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt")))
 TARGET ES_INLINE void decode_groups_avx512(
     const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
     int64_t n) {
@@ -85,7 +81,7 @@ TARGET ES_INLINE void decode_groups_avx512(
         const __m512i context = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(contexts + i + 16 * k)));
         index = _mm512_or_si512(index, _mm512_slli_epi32(context, ES_ENTROPY_BITS));
       }
-      const __m512i entry = _mm512_i32gather_epi32(index, decoders, 4);
+      const __m512i entry = entropy_entries(decoders->slots, index);
       _mm_storeu_si128((__m128i *)(symbols + i + 16 * k), _mm512_cvtepi32_epi8(_mm512_srli_epi32(entry, 24)));
       const __m512i product =
           _mm512_mullo_epi32(_mm512_srli_epi32(x[k], ES_ENTROPY_BITS), _mm512_and_si512(entry, mask));

@@ -2,10 +2,7 @@
 
 #include "clones.h"
 #include "entropy.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "entropy_entries.h"
 
 enum { lanes = ES_ENTROPY_LANES };
 
@@ -53,9 +50,22 @@ ES_INLINE uint8_t *encode_groups(
 }
 
 #if defined(__x86_64__)
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt")))
-
 enum { vectors = lanes / 16 };
+
+/// ranges[symbols[0 ..< 16]] by sixteen loads, twice as fast as a gather.
+TARGET ES_INLINE __m512i ranges_of(const uint32_t *ranges, const uint8_t *symbols) {
+  __m128i quarters[4];
+  for (int k = 0; k < 4; k++) {
+    uint32_t four;
+    memcpy(&four, symbols + 4 * k, 4);
+    quarters[k] = _mm_cvtsi32_si128((int)ranges[four & 255]);
+    quarters[k] = _mm_insert_epi32(quarters[k], (int)ranges[four >> 8 & 255], 1);
+    quarters[k] = _mm_insert_epi32(quarters[k], (int)ranges[four >> 16 & 255], 2);
+    quarters[k] = _mm_insert_epi32(quarters[k], (int)ranges[four >> 24], 3);
+  }
+  const __m256i low = _mm256_set_m128i(quarters[1], quarters[0]), high = _mm256_set_m128i(quarters[3], quarters[2]);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
 
 TARGET ES_INLINE uint8_t *encode_groups_avx512(
     const es_entropy_encoder *encoders, const uint8_t *contexts, const uint8_t *symbols, int64_t n, uint32_t *states,
@@ -69,12 +79,14 @@ TARGET ES_INLINE uint8_t *encode_groups_avx512(
     i -= lanes;
 #pragma clang loop unroll(full)
     for (int k = vectors - 1; k >= 0; k--) {
-      __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(symbols + i + 16 * k)));
+      __m512i range;
       if (contexts) {
+        const __m512i symbol = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(symbols + i + 16 * k)));
         const __m512i context = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(contexts + i + 16 * k)));
-        index = _mm512_add_epi32(index, _mm512_mullo_epi32(context, stride));
+        range = entropy_entries(encoders->ranges, _mm512_add_epi32(symbol, _mm512_mullo_epi32(context, stride)));
+      } else {
+        range = ranges_of(encoders->ranges, symbols + i + 16 * k);
       }
-      const __m512i range = _mm512_i32gather_epi32(index, encoders, 4);
       const __m512i f = _mm512_srli_epi32(range, 16), start = _mm512_and_si512(range, low);
       const __mmask16 full = _mm512_cmpge_epu32_mask(x[k], _mm512_slli_epi32(f, 20));
       const int words = _mm_popcnt_u32(full);

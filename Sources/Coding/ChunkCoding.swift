@@ -11,7 +11,7 @@ public import EspalierNumerics
 /// Coded, a chunk begins with a byte, 16 method + type:
 ///
 ///     method 0   stored: the bytes
-///     method 1   elements split into planes of bytes (`planes.h`), each a ``PlaneCoding``, the highest first
+///     method 1   elements split into planes of bytes (`planes.h`), each a ``PlaneCoding``, the lowest first
 ///     method 2   the same of the exclusive or with the base (integers)
 ///     method 3   ``DifferenceCoding``: differences from the base (floats)
 ///     type       1 to 4 integers of 1, 2, 4, 8 bytes; 5 f16, 6 bf16, 7 f32, 8 f64, 9 f8e4m3, 10 f8e5m2
@@ -78,35 +78,37 @@ public enum ChunkCoding {
     precondition(base == nil || base?.count == chunk.count, "a base of the chunk's size")
     precondition(chunk.count <= 1 << 30, "a chunk of at most 1 GiB")
     let form = ElementForm(type)
+    let count = chunk.count / form.width
     var best = 0
     if let base, let bytes = base.baseAddress, chunk.count >= form.width {
       var writer = start(form.isFloat ? .differences : .exclusive, form, chunk, into: coded)
       if form.isFloat {
         DifferenceCoding.encode(
-          chunk.baseAddress!, base: bytes, count: chunk.count / form.width, of: form, to: &writer, kernel: kernel)
+          chunk.baseAddress!, base: bytes, count: count, of: form, to: &writer, kernel: kernel)
       } else {
         let apart = Scratch(byteCount: chunk.count)
         let mixed = apart.address.assumingMemoryBound(to: UInt8.self)
         es_planes_xor(
           chunk.baseAddress!.assumingMemoryBound(to: UInt8.self), bytes.assumingMemoryBound(to: UInt8.self),
           Int64(chunk.count), mixed)
-        encodePlanes(mixed, byteCount: chunk.count, of: form, to: &writer, kernel: kernel)
+        ElementPlanes.encode(mixed, count: count, of: form, to: &writer, kernel: kernel)
       }
       best = finish(&writer, chunk, form)
-      // Nothing without a base comes near.
-      if best > 0, best <= chunk.count / 16 { return best }
+      // Coding without the base is tried unless it surely is no better.
+      let alone = ElementPlanes.estimatedSize(chunk.baseAddress!, count: count, of: form) ?? 0
+      if best > 0, Double(best) < max(0.9 * alone, Double(chunk.count) / 16) { return best }
     }
     guard let address = chunk.baseAddress, chunk.count >= form.width else { return store(chunk, form, into: coded) }
     if best == 0 {
       var writer = start(.planes, form, chunk, into: coded)
-      encodePlanes(address, byteCount: chunk.count, of: form, to: &writer, kernel: kernel)
+      ElementPlanes.encode(address, count: count, of: form, to: &writer, kernel: kernel)
       best = finish(&writer, chunk, form)
       return best > 0 ? best : store(chunk, form, into: coded)
     }
     let other = Scratch(byteCount: chunk.count)
     let room = UnsafeMutableRawBufferPointer(start: other.address, count: best - 1)
     var writer = start(.planes, form, chunk, into: room)
-    encodePlanes(address, byteCount: chunk.count, of: form, to: &writer, kernel: kernel)
+    ElementPlanes.encode(address, count: count, of: form, to: &writer, kernel: kernel)
     let plain = finish(&writer, chunk, form)
     guard plain > 0 else { return best }
     coded.copyMemory(from: UnsafeRawBufferPointer(start: other.address, count: plain))
@@ -126,7 +128,7 @@ public enum ChunkCoding {
     if method != .stored, let address = chunk.baseAddress {
       let count = chunk.count / form.width
       if method == .planes {
-        try decodePlanes(into: address, count: count, of: form, from: &reader, kernel: kernel)
+        try ElementPlanes.decode(into: address, count: count, of: form, from: &reader, kernel: kernel)
       } else {
         guard let base, base.count == chunk.count, let bytes = base.baseAddress else {
           throw Problem(
@@ -136,7 +138,7 @@ public enum ChunkCoding {
             remedy: "name the model that it was packed against")
         }
         if method == .exclusive {
-          try decodePlanes(into: address, count: count, of: form, from: &reader, kernel: kernel)
+          try ElementPlanes.decode(into: address, count: count, of: form, from: &reader, kernel: kernel)
           let mixed = address.assumingMemoryBound(to: UInt8.self)
           es_planes_xor(mixed, bytes.assumingMemoryBound(to: UInt8.self), Int64(count * form.width), mixed)
         } else {
@@ -176,34 +178,5 @@ public enum ChunkCoding {
     writer.append(Method.stored.rawValue << 4 | form.code)
     writer.append(chunk)
     return writer.count
-  }
-
-  private static func encodePlanes(
-    _ elements: UnsafeRawPointer, byteCount: Int, of form: ElementForm, to writer: inout CodedWriter,
-    kernel: es_entropy_kernel
-  ) {
-    let count = byteCount / form.width
-    let room = Scratch(byteCount: form.width * count + PlaneCoding.payloadSize(count))
-    let bytes = room.address.assumingMemoryBound(to: UInt8.self)
-    let planes = (0..<form.width).map { Optional(bytes + $0 * count) }
-    es_planes_split(Int32(form.width), Int32(form.turn), elements, Int64(count), planes)
-    for plane in planes.reversed() where !writer.hasOverflown {
-      PlaneCoding.encode(
-        plane!, count: count, to: &writer, payload: bytes + form.width * count, kernel: kernel)
-    }
-  }
-
-  private static func decodePlanes(
-    into elements: UnsafeMutableRawPointer, count: Int, of form: ElementForm, from reader: inout CodedReader,
-    kernel: es_entropy_kernel
-  ) throws(Problem) {
-    let room = Scratch(byteCount: form.width * count)
-    let bytes = room.address.assumingMemoryBound(to: UInt8.self)
-    var planes = [UnsafePointer<UInt8>?](repeating: nil, count: form.width)
-    for index in planes.indices.reversed() {
-      planes[index] = try PlaneCoding.decode(
-        count: count, from: &reader, room: bytes + index * count, kernel: kernel)
-    }
-    es_planes_join(Int32(form.width), Int32(form.turn), planes, Int64(count), elements)
   }
 }

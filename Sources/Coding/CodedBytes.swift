@@ -34,6 +34,16 @@ struct CodedWriter {
     count += added.count
   }
 
+  /// Room for `count` bytes that the caller fills; nil if there is none.
+  mutating func reserve(_ count: Int) -> UnsafeMutablePointer<UInt8>? {
+    guard count <= bytes.count - self.count, let address = bytes.baseAddress else {
+      hasOverflown = true
+      return nil
+    }
+    self.count += count
+    return (address + self.count - count).assumingMemoryBound(to: UInt8.self)
+  }
+
   mutating func append<T: FixedWidthInteger>(integer: T) {
     withUnsafeBytes(of: integer.littleEndian) { append($0) }
   }

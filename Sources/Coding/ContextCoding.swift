@@ -110,12 +110,8 @@ struct ContextCoding {
 
   /// Keys into contexts.
   private func turn(_ keys: UnsafeMutablePointer<UInt8>, count: Int) {
-    guard starts.count > 1 else { return }
-    var contexts = [UInt8](repeating: 0, count: 256)
-    for (index, start) in starts.enumerated() {
-      for key in start..<256 { contexts[key] = UInt8(index) }
-    }
-    es_difference_contexts(contexts, keys, Int64(count))
+    let later = starts.dropFirst().map { UInt8($0) }
+    if !later.isEmpty { es_difference_contexts(later, Int32(later.count), keys, Int64(count)) }
   }
 
   /// Reads contexts and tables.

@@ -28,36 +28,28 @@ enum DifferenceCoding {
     let shift = min(zeros, type.mantissa)
     let form = type.differences(shift: shift)
     let exact = frequentDifferences(elements, base: base, count: count, form: form)
-    let table = makeTable(form, exact: exact)
+    var table = es_difference_make_symbols(form, exact, Int32(exact.count))
     let room = Scratch(byteCount: roomSize(count))
     let symbols = room.address.assumingMemoryBound(to: UInt8.self)
     let keys = symbols + count
     let exponents = keys + count
-    withUnsafePointer(to: table) { es_difference_encode(form, $0, elements, base, Int64(count), symbols) }
+    es_difference_encode(form, &table, elements, base, Int64(count), symbols)
     var key = es_difference_key.exponent
     let contexts = bestContexts(symbols, base: base, count: count, form: form, exact: exact, keys: keys, key: &key)
     writer.append(UInt8(shift))
     writer.append(UInt8(exact.count) | UInt8(key.rawValue) << 7)
     for difference in exact { writer.append(integer: difference) }
-    let (bitCount, farCount) = rest(symbols, count: count, table: table)
-    // One after the other: the payload of symbols, then the bits.
-    let bytes = Scratch(byteCount: max(PlaneCoding.payloadSize(count), (bitCount + 7) / 8 + 8))
-    let payload = bytes.address.assumingMemoryBound(to: UInt8.self)
+    let rest = es_difference_measure_rest(form, &table, symbols, Int64(count))
+    let payloadRoom = Scratch(byteCount: PlaneCoding.payloadSize(count))
+    let payload = payloadRoom.address.assumingMemoryBound(to: UInt8.self)
     contexts.encode(symbols, keys: keys, count: count, to: &writer, payload: payload, kernel: kernel)
     guard !writer.hasOverflown else { return }
-    let bits = Scratch(byteCount: (bitCount + 7) / 8 + 8)
-    withUnsafePointer(to: table) {
-      es_difference_encode_rest(
-        form, $0, elements, base, symbols, Int64(count), bits.address.assumingMemoryBound(to: UInt8.self), exponents)
-    }
-    PlaneCoding.encode(exponents, count: farCount, to: &writer, payload: payload, kernel: kernel)
-    writer.append(UnsafeRawBufferPointer(start: bits.address, count: (bitCount + 7) / 8))
-  }
-
-  private static func makeTable(_ form: es_difference_form, exact: [Int64]) -> es_difference_symbols {
-    var table = es_difference_symbols()
-    es_difference_make_symbols(form, exact, Int32(exact.count), &table)
-    return table
+    let bitBytes = Int(rest.bits + 7) / 8
+    let bits = Scratch(byteCount: bitBytes + 8)
+    es_difference_encode_rest(
+      form, &table, elements, base, symbols, Int64(count), bits.address.assumingMemoryBound(to: UInt8.self), exponents)
+    PlaneCoding.encode(exponents, count: Int(rest.far), to: &writer, payload: payload, kernel: kernel)
+    writer.append(UnsafeRawBufferPointer(start: bits.address, count: bitBytes))
   }
 
   /// Differences that occur so often that entries of a dictionary save bits: the most frequent first. Weights that saw
@@ -109,20 +101,6 @@ enum DifferenceCoding {
     return contexts(es_difference_key.exponent)
   }
 
-  /// Bits that follow symbols, and how many elements are far.
-  private static func rest(
-    _ symbols: UnsafePointer<UInt8>, count: Int, table: es_difference_symbols
-  ) -> (bits: Int, far: Int) {
-    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 256) { counts in
-      es_entropy_count(symbols, Int64(count), counts.baseAddress!)
-      let bits = withUnsafeBytes(of: table.bits) { lengths in
-        (0..<256).reduce(0) { $0 + Int(counts[$1]) * Int(lengths[$1]) }
-      }
-      let limit = Int(table.limit)
-      return (bits, Int(counts[limit]) + Int(counts[limit + 1]))
-    }
-  }
-
   static func decode(
     into elements: UnsafeMutableRawPointer, base: UnsafeRawPointer, count: Int, of type: ElementForm,
     from reader: inout CodedReader, kernel: es_entropy_kernel
@@ -136,7 +114,7 @@ enum DifferenceCoding {
     guard head & 127 <= mostExact else { throw CodedReader.damaged("too many exact differences") }
     var exact: [Int64] = []
     for _ in 0..<(head & 127) { exact.append(try reader.integer(Int64.self)) }
-    let table = makeTable(form, exact: exact)
+    var table = es_difference_make_symbols(form, exact, Int32(exact.count))
     let contexts = try ContextCoding(from: &reader)
     guard contexts.lastSymbol < Int(table.limit) + 2 + exact.count else {
       throw CodedReader.damaged("a symbol means nothing")
@@ -146,17 +124,16 @@ enum DifferenceCoding {
     let keys = symbols + count
     if contexts.starts.count > 1 { es_difference_keys(form, key, base, Int64(count), keys) }
     try contexts.decode(into: symbols, keys: keys, count: count, from: &reader, kernel: kernel)
-    let (bitCount, farCount) = rest(symbols, count: count, table: table)
+    let rest = es_difference_measure_rest(form, &table, symbols, Int64(count))
+    let farCount = Int(rest.far)
     let exponents = keys + count
     let found = try PlaneCoding.decode(count: farCount, from: &reader, room: exponents, kernel: kernel)
     // Both are read a little past their ends.
     if found != UnsafePointer(exponents) { exponents.update(from: found, count: farCount) }
-    let coded = try reader.take((bitCount + 7) / 8)
+    let coded = try reader.take(Int(rest.bits + 7) / 8)
     let bits = Scratch(byteCount: coded.count + 8)
     if let address = coded.baseAddress { bits.address.copyMemory(from: address, byteCount: coded.count) }
-    withUnsafePointer(to: table) {
-      es_difference_decode(
-        form, $0, base, symbols, Int64(count), bits.address.assumingMemoryBound(to: UInt8.self), exponents, elements)
-    }
+    es_difference_decode(
+      form, &table, base, symbols, Int64(count), bits.address.assumingMemoryBound(to: UInt8.self), exponents, elements)
   }
 }

@@ -13,7 +13,7 @@ enum PlaneCoding {
   private enum Method: UInt8 { case stored, constant, coded }
 
   /// What coding must save to be worth the time: a sixty-fourth.
-  private static func isWorthwhile(_ bits: Double, of count: Int) -> Bool {
+  static func isWorthwhile(_ bits: Double, of count: Int) -> Bool {
     bits < Double(8 * count) * (63.0 / 64)
   }
 
@@ -30,9 +30,6 @@ enum PlaneCoding {
     guard count > 0 else { return }
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 256) { counts in
       let counts = counts.baseAddress!
-      guard seemsWorthwhile(plane, count: count, counts: counts, sample: payload) else {
-        return store(plane, count: count, to: &writer)
-      }
       es_entropy_count(plane, Int64(count), counts)
       if counts[Int(plane[0])] == count {
         writer.append(Method.constant.rawValue)
@@ -52,22 +49,14 @@ enum PlaneCoding {
     }
   }
 
-  /// Whether a sample of a long plane gives hope: counting all takes as long as a third of coding it.
-  private static func seemsWorthwhile(
-    _ plane: UnsafePointer<UInt8>, count: Int, counts: UnsafeMutablePointer<UInt32>, sample: UnsafeMutablePointer<UInt8>
-  ) -> Bool {
-    let piece = 1024
-    let pieces = 16
-    guard count >= 4 * piece * pieces else { return true }
-    let stride = (count - piece) / (pieces - 1)
-    for index in 0..<pieces { (sample + index * piece).update(from: plane + index * stride, count: piece) }
-    es_entropy_count(sample, Int64(pieces * piece), counts)
-    return isWorthwhile(es_entropy_bits(counts, nil), of: pieces * piece)
+  static func store(_ plane: UnsafePointer<UInt8>, count: Int, to writer: inout CodedWriter) {
+    reserve(count, in: &writer)?.update(from: plane, count: count)
   }
 
-  private static func store(_ plane: UnsafePointer<UInt8>, count: Int, to writer: inout CodedWriter) {
+  /// The place of a stored plane, for the caller to fill; nil if there is no room.
+  static func reserve(_ count: Int, in writer: inout CodedWriter) -> UnsafeMutablePointer<UInt8>? {
     writer.append(Method.stored.rawValue)
-    writer.append(UnsafeRawBufferPointer(start: plane, count: count))
+    return writer.reserve(count)
   }
 
   /// The plane where it lies, if it is stored, or decoded into `room`, which holds `count` bytes.

@@ -9,15 +9,15 @@ import Testing
   @Test func handWorked() throws {
     // Four bfloat16 ones: 0x3f80, turned 0x7f00, so that both planes are constant.
     let ones = [UInt8](repeating: 0, count: 8).enumerated().map { $0.offset % 2 == 0 ? UInt8(0x80) : 0x3f }
-    #expect(encoded(ones, of: .bf16) == [0x16, 1, 0x7f, 1, 0])
+    #expect(encoded(ones, of: .bf16) == [0x16, 1, 0, 1, 0x7f])
     // With an incomplete element after them.
-    #expect(encoded(ones + [9], of: .bf16) == [0x16, 1, 0x7f, 1, 0, 9])
+    #expect(encoded(ones + [9], of: .bf16) == [0x16, 1, 0, 1, 0x7f, 9])
     // Too short to gain: stored.
     #expect(encoded([1, 2, 3, 4], of: .f32) == [0x07, 1, 2, 3, 4])
     #expect(encoded([], of: .f64) == [0x08])
-    // Integers of 4 bytes, all 0x01020304: the highest plane first.
+    // Integers of 4 bytes, all 0x01020304: the lowest plane first.
     #expect(
-      encoded([4, 3, 2, 1, 4, 3, 2, 1, 4, 3, 2, 1], of: .i32) == [0x13, 1, 1, 1, 2, 1, 3, 1, 4])
+      encoded([4, 3, 2, 1, 4, 3, 2, 1, 4, 3, 2, 1], of: .i32) == [0x13, 1, 4, 1, 3, 1, 2, 1, 1])
     // The same as a base: no shift, no dictionary, one symbol (0) for all.
     let same = (0..<128).map { $0 % 2 == 0 ? UInt8(0x81) : 0x3f }
     #expect(encoded(same, of: .bf16, against: same) == [0x36, 0, 0, 0, 0])

@@ -34,19 +34,28 @@ enum { ES_DIFFERENCE_MOST_EXACT = 16 };
 /// Twice the number of classes of near differences.
 int32_t es_difference_limit(es_difference_form form);
 
-/// What each symbol stands for; the rest is filled in by `es_difference_make_symbols`.
 typedef struct {
   int32_t limit, exact_count;
-  /// The lowest |g| of a class, or that of an entry of the dictionary; negative g.
-  uint64_t magnitudes[256];
-  uint8_t negative[256];
-  /// Bits that follow.
-  uint8_t bits[256];
+  /// Bits that follow the symbol of a far element.
+  int32_t far_bits;
+  /// The dictionary.
+  int64_t exact[ES_DIFFERENCE_MOST_EXACT];
 } es_difference_symbols;
 
 /// @param exact entries of the dictionary, at most ES_DIFFERENCE_MOST_EXACT.
-void es_difference_make_symbols(
-    es_difference_form form, const int64_t *exact, int32_t exact_count, es_difference_symbols *symbols);
+es_difference_symbols es_difference_make_symbols(
+    es_difference_form form, const int64_t *exact, int32_t exact_count);
+
+typedef struct {
+  /// Bits that follow symbols.
+  int64_t bits;
+  /// Elements that are far.
+  int64_t far;
+} es_difference_rest;
+
+/// What follows symbols.
+es_difference_rest es_difference_measure_rest(
+    es_difference_form form, const es_difference_symbols *table, const uint8_t *symbols, int64_t n);
 
 /// Of all elements of x and y, the low bits that are always 0; the width's bits if all are 0.
 int32_t es_difference_common_zeros(int32_t width, const void *x, const void *y, int64_t n);
@@ -65,7 +74,7 @@ void es_difference_encode(
 
 /// The bits and the far exponents of elements whose symbols are known.
 ///
-/// @param bits room for as many bytes as the symbols' bits need, and 8 more.
+/// @param bits room for as many bytes as they need, and 8 more.
 /// @param exponents room for as many as are far, and 1 more.
 void es_difference_encode_rest(
     es_difference_form form, const es_difference_symbols *table, const void *x, const void *y,
@@ -89,5 +98,5 @@ typedef enum __attribute__((enum_extensibility(closed))) {
 /// The key of every element of the base.
 void es_difference_keys(es_difference_form form, es_difference_key key, const void *y, int64_t n, uint8_t *keys);
 
-/// keys[i] = contexts[keys[i]].
-void es_difference_contexts(const uint8_t contexts[256], uint8_t *keys, int64_t n);
+/// keys[i] = how many of the `count` starts after the first are at most keys[i].
+void es_difference_contexts(const uint8_t *starts, int32_t count, uint8_t *keys, int64_t n);
