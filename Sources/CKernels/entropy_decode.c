@@ -6,13 +6,6 @@
 
 enum { lanes = ES_ENTROPY_LANES, slot_mask = ES_ENTROPY_TOTAL - 1 };
 
-/// What is left to decode; the words at `next` are followed by `end`.
-struct progress {
-  uint32_t states[lanes];
-  const uint8_t *next, *end;
-  int64_t done;
-};
-
 ES_INLINE uint32_t entry_of(const es_entropy_decoder *decoders, const uint8_t *contexts, int64_t i, uint32_t x) {
   return (contexts ? decoders + contexts[i] : decoders)->slots[x & slot_mask];
 }
@@ -21,59 +14,59 @@ ES_INLINE uint32_t decoded(uint32_t x, uint32_t entry) {
   return (x >> ES_ENTROPY_BITS) * (entry & slot_mask) + (entry >> ES_ENTROPY_BITS & slot_mask);
 }
 
-/// Whole groups while there are words for all lanes.
-ES_INLINE void decode_groups(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
+/// Whole groups while there are words for all lanes. Returns how many symbols they were.
+ES_INLINE int64_t decode_groups(
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
     int64_t n) {
-  const uint8_t *next = progress->next;
-  int64_t i = progress->done;
-  for (; i + lanes <= n && progress->end - next >= 2 * lanes; i += lanes)
+  const uint8_t *next = stream->next;
+  int64_t i = 0;
+  for (; i + lanes <= n && stream->end - next >= 2 * lanes; i += lanes)
 #pragma clang loop unroll_count(8)
     for (int lane = 0; lane < lanes; lane++) {
-      const uint32_t entry = entry_of(decoders, contexts, i + lane, progress->states[lane]);
-      const uint32_t x = decoded(progress->states[lane], entry);
+      const uint32_t entry = entry_of(decoders, contexts, i + lane, stream->states[lane]);
+      const uint32_t x = decoded(stream->states[lane], entry);
       symbols[i + lane] = (uint8_t)(entry >> 24);
       // Read at any rate: no branch to mispredict.
       uint16_t word;
       memcpy(&word, next, 2);
       const bool low = x < 1u << 16;
-      progress->states[lane] = low ? x << 16 | word : x;
+      stream->states[lane] = low ? x << 16 | word : x;
       next += low ? 2 : 0;
     }
-  progress->next = next;
-  progress->done = i;
+  stream->next = next;
+  return i;
 }
 
-/// The last symbols, word by word. False if the words do not suffice.
+/// Symbols from `first` on, word by word. False if the words do not suffice.
 static bool decode_rest(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
-    int64_t n) {
-  for (int64_t i = progress->done; i < n; i++) {
-    uint32_t *state = &progress->states[i % lanes];
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
+    int64_t first, int64_t n) {
+  for (int64_t i = first; i < n; i++) {
+    uint32_t *state = &stream->states[i % lanes];
     const uint32_t entry = entry_of(decoders, contexts, i, *state);
     symbols[i] = (uint8_t)(entry >> 24);
     *state = decoded(*state, entry);
     if (*state >= 1u << 16) continue;
-    if (progress->end - progress->next < 2) return false;
+    if (stream->end - stream->next < 2) return false;
     uint16_t word;
-    memcpy(&word, progress->next, 2);
+    memcpy(&word, stream->next, 2);
     *state = *state << 16 | word;
-    progress->next += 2;
+    stream->next += 2;
   }
   return true;
 }
 
 #if defined(__x86_64__)
-TARGET ES_INLINE void decode_groups_avx512(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
+TARGET ES_INLINE int64_t decode_groups_avx512(
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
     int64_t n) {
   enum { vectors = lanes / 16 };
   const __m512i mask = _mm512_set1_epi32(slot_mask), least = _mm512_set1_epi32(1 << 16);
-  const uint8_t *next = progress->next;
+  const uint8_t *next = stream->next;
   __m512i x[vectors];
-  for (int k = 0; k < vectors; k++) x[k] = _mm512_loadu_si512(progress->states + 16 * k);
-  int64_t i = progress->done;
-  for (; i + lanes <= n && progress->end - next >= 2 * lanes; i += lanes) {
+  for (int k = 0; k < vectors; k++) x[k] = _mm512_loadu_si512(stream->states + 16 * k);
+  int64_t i = 0;
+  for (; i + lanes <= n && stream->end - next >= 2 * lanes; i += lanes) {
 #pragma clang loop unroll(full)
     for (int k = 0; k < vectors; k++) {
       __m512i index = _mm512_and_si512(x[k], mask);
@@ -94,24 +87,24 @@ TARGET ES_INLINE void decode_groups_avx512(
       next += 2 * _mm_popcnt_u32(low);
     }
   }
-  for (int k = 0; k < vectors; k++) _mm512_storeu_si512(progress->states + 16 * k, x[k]);
-  progress->next = next;
-  progress->done = i;
+  for (int k = 0; k < vectors; k++) _mm512_storeu_si512(stream->states + 16 * k, x[k]);
+  stream->next = next;
+  return i;
 }
 
-TARGET static void decode_avx512(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
+TARGET static int64_t decode_avx512(
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
     int64_t n) {
   if (contexts)
-    decode_groups_avx512(decoders, contexts, progress, symbols, n);
+    return decode_groups_avx512(decoders, contexts, stream, symbols, n);
   else
-    decode_groups_avx512(decoders, 0, progress, symbols, n);
+    return decode_groups_avx512(decoders, 0, stream, symbols, n);
 }
 #undef TARGET
 
 #define TARGET __attribute__((target("avx2,bmi2,popcnt")))
-TARGET ES_INLINE void decode_groups_avx2(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
+TARGET ES_INLINE int64_t decode_groups_avx2(
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
     int64_t n) {
   enum { vectors = lanes / 8 };
   const __m256i mask = _mm256_set1_epi32(slot_mask), zero = _mm256_setzero_si256();
@@ -119,11 +112,11 @@ TARGET ES_INLINE void decode_groups_avx2(
   const __m256i lowest = _mm256_setr_epi8(
       0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
       -1, -1);
-  const uint8_t *next = progress->next;
+  const uint8_t *next = stream->next;
   __m256i x[vectors];
-  for (int k = 0; k < vectors; k++) x[k] = _mm256_loadu_si256((const __m256i *)(progress->states + 8 * k));
-  int64_t i = progress->done;
-  for (; i + lanes <= n && progress->end - next >= 2 * lanes; i += lanes) {
+  for (int k = 0; k < vectors; k++) x[k] = _mm256_loadu_si256((const __m256i *)(stream->states + 8 * k));
+  int64_t i = 0;
+  for (; i + lanes <= n && stream->end - next >= 2 * lanes; i += lanes) {
 #pragma clang loop unroll(full)
     for (int k = 0; k < vectors; k++) {
       __m256i index = _mm256_and_si256(x[k], mask);
@@ -151,40 +144,47 @@ TARGET ES_INLINE void decode_groups_avx2(
       next += 2 * _mm_popcnt_u32(lows);
     }
   }
-  for (int k = 0; k < vectors; k++) _mm256_storeu_si256((__m256i *)(progress->states + 8 * k), x[k]);
-  progress->next = next;
-  progress->done = i;
+  for (int k = 0; k < vectors; k++) _mm256_storeu_si256((__m256i *)(stream->states + 8 * k), x[k]);
+  stream->next = next;
+  return i;
 }
 
-TARGET static void decode_avx2(
-    const es_entropy_decoder *decoders, const uint8_t *contexts, struct progress *progress, uint8_t *symbols,
+TARGET static int64_t decode_avx2(
+    const es_entropy_decoder *decoders, const uint8_t *contexts, es_entropy_stream *stream, uint8_t *symbols,
     int64_t n) {
   if (contexts)
-    decode_groups_avx2(decoders, contexts, progress, symbols, n);
+    return decode_groups_avx2(decoders, contexts, stream, symbols, n);
   else
-    decode_groups_avx2(decoders, 0, progress, symbols, n);
+    return decode_groups_avx2(decoders, 0, stream, symbols, n);
 }
 #endif
 
-bool es_entropy_decode(
-    es_entropy_kernel kernel, const es_entropy_decoder *decoders, const uint8_t *contexts, const uint8_t *coded,
-    int64_t size, uint8_t *symbols, int64_t n) {
+bool es_entropy_begin(const uint8_t *coded, int64_t size, es_entropy_stream *stream) {
   if (size < ES_ENTROPY_STATES || size % 2 != 0) return false;
-  struct progress progress = {.next = coded + ES_ENTROPY_STATES, .end = coded + size};
-  memcpy(progress.states, coded, ES_ENTROPY_STATES);
+  memcpy(stream->states, coded, ES_ENTROPY_STATES);
+  stream->next = coded + ES_ENTROPY_STATES;
+  stream->end = coded + size;
+  return true;
+}
+
+bool es_entropy_decode(
+    es_entropy_kernel kernel, es_entropy_stream *stream, const es_entropy_decoder *decoders, const uint8_t *contexts,
+    uint8_t *symbols, int64_t n) {
+  int64_t done;
   switch (kernel) {
 #if defined(__x86_64__)
-  case es_entropy_kernel_avx512: decode_avx512(decoders, contexts, &progress, symbols, n); break;
-  case es_entropy_kernel_avx2: decode_avx2(decoders, contexts, &progress, symbols, n); break;
+  case es_entropy_kernel_avx512: done = decode_avx512(decoders, contexts, stream, symbols, n); break;
+  case es_entropy_kernel_avx2: done = decode_avx2(decoders, contexts, stream, symbols, n); break;
 #endif
   default:
-    if (contexts)
-      decode_groups(decoders, contexts, &progress, symbols, n);
-    else
-      decode_groups(decoders, 0, &progress, symbols, n);
+    done = contexts ? decode_groups(decoders, contexts, stream, symbols, n)
+                    : decode_groups(decoders, 0, stream, symbols, n);
   }
-  if (!decode_rest(decoders, contexts, &progress, symbols, n) || progress.next != progress.end) return false;
+  return decode_rest(decoders, contexts, stream, symbols, done, n);
+}
+
+bool es_entropy_end(const es_entropy_stream *stream) {
   for (int lane = 0; lane < lanes; lane++)
-    if (progress.states[lane] != 1u << 16) return false;
-  return true;
+    if (stream->states[lane] != 1u << 16) return false;
+  return stream->next == stream->end;
 }

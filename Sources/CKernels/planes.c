@@ -94,3 +94,33 @@ void es_planes_join(int32_t width, int32_t turn, const uint8_t *const *planes, i
 ES_CLONES void es_planes_xor(const uint8_t *x, const uint8_t *y, int64_t n, uint8_t *z) {
   for (int64_t i = 0; i < n; i++) z[i] = x[i] ^ y[i];
 }
+
+bool es_planes_decode(
+    es_entropy_kernel kernel, int32_t width, int32_t turn, es_plane_source *planes, int64_t n, void *elements) {
+  enum { stretch = 512, line = 64 };
+  uint8_t decoded[8][stretch];
+  const uint8_t *found[8] = {0};
+  for (int32_t p = 0; p < width; p++) {
+    found[p] = decoded[p];
+    if (!planes[p].bytes && !planes[p].decoder) memset(decoded[p], planes[p].constant, stretch);
+  }
+  for (int64_t start = 0; start < n; start += stretch) {
+    const int64_t length = n - start < stretch ? n - start : stretch;
+    char *here = (char *)elements + start * width;
+    // What is written, and what is stored, comes from memory while the rest is decoded.
+    for (int64_t i = 0; i < length * width; i += line) __builtin_prefetch(here + i, 1);
+    for (int32_t p = 0; p < width; p++)
+      if (planes[p].bytes) {
+        found[p] = planes[p].bytes + start;
+        for (int64_t i = 0; i < length; i += line) __builtin_prefetch(found[p] + i);
+      }
+    for (int32_t p = 0; p < width; p++)
+      if (!planes[p].bytes && planes[p].decoder &&
+          !es_entropy_decode(kernel, &planes[p].stream, planes[p].decoder, 0, decoded[p], length))
+        return false;
+    es_planes_join(width, turn, found, length, here);
+  }
+  for (int32_t p = 0; p < width; p++)
+    if (!planes[p].bytes && planes[p].decoder && !es_entropy_end(&planes[p].stream)) return false;
+  return true;
+}

@@ -146,8 +146,11 @@ struct ContextCoding {
     let decoders = room.address.assumingMemoryBound(to: es_entropy_decoder.self)
     for (index, table) in tables.enumerated() { try table.makeDecoder(decoders + index) }
     turn(keys, count: count)
-    try reader.decode(
-      symbols: symbols, count: count, contexts: tables.count > 1 ? UnsafePointer(keys) : nil, decoders: decoders,
-      kernel: kernel)
+    var stream = try reader.stream()
+    guard
+      es_entropy_decode(
+        kernel, &stream, decoders, tables.count > 1 ? UnsafePointer(keys) : nil, symbols, Int64(count)),
+      es_entropy_end(&stream)
+    else { throw CodedReader.undecodable }
   }
 }

@@ -127,10 +127,9 @@ enum DifferenceCoding {
     let rest = es_difference_measure_rest(form, &table, symbols, Int64(count))
     let farCount = Int(rest.far)
     let exponents = keys + count
-    let found = try PlaneCoding.decode(count: farCount, from: &reader, room: exponents, kernel: kernel)
-    // Both are read a little past their ends.
-    if found != UnsafePointer(exponents) { exponents.update(from: found, count: farCount) }
+    try ElementPlanes.decode(plane: exponents, count: farCount, from: &reader, kernel: kernel)
     let coded = try reader.take(Int(rest.bits + 7) / 8)
+    // They are read a little past their end.
     let bits = Scratch(byteCount: coded.count + 8)
     if let address = coded.baseAddress { bits.address.copyMemory(from: address, byteCount: coded.count) }
     es_difference_decode(

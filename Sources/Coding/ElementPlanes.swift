@@ -65,12 +65,30 @@ enum ElementPlanes {
     into elements: UnsafeMutableRawPointer, count: Int, of form: ElementForm, from reader: inout CodedReader,
     kernel: es_entropy_kernel
   ) throws(Problem) {
-    let room = Scratch(byteCount: form.width * count)
-    let bytes = room.address.assumingMemoryBound(to: UInt8.self)
-    var planes = [UnsafePointer<UInt8>?](repeating: nil, count: form.width)
-    for index in planes.indices {
-      planes[index] = try PlaneCoding.decode(count: count, from: &reader, room: bytes + index * count, kernel: kernel)
+    try decode(
+      into: elements, count: count, width: form.width, turn: form.turn, from: &reader, kernel: kernel)
+  }
+
+  /// One plane by itself.
+  static func decode(
+    plane: UnsafeMutablePointer<UInt8>, count: Int, from reader: inout CodedReader, kernel: es_entropy_kernel
+  ) throws(Problem) {
+    try decode(into: plane, count: count, width: 1, turn: 0, from: &reader, kernel: kernel)
+  }
+
+  private static func decode(
+    into elements: UnsafeMutableRawPointer, count: Int, width: Int, turn: Int, from reader: inout CodedReader,
+    kernel: es_entropy_kernel
+  ) throws(Problem) {
+    guard count > 0 else { return }
+    let room = Scratch(byteCount: width * MemoryLayout<es_entropy_decoder>.stride)
+    let decoders = room.address.assumingMemoryBound(to: es_entropy_decoder.self)
+    var sources: [es_plane_source] = []
+    for index in 0..<width {
+      sources.append(try PlaneCoding.source(count: count, from: &reader, decoder: decoders + index))
     }
-    es_planes_join(Int32(form.width), Int32(form.turn), planes, Int64(count), elements)
+    guard es_planes_decode(kernel, Int32(width), Int32(turn), &sources, Int64(count), elements) else {
+      throw CodedReader.undecodable
+    }
   }
 }

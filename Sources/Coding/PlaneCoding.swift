@@ -59,27 +59,23 @@ enum PlaneCoding {
     return writer.reserve(count)
   }
 
-  /// The plane where it lies, if it is stored, or decoded into `room`, which holds `count` bytes.
-  static func decode(
-    count: Int, from reader: inout CodedReader, room: UnsafeMutablePointer<UInt8>, kernel: es_entropy_kernel
-  ) throws(Problem) -> UnsafePointer<UInt8> {
-    guard count > 0 else { return UnsafePointer(room) }
-    guard let method = Method(rawValue: try reader.byte()) else {
-      throw CodedReader.damaged("a plane is coded in no known way")
-    }
-    switch method {
-    case .stored:
-      return try reader.take(count).baseAddress!.assumingMemoryBound(to: UInt8.self)
-    case .constant:
-      room.update(repeating: try reader.byte(), count: count)
+  /// Reads a plane of `count` bytes, to be decoded.
+  ///
+  /// - Parameter decoder: room for one; the source refers to it.
+  static func source(
+    count: Int, from reader: inout CodedReader, decoder: UnsafeMutablePointer<es_entropy_decoder>
+  ) throws(Problem) -> es_plane_source {
+    var source = es_plane_source()
+    switch Method(rawValue: try reader.byte()) {
+    case .stored: source.bytes = try reader.take(count).baseAddress?.assumingMemoryBound(to: UInt8.self)
+    case .constant: source.constant = try reader.byte()
     case .coded:
-      let table = try FrequencyTable(from: &reader)
-      let decoder = Scratch(byteCount: MemoryLayout<es_entropy_decoder>.stride)
-      let decoders = decoder.address.assumingMemoryBound(to: es_entropy_decoder.self)
-      try table.makeDecoder(decoders)
-      try reader.decode(symbols: room, count: count, contexts: nil, decoders: decoders, kernel: kernel)
+      try FrequencyTable(from: &reader).makeDecoder(decoder)
+      source.decoder = UnsafePointer(decoder)
+      source.stream = try reader.stream()
+    case nil: throw CodedReader.damaged("a plane is coded in no known way")
     }
-    return UnsafePointer(room)
+    return source
   }
 }
 
@@ -97,16 +93,15 @@ extension CodedWriter {
 }
 
 extension CodedReader {
-  /// The inverse of ``CodedWriter/append(symbols:count:contexts:encoders:payload:kernel:)``.
-  mutating func decode(
-    symbols: UnsafeMutablePointer<UInt8>, count: Int, contexts: UnsafePointer<UInt8>?,
-    decoders: UnsafePointer<es_entropy_decoder>, kernel: es_entropy_kernel
-  ) throws(Problem) {
+  /// The inverse of ``CodedWriter/append(symbols:count:contexts:encoders:payload:kernel:)``: symbols to be decoded.
+  mutating func stream() throws(Problem) -> es_entropy_stream {
     let coded = try take(Int(try integer(UInt32.self)))
+    var stream = es_entropy_stream()
     guard
-      es_entropy_decode(
-        kernel, decoders, contexts, coded.baseAddress!.assumingMemoryBound(to: UInt8.self), Int64(coded.count), symbols,
-        Int64(count))
-    else { throw Self.damaged("what is coded by frequencies does not decode") }
+      es_entropy_begin(coded.baseAddress?.assumingMemoryBound(to: UInt8.self), Int64(coded.count), &stream)
+    else { throw Self.undecodable }
+    return stream
   }
+
+  static var undecodable: Problem { damaged("what is coded by frequencies does not decode") }
 }

@@ -75,9 +75,21 @@ bool es_entropy_make_decoder(const uint16_t frequencies[256], es_entropy_decoder
 int64_t es_entropy_encode(es_entropy_kernel kernel, const es_entropy_encoder *encoders, const uint8_t *contexts,
                           const uint8_t *symbols, int64_t n, uint8_t *end);
 
-/// Decodes n symbols.
+/// Coded bytes being decoded: the states, and what is left of the words. It refers to the bytes.
+typedef struct {
+  uint32_t states[ES_ENTROPY_LANES];
+  const uint8_t *next, *end;
+} es_entropy_stream;
+
+/// @return false if there are too few bytes for the states, or an odd number.
+bool es_entropy_begin(const uint8_t *coded, int64_t size, es_entropy_stream *stream);
+
+/// Decodes the next n symbols; all but the last time n is a multiple of ES_ENTROPY_LANES.
 ///
-/// @return false if the coded bytes end early, are not used up, or leave states that no encoder began with. Never reads
-/// beyond them.
-bool es_entropy_decode(es_entropy_kernel kernel, const es_entropy_decoder *decoders, const uint8_t *contexts,
-                       const uint8_t *coded, int64_t size, uint8_t *symbols, int64_t n);
+/// @param contexts of these symbols, or null.
+/// @return false if the coded bytes end early. Never reads beyond them.
+bool es_entropy_decode(es_entropy_kernel kernel, es_entropy_stream *stream, const es_entropy_decoder *decoders,
+                       const uint8_t *contexts, uint8_t *symbols, int64_t n);
+
+/// @return whether the coded bytes are used up and the states those that an encoder begins with.
+bool es_entropy_end(const es_entropy_stream *stream);

@@ -1,5 +1,8 @@
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "entropy.h"
 
 // Elements taken apart into planes of bytes, so that bits of one kind lie together.
 //
@@ -13,5 +16,21 @@ void es_planes_split(int32_t width, int32_t turn, const void *elements, int64_t 
 /// The inverse of `es_planes_split`.
 void es_planes_join(int32_t width, int32_t turn, const uint8_t *const *planes, int64_t n, void *elements);
 
-/// x[i] ^= y[i] into z, bytes.
+/// z[i] = x[i] ^ y[i].
 void es_planes_xor(const uint8_t *x, const uint8_t *y, int64_t n, uint8_t *z);
+
+/// Where the bytes of a plane come from: `bytes`, if that is not null; else the decoder, if that is not null; else all are
+/// `constant`.
+typedef struct {
+  const uint8_t *bytes;
+  const es_entropy_decoder *decoder;
+  es_entropy_stream stream;
+  uint8_t constant;
+} es_plane_source;
+
+/// Joins n elements of planes that are decoded on the way, a little of each at a time, so that what is decoded stays in
+/// the nearest cache.
+///
+/// @return false if coded bytes end early, are not used up or leave states that no encoder began with.
+bool es_planes_decode(es_entropy_kernel kernel, int32_t width, int32_t turn, es_plane_source *planes, int64_t n,
+                      void *elements);
