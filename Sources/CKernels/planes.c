@@ -91,8 +91,11 @@ void es_planes_join(int32_t width, int32_t turn, const uint8_t *const *planes, i
   }
 }
 
-ES_CLONES void es_planes_xor(const uint8_t *x, const uint8_t *y, int64_t n, uint8_t *z) {
-  for (int64_t i = 0; i < n; i++) z[i] = x[i] ^ y[i];
+ES_CLONES void es_planes_xor(const void *x, const void *y, int64_t n, void *z) {
+  const uint8_t *a = x, *b = y;
+  uint8_t *c = z;
+  ES_ELEMENTWISE
+  for (int64_t i = 0; i < n; i++) c[i] = a[i] ^ b[i];
 }
 
 bool es_planes_decode(

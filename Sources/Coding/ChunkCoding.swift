@@ -79,40 +79,47 @@ public enum ChunkCoding {
     precondition(chunk.count <= 1 << 30, "a chunk of at most 1 GiB")
     let form = ElementForm(type)
     let count = chunk.count / form.width
-    var best = 0
-    if let base, let bytes = base.baseAddress, chunk.count >= form.width {
-      var writer = start(form.isFloat ? .differences : .exclusive, form, chunk, into: coded)
-      if form.isFloat {
-        DifferenceCoding.encode(
-          chunk.baseAddress!, base: bytes, count: count, of: form, to: &writer, kernel: kernel)
-      } else {
-        let apart = Scratch(byteCount: chunk.count)
-        let mixed = apart.address.assumingMemoryBound(to: UInt8.self)
-        es_planes_xor(
-          chunk.baseAddress!.assumingMemoryBound(to: UInt8.self), bytes.assumingMemoryBound(to: UInt8.self),
-          Int64(chunk.count), mixed)
-        ElementPlanes.encode(mixed, count: count, of: form, to: &writer, kernel: kernel)
+    guard let elements = chunk.baseAddress, count > 0 else { return store(chunk, form, into: coded) }
+
+    /// How many bytes a method writes; nil if storing is as short, or there is no room.
+    func attempt(
+      _ method: Method, into room: UnsafeMutableRawBufferPointer, _ body: (inout CodedWriter) -> Void
+    ) -> Int? {
+      var writer = CodedWriter(into: UnsafeMutableRawBufferPointer(rebasing: room[..<min(room.count, chunk.count)]))
+      writer.append(method.rawValue << 4 | form.code)
+      body(&writer)
+      writer.append(UnsafeRawBufferPointer(rebasing: chunk[(count * form.width)...]))
+      return writer.hasOverflown ? nil : writer.count
+    }
+    func encodeAlone(into room: UnsafeMutableRawBufferPointer) -> Int? {
+      attempt(.planes, into: room) {
+        ElementPlanes.encode(elements, count: count, of: form, to: &$0, kernel: kernel)
       }
-      best = finish(&writer, chunk, form)
-      // Coding without the base is tried unless it surely is no better.
-      let alone = ElementPlanes.estimatedSize(chunk.baseAddress!, count: count, of: form) ?? 0
-      if best > 0, Double(best) < max(0.9 * alone, Double(chunk.count) / 16) { return best }
     }
-    guard let address = chunk.baseAddress, chunk.count >= form.width else { return store(chunk, form, into: coded) }
-    if best == 0 {
-      var writer = start(.planes, form, chunk, into: coded)
-      ElementPlanes.encode(address, count: count, of: form, to: &writer, kernel: kernel)
-      best = finish(&writer, chunk, form)
-      return best > 0 ? best : store(chunk, form, into: coded)
+    func encodeAgainst(_ base: UnsafeRawPointer) -> Int? {
+      guard !form.isFloat else {
+        return attempt(.differences, into: coded) {
+          DifferenceCoding.encode(elements, base: base, count: count, of: form, to: &$0, kernel: kernel)
+        }
+      }
+      let mixed = Scratch(byteCount: chunk.count)
+      es_planes_xor(elements, base, Int64(chunk.count), mixed.address)
+      return attempt(.exclusive, into: coded) {
+        ElementPlanes.encode(mixed.address, count: count, of: form, to: &$0, kernel: kernel)
+      }
     }
+
+    guard let base = base?.baseAddress, let against = encodeAgainst(base) else {
+      return encodeAlone(into: coded) ?? store(chunk, form, into: coded)
+    }
+    // Coding without the base is tried unless it surely is no better.
+    let alone = ElementPlanes.estimatedSize(elements, count: count, of: form) ?? 0
+    if Double(against) < max(0.9 * alone, Double(chunk.count) / 16) { return against }
     let other = Scratch(byteCount: chunk.count)
-    let room = UnsafeMutableRawBufferPointer(start: other.address, count: best - 1)
-    var writer = start(.planes, form, chunk, into: room)
-    ElementPlanes.encode(address, count: count, of: form, to: &writer, kernel: kernel)
-    let plain = finish(&writer, chunk, form)
-    guard plain > 0 else { return best }
-    coded.copyMemory(from: UnsafeRawBufferPointer(start: other.address, count: plain))
-    return plain
+    let shorter = UnsafeMutableRawBufferPointer(start: other.address, count: against - 1)
+    guard let size = encodeAlone(into: shorter) else { return against }
+    coded.copyMemory(from: UnsafeRawBufferPointer(rebasing: shorter[..<size]))
+    return size
   }
 
   static func decode(
@@ -139,8 +146,7 @@ public enum ChunkCoding {
         }
         if method == .exclusive {
           try ElementPlanes.decode(into: address, count: count, of: form, from: &reader, kernel: kernel)
-          let mixed = address.assumingMemoryBound(to: UInt8.self)
-          es_planes_xor(mixed, bytes.assumingMemoryBound(to: UInt8.self), Int64(count * form.width), mixed)
+          es_planes_xor(address, bytes, Int64(count * form.width), address)
         } else {
           try DifferenceCoding.decode(
             into: address, base: bytes, count: count, of: form, from: &reader, kernel: kernel)
@@ -150,25 +156,6 @@ public enum ChunkCoding {
     let last = try reader.take(rest)
     if rest > 0 { UnsafeMutableRawBufferPointer(rebasing: chunk[(chunk.count - rest)...]).copyMemory(from: last) }
     guard reader.isAtEnd else { throw CodedReader.damaged("bytes are left over") }
-  }
-
-  // MARK: - Parts
-
-  /// A writer that is full as soon as storing would be shorter.
-  private static func start(
-    _ method: Method, _ form: ElementForm, _ chunk: UnsafeRawBufferPointer, into coded: UnsafeMutableRawBufferPointer
-  ) -> CodedWriter {
-    var writer = CodedWriter(into: UnsafeMutableRawBufferPointer(rebasing: coded[..<min(coded.count, chunk.count)]))
-    writer.append(method.rawValue << 4 | form.code)
-    return writer
-  }
-
-  /// Adds the incomplete last element. 0 if all of it did not fit.
-  private static func finish(
-    _ writer: inout CodedWriter, _ chunk: UnsafeRawBufferPointer, _ form: ElementForm
-  ) -> Int {
-    writer.append(UnsafeRawBufferPointer(rebasing: chunk[(chunk.count - chunk.count % form.width)...]))
-    return writer.hasOverflown ? 0 : writer.count
   }
 
   private static func store(

@@ -110,6 +110,8 @@ import Testing
     #expect(
       message([0x11, 2, 5, 4], count: 4)
         == "a coded chunk is damaged: a table of frequencies ends before it begins")
-    #expect(message([0x11, 2, 5, 5, 2, 0, 0, 0, 0, 0], count: 4) == "a coded chunk is damaged: frequencies do not sum to 4,096")
+    #expect(
+      message([0x11, 2, 5, 5, 2, 0, 0, 0, 0, 0], count: 4)
+        == "a coded chunk is damaged: frequencies do not sum to 4,096")
   }
 }

@@ -16,8 +16,8 @@ void es_planes_split(int32_t width, int32_t turn, const void *elements, int64_t 
 /// The inverse of `es_planes_split`.
 void es_planes_join(int32_t width, int32_t turn, const uint8_t *const *planes, int64_t n, void *elements);
 
-/// z[i] = x[i] ^ y[i].
-void es_planes_xor(const uint8_t *x, const uint8_t *y, int64_t n, uint8_t *z);
+/// z[i] = x[i] ^ y[i] for n bytes; z may be x.
+void es_planes_xor(const void *x, const void *y, int64_t n, void *z);
 
 /// Where the bytes of a plane come from: `bytes`, if that is not null; else the decoder, if that is not null; else all are
 /// `constant`.
