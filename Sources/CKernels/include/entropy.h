@@ -2,8 +2,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// A coder of bytes by their frequencies: asymmetric numeral systems (Duda 2014, arXiv 1311.2540), the range variant, in
-// ES_ENTROPY_LANES interleaved lanes (Giesen 2014, arXiv 1402.3392).
+// A coder of bytes by their frequencies: asymmetric numeral systems (duda2014ans), the range variant, in
+// ES_ENTROPY_LANES interleaved lanes (giesen2014interleaved).
 //
 // Symbol i belongs to lane i mod lanes. Frequencies f of a table sum to 4,096 = 2^12, starts s are their running sums in
 // the order of symbols. A lane's state x >= 2^16 holds what is coded; to decode a symbol,
