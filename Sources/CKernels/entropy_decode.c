@@ -26,12 +26,12 @@ ES_INLINE int64_t decode_groups(
       const uint32_t entry = entry_of(decoders, contexts, i + lane, stream->states[lane]);
       const uint32_t x = decoded(stream->states[lane], entry);
       symbols[i + lane] = (uint8_t)(entry >> 24);
-      // Read at any rate: no branch to mispredict.
+      // Read at any rate, and in arithmetic: no branch to mispredict.
       uint16_t word;
       memcpy(&word, next, 2);
-      const bool low = x < 1u << 16;
-      stream->states[lane] = low ? x << 16 | word : x;
-      next += low ? 2 : 0;
+      const uint32_t low = x < 1u << 16;
+      stream->states[lane] = x << 16 * low | (word & (0 - low));
+      next += 2 * low;
     }
   stream->next = next;
   return i;

@@ -9,16 +9,18 @@ enum { lanes = ES_ENTROPY_LANES };
 /// The state after one more symbol; a word goes before `*end` where the state would not fit.
 ES_INLINE uint32_t encoded(uint32_t x, const es_entropy_encoder *encoder, uint8_t symbol, uint8_t **end) {
   const uint32_t range = encoder->ranges[symbol], f = range >> 16, start = range & 0xffff;
-  // Written at any rate, kept by moving on: no branch to mispredict.
+  // Written at any rate, kept by moving on, in arithmetic: no branch to mispredict.
   const uint16_t word = (uint16_t)x;
   memcpy(*end - 2, &word, 2);
-  const bool full = x >= f << 20;
-  *end -= full ? 2 : 0;
-  x = full ? x >> 16 : x;
+  const uint32_t full = x >= f << 20;
+  *end -= 2 * full;
+  x >>= 16 * full;
   uint32_t quotient = (uint32_t)(((unsigned __int128)x * encoder->reciprocals[symbol]) >> 64);
   uint32_t rest = x - quotient * f;
   // By 1: 2^64 - 1 is less than 2^64 / 1.
-  if (rest >= f) quotient++, rest -= f;
+  const uint32_t more = rest >= f;
+  quotient += more;
+  rest -= f & (0 - more);
   return (quotient << ES_ENTROPY_BITS) + start + rest;
 }
 
