@@ -58,7 +58,7 @@ enum DifferenceCoding {
     _ elements: UnsafeRawPointer, base: UnsafeRawPointer, count: Int, form: es_difference_form
   ) -> [Int64] {
     let sampled = 512
-    let stride = max(1, count / sampled)
+    let stride = count / sampled | 1  // odd: not always the same columns
     var found = [Int64](repeating: 0, count: (count + stride - 1) / stride)
     // Below, symbols are exact as they are.
     let least = Int64(2) << Int64(form.fine) - 1

@@ -150,4 +150,57 @@ import Testing
       }
     }
   }
+
+  /// Bfloat16 against a base, worked by hand from the definitions in `differences.h`: 56 symbols of near differences.
+  @Test func differencesByHand() {
+    let form = es_difference_form(width: 2, mantissa: 7, exponent: 8, shift: 0, fine: 2)
+    #expect(es_difference_limit(form) == 56)
+    let pairs: [(x: UInt16, y: UInt16, symbol: UInt8)] = [
+      (0x3f80, 0x3f80, 0),  // equal
+      (0x3f81, 0x3f80, 2), (0x3f7f, 0x3f80, 3),  // one away from zero, one towards it
+      (0xbf81, 0xbf80, 2), (0xbf7f, 0xbf80, 3),
+      (0x3f8b, 0x3f80, 18),  // 11 = 1011 in bits: class (5 + 4), then the bit 1
+      (0xbf80, 0x3f80, 57),  // the other sign
+      (0x4101, 0x3f80, 56),  // three exponents away
+      (0x8000, 0x0000, 57), (0x0001, 0x0000, 2),
+    ]
+    let x = pairs.map(\.x)
+    let y = pairs.map(\.y)
+    let count = Int64(pairs.count)
+    var table = es_difference_make_symbols(form, nil, 0)
+    var symbols = [UInt8](repeating: 0, count: pairs.count)
+    es_difference_encode(form, &table, x, y, count, &symbols)
+    #expect(symbols == pairs.map(\.symbol))
+    let rest = es_difference_measure_rest(form, &table, symbols, count)
+    #expect(rest.bits == 1 + 3 * 7 && rest.far == 3)
+    var bits = [UInt8](repeating: 0, count: 16)
+    var exponents = [UInt8](repeating: 0, count: 4)
+    es_difference_encode_rest(form, &table, x, y, symbols, count, &bits, &exponents)
+    #expect(bits.prefix(3) == [1, 1, 0])  // the bit, seven zeros, a one and six zeros, seven zeros
+    #expect(exponents.prefix(3) == [0x7f, 0x82, 0])
+    var back = [UInt16](repeating: 0, count: pairs.count)
+    es_difference_decode(form, &table, y, symbols, count, bits, exponents, &back)
+    #expect(back == x)
+    // Eleven has a symbol of its own, and so has minus one, though it needs none.
+    table = es_difference_make_symbols(form, [11, -1], 2)
+    es_difference_encode(form, &table, x, y, count, &symbols)
+    #expect(symbols == [0, 2, 59, 2, 59, 58, 57, 56, 57, 2])
+    es_difference_encode_rest(form, &table, x, y, symbols, count, &bits, &exponents)
+    es_difference_decode(form, &table, y, symbols, count, bits, exponents, &back)
+    #expect(back == x)
+    #expect(es_difference_common_zeros(2, [0x3f80, 0x40] as [UInt16], [0, 0x8000] as [UInt16], 2) == 6)
+    #expect(es_difference_common_zeros(2, [0, 0] as [UInt16], [0, 0] as [UInt16], 2) == 16)
+  }
+
+  @Test func keysAndContexts() {
+    let form = es_difference_form(width: 4, mantissa: 23, exponent: 8, shift: 0, fine: 2)
+    let base = [Float(1), -2, 1.5, 0, 1.015625].map(\.bitPattern)
+    var keys = [UInt8](repeating: 0, count: 5)
+    es_difference_keys(form, .exponent, base, 5, &keys)
+    #expect(keys == [127, 128, 127, 0, 127])
+    es_difference_contexts([1, 127, 128], 3, &keys, 5)
+    #expect(keys == [2, 3, 2, 0, 2])
+    es_difference_keys(form, .mantissa, base, 5, &keys)
+    #expect(keys == [0, 0, 32, 0, 1])
+  }
 }

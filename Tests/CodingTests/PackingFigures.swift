@@ -13,7 +13,7 @@ import Testing
 
 /// Sizes and times of chunks for `Benchmarks/run_packing`, which says what to code in a file: a line for each stretch of
 /// elements, `name path type offset bytes basePath baseOffset`, tabs between, `-` for no base. Written are lines
-/// `name bytes coded encodeSeconds decodeSeconds`, in processor time of all threads divided by their number.
+/// `name bytes coded encodeSeconds decodeSeconds`, in processor time of all threads.
 @Suite struct PackingFigures {
   private static let list = FileSystem.environment("ESPALIER_PACKING_LIST")
   private static let missing: Comment = "NOT RUN: for Benchmarks/run_packing"
@@ -109,10 +109,9 @@ import Testing
       try #require(memcmp(piece.elements.baseAddress!, back.baseAddress! + start, piece.elements.count) == 0)
     }
     let middle = times.count / 2
-    let threads = Double(pool.threadCount)
     return (
-      bytes, pieces.reduce(0) { $0 + $1.size }, times.map(\.0).sorted()[middle] / threads,
-      times.map(\.1).sorted()[middle] / threads
+      bytes, pieces.reduce(0) { $0 + $1.size }, times.map(\.0).sorted()[middle],
+      times.map(\.1).sorted()[middle]
     )
   }
 
