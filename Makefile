@@ -31,6 +31,8 @@ bench: build models ## Time merges, running and pruning models beside their peer
 	python3 Benchmarks/make_checkpoints.py --out $(or $(MODELS),/dev/shm/espalier-bench)
 	Benchmarks/run_models $(if $(PEERS),--python $(PEERS))
 	$(if $(PEERS),Benchmarks/run_quantizations --python $(PEERS))
+	$(if $(PEERS),swift build --build-tests -c release -Xswiftc -enable-testing)
+	$(if $(PEERS),Benchmarks/run_packing --python $(PEERS))
 	Benchmarks/run_reductions $(if $(PEERS),--python $(PEERS))
 	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
 

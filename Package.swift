@@ -31,9 +31,9 @@ let package = Package(
     .library(
       name: "Espalier",
       targets: [
-        "EspalierBasics", "EspalierNumerics", "EspalierLinearMaps", "EspalierCheckpoints", "EspalierArchitectures",
-        "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierCalibration",
-        "EspalierReduction", "EspalierMerging", "EspalierRecipes",
+        "EspalierBasics", "EspalierNumerics", "EspalierCoding", "EspalierLinearMaps", "EspalierCheckpoints",
+        "EspalierArchitectures", "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation",
+        "EspalierCalibration", "EspalierReduction", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -64,6 +64,7 @@ let package = Package(
     room(
       "Numerics", imports: ["Basics"],
       c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
+    room("Coding", imports: ["Basics", "Numerics"], c: ["CKernels"]),
     room("LinearMaps", imports: ["Basics", "Numerics"], c: ["CKernels"]),
     room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"], c: ["CKernels"]),
     room(
@@ -103,6 +104,7 @@ let package = Package(
       path: "Tests/Support", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
+    tests("Coding", imports: ["Basics", "Numerics", "Coding"]),
     tests("LinearMaps", imports: ["Basics", "Numerics", "LinearMaps"], excluding: ["Fixtures"]),
     tests(
       "Checkpoints", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"],

@@ -1,0 +1,33 @@
+import Driver
+import EspalierCoding
+import EspalierNumerics
+
+/// The first two bytes say how long the chunk is. The rest is taken as coded bytes; and as a chunk of every type, which
+/// comes back as it was, by itself and against a base.
+_ = fuzz { data, count in
+  guard count >= 2, let data else { return 0 }
+  let input = UnsafeRawBufferPointer(start: data + 2, count: count - 2)
+  let length = Int(data[0]) | Int(data[1] & 15) << 8
+  let base = (0..<max(length, input.count)).map { UInt8(truncatingIfNeeded: $0 &* 0x9e37 &>> 5) }
+  base.withUnsafeBytes { base in
+    var chunk = [UInt8](repeating: 0, count: length)
+    chunk.withUnsafeMutableBytes { chunk in
+      try? ChunkCoding.decode(input, against: UnsafeRawBufferPointer(rebasing: base[..<length]), into: chunk)
+    }
+    let against = UnsafeRawBufferPointer(rebasing: base[..<input.count])
+    for type in ElementType.allCases {
+      for base in [nil, against] {
+        let coded = ChunkCoding.encode(input, of: type, against: base)
+        precondition(coded.count <= ChunkCoding.mostBytes(for: input.count))
+        var back = [UInt8](repeating: 0, count: input.count)
+        back.withUnsafeMutableBytes { back in
+          coded.withUnsafeBytes { coded in
+            do { try ChunkCoding.decode(coded, against: base, into: back) } catch { preconditionFailure("\(error)") }
+          }
+        }
+        precondition(back.elementsEqual(input))
+      }
+    }
+  }
+  return 0
+}
