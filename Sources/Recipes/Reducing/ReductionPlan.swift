@@ -15,10 +15,10 @@ public struct ReductionPlan: Sendable {
     var targets: [ReductionTarget]
     /// Sites whose statistics are gathered together, pass by pass; empty where none are gathered.
     let passes: [[InputSite]]
-    /// Norms that take the factors of columns behind them; none for methods without, and where codes are not packed.
-    var folds: [NormFold] = []
+    /// What takes the factors of columns behind it; nothing for methods without, and where codes are not packed.
+    var folds: [ColumnFold] = []
 
-    /// Parameters that folds change.
+    /// Parameters that folds change beside matrices.
     var divided: [Parameter] { folds.flatMap(\.parameters) }
 
     var matrices: [NetworkMatrix] { targets.flatMap(\.matrices) }
@@ -150,7 +150,7 @@ public struct ReductionPlan: Sendable {
     return (blocks, plan.spills, plan.peakBytes)
   }
 
-  /// Finds how codes are written, and which norms take factors of columns.
+  /// Finds how codes are written, and what takes factors of columns.
   private static func pack(
     _ blocks: inout [Block], of network: Network, _ request: ReductionRequest, _ treatment: ReductionTreatment
   ) -> [Problem] {

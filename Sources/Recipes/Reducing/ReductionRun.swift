@@ -137,16 +137,20 @@ public struct ReductionRun {
       }
       waiting.removeAll { written[$0] != nil }
     }
-    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
+    // What factors of columns go into comes before what they are of: its rows are divided before it is rounded.
+    var divisors: [ExactString: [Float]] = [:]
+    try statistics?.forEachSite(of: block, reaching: targets, backwards: !block.folds.isEmpty) {
+      (site, statistics, sample) throws(Problem) in
       let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
       if together != nil {
         together?.add(matrices, statistics, sample: sample)
         return
       }
-      let fold = block.folds.first { ExactString($0.norm.site) == ExactString(site) }
-      let reduced = try work.reduce(matrices, statistics, sample: sample, fold)
+      let fold = block.folds.first { ExactString($0.site) == ExactString(site) }
+      let reduced = try work.reduce(matrices, statistics, sample: sample, fold, divisors)
       for result in reduced.results { results[ExactString(result.outcome.name)] = result }
-      for part in reduced.divided {
+      if let fold, let own = reduced.divided?.divisors { divisors[ExactString(fold.target)] = own }
+      for part in reduced.divided?.parts ?? [] {
         let place = block.divided.firstIndex { ExactString($0.name) == ExactString(part.name) } ?? 0
         let index = block.targets.count + place
         written[index] = try pieces.write(first + index, [part], outcomes: [])

@@ -19,25 +19,27 @@ struct SiteReduction {
   /// - Parameters:
   ///   - statistics: of the site; nil where nothing was gathered.
   ///   - sample: of some of the rows, with a moment, where `statistics` have none.
-  ///   - fold: a norm that the factors of columns may go into.
-  /// - Returns: the matrices, and the norm as it is to be stored then.
+  ///   - fold: what the factors of columns may go into.
+  ///   - divisors: of matrices that factors went into already, what their rows are divided by.
+  /// - Returns: the matrices, and what is divided for them.
   func reduce(
-    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?, _ fold: NormFold? = nil
-  ) throws(Problem) -> (results: [Result], divided: [ReducedEncoding.Part]) {
+    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?, _ fold: ColumnFold? = nil,
+    _ divisors: [ExactString: [Float]] = [:]
+  ) throws(Problem) -> (results: [Result], divided: ColumnFold.Divided?) {
     let began = Machine.monotonicSeconds
     var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
     for matrix in matrices {
       guard let budget = global?.part(matrix.name)?.budget ?? plan.request.budget(of: matrix.name) else { continue }
       chosen.append((matrix, try plan.network.weight(of: matrix), budget))
     }
-    guard !chosen.isEmpty else { return ([], []) }
+    guard !chosen.isEmpty else { return ([], nil) }
     let seen = Seen(statistics, sample, width: chosen[0].matrix.inputs)
-    var divided: NormFold.Divided?
+    var divided: ColumnFold.Divided?
     let reduced: [StoredWeight]
     if plan.request.storage == .packed, case .ofMatrices(let method) = plan.treatment,
       let method = method as? any InputScaling
     {
-      (reduced, divided) = try scale(chosen.map(\.matrix), chosen.map(\.weight), seen, by: method, fold)
+      (reduced, divided) = try scale(chosen.map(\.matrix), chosen.map(\.weight), seen, by: method, fold, divisors)
     } else {
       reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
     }
@@ -50,27 +52,32 @@ struct SiteReduction {
           rows: statistics?.count ?? 0,
           began: Machine.monotonicSeconds - share))
     }
-    return (results, divided?.parts ?? [])
+    return (results, divided)
   }
 
-  /// The matrices as codes of their columns times common factors, which go into the norm before them; where there is none
-  /// that takes them, as codes of the matrices as they are.
+  /// The matrices as codes of their columns times common factors, which go into what is before them; where nothing takes
+  /// them, as codes of the matrices as they are. Factors are found for the matrices as the model has them; rows are divided
+  /// after that.
   private func scale(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, by method: any InputScaling,
-    _ fold: NormFold?
-  ) throws(Problem) -> (weights: [StoredWeight], divided: NormFold.Divided?) {
+    _ fold: ColumnFold?, _ divisors: [ExactString: [Float]]
+  ) throws(Problem) -> (weights: [StoredWeight], divided: ColumnFold.Divided?) {
     for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
-    var divided: NormFold.Divided?
+    var divided: ColumnFold.Divided?
     var stored: [StoredWeight] = []
     do throws(Problem) {
       if let fold {
-        divided = try fold.divided(by: method.inputScales(of: weights, seen.known, parallel: parallel))
+        divided = try fold.divided(
+          by: method.inputScales(of: weights, seen.known, sharing: fold.sharing, parallel: parallel))
       }
       let scales = divided?.scales ?? [Float](repeating: 1, count: weights[0].columns)
       for (matrix, weight) in zip(matrices, weights) {
-        let codes = try method.quantized(weight, inputScales: scales, seen.known, parallel: parallel)
+        let own = divisors[ExactString(matrix.name)]
+        let codes = try method.quantized(
+          own.map { weight.divided(rows: $0) } ?? weight, inputScales: scales, seen.known, parallel: parallel)
         stored.append(
-          try StoredWeight(.quantized(codes), as: matrix.parameter.elementType, .packed, parallel: parallel))
+          try StoredWeight(
+            .quantized(codes), as: matrix.parameter.elementType, .packed, divisors: own, parallel: parallel))
       }
     } catch { throw error.at(tensor: matrices[0].name) }
     return (stored, divided)
