@@ -68,7 +68,8 @@ struct QuantizingOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Largest file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).", valueName: "size"))
+      "Bytes of tensors in a file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).",
+      valueName: "size"))
   var splitSize: String?
 
   @OptionGroup var continuing: ContinuingOptions

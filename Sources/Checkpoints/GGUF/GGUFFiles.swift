@@ -40,6 +40,13 @@ public struct GGUFFiles: Sendable {
     paths = Self.parts(of: file)
     var headers: [GGUFHeader] = []
     for path in paths {
+      guard paths.count == 1 || FileSystem.isFile(path) else {
+        problems.add(
+          Problem(
+            .ggufSplit, "a part of the model is not there: it has \(paths.count)",
+            remedy: "Put all parts into one folder, under the names they had.", file: path))
+        continue
+      }
       if let header = problems.collect({ () throws(Problem) in try GGUFHeader(reading: try File.reading(path)) }) {
         headers.append(header)
       }

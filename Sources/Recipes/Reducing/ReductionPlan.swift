@@ -164,7 +164,7 @@ public struct ReductionPlan: Sendable {
       if layout == .gptq, case .integer(_, false) = codes.grid {
         throw Problem(
           .checkpointPacked, "the layout gptq has no zero point of 0, which codes with zero points need",
-          remedy: "Write gptq_v2, or quantize symmetrically.")
+          remedy: "Give --format gptq_v2, or quantize symmetrically.")
       }
       var scales = false
       if case .ofMatrices(let method) = treatment { scales = method is any InputScaling }
@@ -174,7 +174,15 @@ public struct ReductionPlan: Sendable {
       for index in blocks.indices {
         blocks[index].targets = blocks[index].targets.map { target in
           var target = target
-          do throws(Problem) { target.packing = try target.packing(codes, in: layout) } catch { problems.append(error) }
+          do throws(Problem) {
+            let packing = try target.packing(codes, in: layout)
+            target.packing = packing
+            if let (message, remedy) = layout.caution(about: packing.form, isTransposed: packing.isTransposed) {
+              problems.append(
+                Problem(
+                  .checkpointPacked, message, remedy: remedy, tensor: target.parameter.name, severity: .warning))
+            }
+          } catch { problems.append(error) }
           return target
         }
         if scales { blocks[index].folds = try folds(of: network, block: index, blocks[index].targets) }

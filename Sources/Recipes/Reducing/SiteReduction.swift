@@ -73,13 +73,15 @@ struct SiteReduction {
       let scales = divided?.scales ?? [Float](repeating: 1, count: weights[0].columns)
       for (matrix, weight) in zip(matrices, weights) {
         let own = divisors[ExactString(matrix.name)]
-        let codes = try method.quantized(
-          own.map { weight.divided(rows: $0) } ?? weight, inputScales: scales, seen.known, parallel: parallel)
-        stored.append(
-          try StoredWeight(
-            .quantized(codes), as: matrix.parameter.elementType, .packed, divisors: own, parallel: parallel))
+        do throws(Problem) {
+          let codes = try method.quantized(
+            own.map { weight.divided(rows: $0) } ?? weight, inputScales: scales, seen.known, parallel: parallel)
+          stored.append(
+            try StoredWeight(
+              .quantized(codes), as: matrix.parameter.elementType, .packed, divisors: own, parallel: parallel))
+        } catch { throw error.at(tensor: matrix.name) }
       }
-    } catch { throw error.at(tensor: matrices[0].name) }
+    } catch { throw error.at(tensor: Self.name(of: matrices)) }
     return (stored, divided)
   }
 
@@ -117,6 +119,11 @@ struct SiteReduction {
     }
   }
 
+  /// What a problem with one of a site's matrices is told of.
+  private static func name(of matrices: [NetworkMatrix]) -> String {
+    matrices.count == 1 ? matrices[0].name : "\(matrices[0].site) (\(matrices.count) matrices)"
+  }
+
   /// The matrices as they will be stored.
   func reduce(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
@@ -126,7 +133,7 @@ struct SiteReduction {
     let reduced: [ReducedMatrix]
     do throws(Problem) {
       reduced = try method.reduce(weights, seen.known, to: budgets, parallel: parallel)
-    } catch { throw error.at(tensor: matrices[0].name) }
+    } catch { throw error.at(tensor: Self.name(of: matrices)) }
     var stored: [StoredWeight] = []
     for (matrix, result) in zip(matrices, reduced) {
       guard result.outputShift == nil else {

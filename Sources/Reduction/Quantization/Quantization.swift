@@ -82,7 +82,7 @@ enum Quantization {
     guard let scale = scales.first(where: { !($0 <= largest) }) else { return }
     throw Problem(
       .reduction, "a scale of \(scale) is beyond \(type.safetensorsName)",
-      remedy: "Choose a wider type of scales, or keep the tensor in floats.")
+      remedy: "Give scales a wider type (scale_type=bf16), or leave the matrix as it is (--keep).")
   }
 
   /// The result of a method, with its error.
