@@ -1,12 +1,14 @@
 import EspalierArchitectures
 import EspalierBasics
+import EspalierCalibration
 import EspalierCheckpoints
-import EspalierNetworks
+import EspalierLinearMaps
 import EspalierNumerics
 import EspalierReduction
 import TestSupport
 import Testing
 
+@testable import EspalierNetworks
 @testable import EspalierRecipes
 
 /// Factors of columns that go into what is before them.
@@ -90,7 +92,10 @@ import Testing
         for fold in try ReductionPlan.folds(of: network, block: index, targets) {
           let width = try #require(weights[fold.source.readers[0]]).columns
           var factors = (0..<width).map { _ in Float(0.3 + 2 * Double(random.next() % 1000) / 1000) }
-          if let sharing = fold.sharing { factors = sharing.map { factors[$0] } }
+          if let sharing = fold.sharing {
+            let shared = Dictionary(zip(sharing, factors), uniquingKeysWith: { first, _ in first })
+            factors = try sharing.map { try #require(shared[$0]) }
+          }
           let divided = try fold.divided(by: factors)
           for (a, b) in zip(divided.scales, factors) { #expect(abs(a - b) <= 1e-5 * b) }
           for reader in fold.source.readers {
@@ -123,7 +128,8 @@ import Testing
     }
   }
 
-  private func parameter(_ values: [Float], _ type: ElementType, _ name: String, in folder: String) throws -> Parameter {
+  private func parameter(_ values: [Float], _ type: ElementType, _ name: String, in folder: String) throws -> Parameter
+  {
     let header = SafetensorsHeader.bytes(for: [(name, type, [values.count])], metadata: [])
     try FileSystem.write(header + type.encoded(values), to: "\(folder)/\(name).safetensors")
     return try #require(try SafetensorsCheckpoint(at: "\(folder)/\(name).safetensors").parameters.first)

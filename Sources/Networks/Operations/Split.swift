@@ -34,7 +34,9 @@ struct SplitOperation: Operation {
   static func columns(
     of statement: Statement, in description: ModelDescription, width: Int? = nil
   ) throws(Problem) -> [[Int]] {
-    func problem(_ what: String) -> Problem { Problem(.networkProgram, "`\(Self.name)` \(what), in `\(statement.source)`") }
+    func problem(_ what: String) -> Problem {
+      Problem(.networkProgram, "`\(Self.name)` \(what), in `\(statement.source)`")
+    }
     let labels = try statement.text("into").split(separator: " ").map(String.init)
     guard let name = statement.parameters["by"]?.first, let parameter = description.parameter(named: name),
       parameter.dimensions.count > 0

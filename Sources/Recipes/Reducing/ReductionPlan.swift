@@ -91,7 +91,7 @@ public struct ReductionPlan: Sendable {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       var blocks: [Block]
       (blocks, spills, peakBytes) = try Self.blocks(
-        of: network, request, selection, needs: needs, memory: run.memory, problems: &problems)
+        of: network, request, selection, treatment, threads: run.pool.threadCount, memory: run.memory)
       problems.all += Self.pack(&blocks, of: network, request, treatment).gathered()
       let targets = blocks.flatMap(\.targets)
       quantizationConfig =
@@ -115,8 +115,8 @@ public struct ReductionPlan: Sendable {
   // MARK: - Parts
 
   private static func blocks(
-    of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection, needs: StatisticsNeed,
-    memory: Int, problems: inout Problems
+    of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection,
+    _ treatment: ReductionTreatment, threads: Int, memory: Int
   ) throws(Problem) -> (blocks: [Block], spills: Bool, peak: Int) {
     var taken: Set<ExactString> = []
     let all = try network.blocks()
@@ -129,19 +129,15 @@ public struct ReductionPlan: Sendable {
       }
       targets.append(selection.targets(among: matrices, taken: &taken))
     }
-    var solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
-    // A block that is reduced together has its matrices and what is known of their sites in memory together.
-    if BlockReduction.isMethod(request.method) {
-      solver = targets.reduce(0) { max($0, $1.reduce(0) { $0 + solverBytes($1, needs: needs) }) }
-    }
+    let solver = targets.map { solverBytes($0, request, treatment, threads: threads) }
     guard case .text(let text, _) = request.source else {
-      let fixed = JobRunner.baseBytes + solver
+      let fixed = JobRunner.baseBytes + (solver.max() ?? 0)
       try check(fixed, memory)
       return (zip(all, targets).map { Block(name: $0.name, targets: $1, passes: []) }, false, fixed)
     }
     let plan = try CalibrationPlan(
       network, lengths: text.windows.sequences.map(\.count), memory: memory, beside: solver,
-      momentLimit: momentLimit(request, needs))
+      momentLimit: momentLimit(request, treatment.needs))
     let blocks = zip(plan.blocks, targets).map { planned, targets in
       let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
       let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
@@ -200,14 +196,31 @@ public struct ReductionPlan: Sendable {
     }
   }
 
-  /// Bytes that reducing takes beside the statistics: of the matrices of a site, widened, changed and in float64 while
-  /// errors are measured; with a moment, its copy and the factors that methods make of it.
-  private static func solverBytes(_ target: ReductionTarget, needs: StatisticsNeed) -> Int {
-    let largest = target.matrices.reduce(0) { max($0, $1.outputs * $1.inputs) }
-    let width = target.matrices.reduce(0) { max($0, $1.inputs) }
+  /// Bytes that reducing the matrices of a block takes beside the statistics, at most: those of one site at a time, widened,
+  /// with what the method takes; the copy of a moment that it works on; rows of errors while they are measured.
+  private static func solverBytes(
+    _ targets: [ReductionTarget], _ request: ReductionRequest, _ treatment: ReductionTreatment, threads: Int
+  ) -> Int {
+    var sites: [ExactString: [(outputs: Int, inputs: Int)]] = [:]
+    for matrix in targets.flatMap(\.matrices) {
+      sites[ExactString(matrix.site), default: []].append((matrix.outputs, matrix.inputs))
+    }
+    var isKnown = true
+    if case .nothing = request.source { isKnown = false }
+    let solvers = sites.values.map { shapes in
+      let (elements, width) = shapes.reduce((0, 0)) { ($0.0 + $1.outputs * $1.inputs, max($0.1, $1.inputs)) }
+      return 4 * elements + (isKnown ? 8 * width * width : 0) + treatment.workingBytes(shapes, threads: threads)
+        + 800 * threads * (width + 96)
+    }
     // Of a parameter with several matrices all are kept until the last is done.
-    let kept = target.matrices.count > 1 ? 16 : 8
-    return 40 * largest + kept * target.parameter.elementCount + (needs == .nothing ? 8 : 32) * width * width
+    let kept = targets.reduce(0) { max($0, ($1.matrices.count > 1 ? 16 : 8) * $1.parameter.elementCount) }
+    // Where rows are only sampled for errors, sums are gathered of all of them beside.
+    let sums =
+      isKnown && treatment.needs != .moment
+      ? targets.flatMap(\.matrices).reduce(0) { $0 + SiteAccumulator.byteCount(width: $1.inputs, momentLimit: 0) } : 0
+    // A block that is reduced together has its matrices and what is known of their sites in memory together.
+    return kept + sums
+      + (treatment.blockMethod != nil ? solvers.reduce(0, +) : solvers.max() ?? 0)
   }
 
   /// Methods that make do with squares along the diagonal of a moment.

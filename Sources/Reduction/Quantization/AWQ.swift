@@ -43,6 +43,15 @@ public struct AWQ: InputScaling {
     clips = parameters.flag("clip") ?? true
   }
 
+  /// Where groups are clamped, a thread has the errors of one group of every row, twice, and the moment of its inputs.
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    let clipping = shapes.reduce(0) { sum, shape in
+      let length = grid.groupLength(of: shape.inputs)
+      return sum + 16 * (shape.outputs + 2 * length) * min(shape.inputs, threads * length)
+    }
+    return Quantization.workingBytes(shapes, grid, copies: 4) + (clips ? clipping : 0)
+  }
+
   /// The s of least error for matrices that read the same inputs: the sum of their squared errors.
   ///
   /// - Parameters:

@@ -31,6 +31,10 @@ public struct SmoothRounding: InputScaling {
     grid = try Quantization.grid(parameters)
   }
 
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    Quantization.workingBytes(shapes, grid, copies: 2)
+  }
+
   /// The s of matrices that read the same inputs: the largest weight of a column is that of all of them,
   /// and of columns that share s; inputs count by their mean square then.
   public func inputScales(
