@@ -190,7 +190,6 @@ struct CalibratedOptions: ParsableArguments {
     request.parameters = try selecting.parameters(of: method)
     (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
     request.measuresBaseline = !noBaseline
-    request.weighsColumns = FileSystem.environment("TRIAL_UNWEIGHED") == nil
     return request
   }
 

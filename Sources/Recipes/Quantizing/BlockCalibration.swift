@@ -21,6 +21,8 @@ public struct BlockCalibration: Sendable {
     public let resumed: Int
     public let seconds: Double
     let plannedPeakBytes: Int
+    /// The tensors before, in the order of the file.
+    let originals: [QuantizationPlan.Tensor]
   }
 
   /// The file, before anything is rounded.
@@ -129,7 +131,7 @@ public struct BlockCalibration: Sendable {
       }
       let outcome = Outcome(
         method: reduction.request.method, outcomes: reduced.outcomes, resumed: reduced.resumed,
-        seconds: reduced.seconds, plannedPeakBytes: reduction.peakBytes)
+        seconds: reduced.seconds, plannedPeakBytes: reduction.peakBytes, originals: plan.tensors)
       return try QuantizationRun.execute(
         written, fit: fit, calibration: outcome, probe: probe, listener: listener, measure: measure)
     }

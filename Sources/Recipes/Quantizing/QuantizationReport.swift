@@ -51,15 +51,18 @@ public struct QuantizationReport: Sendable {
     request = plan.request.text
     let figures = Dictionary(
       records.map { (ExactString($0.tensor), $0.figures) }, uniquingKeysWith: { first, _ in first })
-    tensors = plan.tensors.map { tensor in
+    // What was calibrated lies in its blocks by now.
+    let originals = calibration?.originals ?? plan.tensors
+    tensors = zip(plan.tensors, originals).map { tensor, original in
       let found = figures[ExactString(tensor.name)] ?? nil
       let (error, squares) = (found?["squared_error"]?.number, found?["squares"]?.number)
       let count = Double(max(1, tensor.shape.reduce(1, *)))
       return Tensor(
-        name: tensor.name, shape: tensor.shape, from: tensor.stored, to: tensor.choice.format.name,
-        bytesBefore: tensor.storedBytes, bytesAfter: tensor.byteCount,
+        name: tensor.name, shape: tensor.shape, from: original.stored, to: tensor.choice.format.name,
+        bytesBefore: original.storedBytes, bytesAfter: tensor.byteCount,
         error: error.flatMap { (error) -> Double? in squares.map { $0 > 0 ? (error / $0).squareRoot() : 0 } },
-        meanSquare: error.map { $0 / count }, isCarried: found?["carried"]?.bool == true, weighedError: found?["weighed_error"]?.number)
+        meanSquare: error.map { $0 / count }, isCarried: found?["carried"]?.bool == true,
+        weighedError: found?["weighed_error"]?.number)
     }
     self.fit = fit
     self.calibration = calibration

@@ -38,7 +38,8 @@ public enum QuantizationRun {
     let evaluation = try output.weightFiles.first.flatMap { (file) throws(Problem) in try measure?(file.path) }
     let records = output.finishedRecords()
     let report = QuantizationReport(
-      plan, records: records, kept: kept, fit: fit, calibration: calibration, evaluation: evaluation, seconds: written - began,
+      plan, records: records, kept: kept, fit: fit, calibration: calibration, evaluation: evaluation,
+      seconds: written - began,
       secondsMeasuring: Machine.monotonicSeconds - written, peakBytes: peak)
     let manifest = Manifest.json(
       made: provenance(plan), layout: plan.layout, records: records, small: [],

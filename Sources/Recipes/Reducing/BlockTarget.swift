@@ -60,7 +60,8 @@ extension ReductionTarget {
         continue
       }
       for (row, place) in rows.enumerated() {
-        bytes.replaceSubrange(place * rowBytes..<(place + 1) * rowBytes, with: own[row * rowBytes..<(row + 1) * rowBytes])
+        bytes.replaceSubrange(
+          place * rowBytes..<(place + 1) * rowBytes, with: own[row * rowBytes..<(row + 1) * rowBytes])
       }
     }
     return [

@@ -92,7 +92,8 @@ struct SiteReduction {
       weight: stored,
       outcome: MatrixOutcome(
         name: matrix.name, parameter: matrix.parameter.name, site: matrix.site, outputs: matrix.outputs,
-        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget, of: matrix.parameter.name), error: error, baseline: baseline,
+        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget, of: matrix.parameter.name), error: error,
+        baseline: baseline,
         numbers: stored.numbers, rows: rows, seconds: Machine.monotonicSeconds - began))
   }
 
