@@ -90,7 +90,12 @@ import Testing
   @Test(
     arguments: [
       (["--method", "gptq", "--type", "Q4_0", "-o", "OUT"], "--type is of GGUF files"),
-      (["--method", "gptq", "-o", "OUT.gguf"], "--method makes a folder"),
+      (["--method", "gptq", "-o", "OUT.gguf"], "needs --type, --size or --bits"),
+      (["--method", "gptq", "--max-kl", "0.1", "--effect-text", "t", "-o", "OUT.gguf"], "met by plain encoding"),
+      (["--method", "rtn", "--type", "Q4_0", "-o", "OUT.gguf"], "leave --method rtn out"),
+      (["--method", "awq", "--type", "Q4_0", "-o", "OUT.gguf"], "makes no blocks of GGUF"),
+      (["--method", "gptq", "--type", "Q4_0", "--group", "32", "-o", "OUT.gguf"], "--group is of folders"),
+      (["--method", "gptq", "--type", "Q4_0", "--set", "bits=3", "-o", "OUT.gguf"], "only `damp`"),
       (["--type", "Q4_0", "-o", "OUT"], "model.gguf"),
       (["--type", "Q4_0", "--group", "64", "-o", "OUT.gguf"], "--group goes with --method"),
       (["--method", "wanda", "-o", "OUT"], "is none of rtn, gptq"),
@@ -105,6 +110,27 @@ import Testing
       let outcome = try Program.run(["quantize", Self.model] + named)
       #expect(outcome.code == 2 && outcome.errors.contains(message), "\(outcome)")
       #expect(try FileSystem.list(folder).isEmpty)
+    }
+  }
+
+  @Test func aFileOfBlocksIsAModel() throws {
+    try withTemporaryFolder { folder in
+      let output = "\(folder)/m.gguf"
+      let arguments = ["quantize", Self.model, "--method", "gptq", "--type", "Q2_K", "-o", output] + Self.text
+      let planned = try Program.run(arguments + ["--dry-run"])
+      #expect(planned.code == 0 && planned.output.contains("gptq: 56 matrices"), "\(planned)")
+      #expect(try FileSystem.list(folder).isEmpty)
+      let outcome = try Program.run(
+        arguments + [
+          "--test", "\(packageFolder)/Models/text/test/prose.txt", "--test-window", "64", "--test-limit", "2",
+          "--max-kl", "5",
+        ])
+      #expect(outcome.code == 0 && outcome.output.contains("of plain encoding"), "\(outcome)")
+      let verified = try Program.run("verify", output)
+      #expect(verified.code == 0 && verified.output.contains("all as written"), "\(verified)")
+      #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report"])
+      let generated = try Program.run("generate", output, "--prompt", "Once", "--max-tokens", "4")
+      #expect(generated.code == 0 && !generated.output.isEmpty, "\(generated)")
     }
   }
 

@@ -124,6 +124,7 @@ public struct ReductionPlan: Sendable {
     for index in all.indices {
       let matrices = try network.matrices(ofBlock: index).filter { matrix in
         guard BlockReduction.takes(matrix, request.method) else { return false }
+        if request.storage == .blocks, request.blockTypes[ExactString(matrix.parameter.name)] == nil { return false }
         if case .allotted(let budgets) = request.goal { return budgets[ExactString(matrix.name)] != nil }
         return true
       }
@@ -150,6 +151,7 @@ public struct ReductionPlan: Sendable {
   private static func pack(
     _ blocks: inout [Block], of network: Network, _ request: ReductionRequest, _ treatment: ReductionTreatment
   ) -> [Problem] {
+    if request.storage == .blocks { return keepBlocks(&blocks, request) }
     guard request.storage == .packed else { return [] }
     var problems: [Problem] = []
     do throws(Problem) {
@@ -184,6 +186,24 @@ public struct ReductionPlan: Sendable {
         if scales { blocks[index].folds = try folds(of: network, block: index, blocks[index].targets) }
       }
     } catch { problems.append(error) }
+    return problems
+  }
+
+  /// Finds how blocks are kept.
+  private static func keepBlocks(_ blocks: inout [Block], _ request: ReductionRequest) -> [Problem] {
+    guard request.method == GPTQ.card.name, request.goal == .budget(.sparsity(0)) else {
+      return [Problem(.reduction, "only gptq rounds to blocks, and only rounds")]
+    }
+    var problems: [Problem] = []
+    for index in blocks.indices {
+      for place in blocks[index].targets.indices {
+        let target = blocks[index].targets[place]
+        guard let type = request.blockTypes[ExactString(target.parameter.name)] else { continue }
+        do throws(Problem) { blocks[index].targets[place].blocks = try target.blocks(of: type) } catch {
+          problems.append(error)
+        }
+      }
+    }
     return problems
   }
 

@@ -44,6 +44,36 @@ public struct ReductionRun {
     return report
   }
 
+  /// A model with its reduced parameters in place, which lie in files that are there while it is used.
+  struct Reduced {
+    let checkpoint: OverlaidCheckpoint
+    let outcomes: [MatrixOutcome]
+    /// Parameters that an earlier run finished.
+    let resumed: Int
+    /// Whether all of them were there.
+    let wasThere: Bool
+    let seconds: Double
+  }
+
+  /// Reduces, and lends the reduced model to what makes something else of it than a folder.
+  ///
+  /// - Throws: what reducing and `body` throw. Finished matrices stay for `--resume`.
+  static func lend<Result>(
+    _ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener,
+    to body: (Reduced) throws(Problem) -> Result
+  ) throws(Problem) -> Result {
+    let began = Machine.monotonicSeconds
+    var run = try ReductionRun(plan, workers: workers, listener: listener)
+    try run.reduceAll()
+    let result = try body(
+      Reduced(
+        checkpoint: OverlaidCheckpoint(plan.checkpoint, replacing: run.parameters), outcomes: run.outcomes,
+        resumed: run.resumed, wasThere: run.resumed == plan.blocks.reduce(0) { $0 + $1.targets.count },
+        seconds: Machine.monotonicSeconds - began))
+    try run.pieces.remove()
+    return result
+  }
+
   private var parameters: [Parameter] { finished.map(\.parameter) }
 
   private init(_ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener) throws(Problem) {
@@ -63,6 +93,10 @@ public struct ReductionRun {
       ("mode", .string(plan.network.mode.rawValue)),
       ("config", .string(Digest(of: plan.checkpoint.config?.text() ?? "").description)),
     ]
+    if plan.request.storage == .blocks {
+      let types = plan.request.blockTypes.map { "\($0.key) \($0.value.rawValue)" }.sorted()
+      members.append(("types", .string(Digest(of: types.joined(separator: "\n")).description)))
+    }
     for path in plan.checkpoint.weightFiles + (plan.statistics.map { [$0.path] } ?? []) {
       let identity = try File.reading(path).identity()
       members.append(
@@ -176,10 +210,14 @@ public struct ReductionRun {
   private func write(
     _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
   ) throws(Problem) -> ReductionPieces.Piece {
-    if let packing = target.packing {
-      return try pieces.write(
-        index, try target.packed(results.map(\.weight), packing), packed: (target.parameter, packing),
-        outcomes: results.map(\.outcome))
+    if let coding = target.coding {
+      let weights = results.map(\.weight)
+      let parts =
+        switch coding {
+        case .packed(let packing): try target.packed(weights, packing)
+        case .blocks(let blocks): try target.encoded(weights, as: blocks)
+        }
+      return try pieces.write(index, parts, coded: (target.parameter, coding), outcomes: results.map(\.outcome))
     }
     let encoding = try target.encoded(
       results.map(\.weight), storage: plan.request.storage,

@@ -96,12 +96,13 @@ struct SiteReduction {
     named text: String? = nil, _ seen: Seen, rows: Int, began: Double
   ) throws(Problem) -> Result {
     let error = try error(of: stored, weight, seen)
-    let baseline = try baseline(weight, seen.measured, to: budget)
+    let baseline = try baseline(weight, of: matrix, seen.measured, to: budget)
     return Result(
       weight: stored,
       outcome: MatrixOutcome(
         name: matrix.name, parameter: matrix.parameter.name, site: matrix.site, outputs: matrix.outputs,
-        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget), error: error, baseline: baseline,
+        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget, of: matrix.parameter.name), error: error,
+        baseline: baseline,
         numbers: stored.numbers, rows: rows, seconds: Machine.monotonicSeconds - began))
   }
 
@@ -129,6 +130,7 @@ struct SiteReduction {
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
   ) throws(Problem) -> [StoredWeight] {
     for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
+    if plan.request.storage == .blocks { return try blocks(matrices, weights, seen) }
     guard case .ofMatrices(let method) = plan.treatment else { throw BlockReduction.refusal(plan.request.method) }
     let reduced: [ReducedMatrix]
     do throws(Problem) {
@@ -162,8 +164,11 @@ struct SiteReduction {
 
   /// The error of what needs no data, at the same budget.
   private func baseline(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+    _ weight: Matrix<Float>, of matrix: NetworkMatrix, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) -> Double? {
+    if plan.request.storage == .blocks {
+      return plan.request.measuresBaseline ? try plainBlocksError(weight, of: matrix, statistics) : nil
+    }
     if plan.request.makesCodes {
       guard plan.request.measuresBaseline,
         let rounding = try CodeForm(plan.request)?.plainRounding(beside: plan.request.method)

@@ -11,6 +11,8 @@ struct StoredWeight {
   let dense: Matrix<Float>
   /// Numbers that are left: those that are not zero, or those of the factors.
   let numbers: Int
+  /// Its rows as blocks; nil where it is stored otherwise.
+  let blocks: [UInt8]?
 
   /// - Parameters:
   ///   - storage: factors that are stored densely are multiplied out before anything is rounded.
@@ -21,6 +23,7 @@ struct StoredWeight {
     numbers: Int? = nil,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
+    blocks = nil
     if storage == .dense {
       dense = try form.materialized(parallel: parallel).rounded(to: type)
       self.form = .dense(dense)
