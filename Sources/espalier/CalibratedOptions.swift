@@ -26,6 +26,12 @@ struct CalibratedOptions: ParsableArguments {
   @Flag(help: "With --method: every scale has its own zero point; --no-symmetric is the same.")
   var asymmetric = false
 
+  @Option(help: "With --method gptq, obq or rtn: the share of weights that becomes zero besides.")
+  var sparsity: Double?
+
+  @Option(help: ArgumentHelp("The same in every group of M inputs, of which N stay.", valueName: "N:M"))
+  var pattern: String?
+
   @OptionGroup var selecting: SelectingOptions
   @OptionGroup(title: "Calibration, with --method") var text: CalibrationTextOptions
 
@@ -55,7 +61,7 @@ struct CalibratedOptions: ParsableArguments {
   private var given: [String] {
     let all: [(String, Bool)] = [
       ("--group", group != nil), ("--symmetric", symmetric != nil), ("--asymmetric", asymmetric),
-      ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
+      ("--sparsity", sparsity != nil), ("--pattern", pattern != nil), ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
       ("--only", !selecting.matrices.only.isEmpty), ("--text", !text.text.isEmpty), ("--one-shot", oneShot),
       ("--format", format != nil), ("--store", store != .packed), ("--no-baseline", noBaseline),
       ("--shard-size", shardSize != nil),
@@ -100,7 +106,19 @@ struct CalibratedOptions: ParsableArguments {
       let option = word == .symmetric && asymmetric ? "asymmetric" : word.rawValue
       throw ValidationError("--method \(method) has no --\(option).")
     }
+    if sparsity != nil || pattern != nil {
+      guard ["gptq", "obq", "rtn"].contains(method) else {
+        throw ValidationError("--method \(method) only rounds; gptq, obq and rtn make zeros too.")
+      }
+      try zeros.validate(makesFactors: false)
+    }
     try other.testing.requireText()
+  }
+
+  private var zeros: BudgetWords {
+    var words = BudgetWords()
+    (words.sparsity, words.pattern) = (sparsity, pattern)
+    return words
   }
 
   /// Whether the output is a GGUF file.
@@ -122,7 +140,9 @@ struct CalibratedOptions: ParsableArguments {
         "--method gptq needs --type, --size or --bits for a .gguf file. (A divergence as a target is met by plain "
           + "encoding.)")
     }
-    let ofFolders = ["--group", "--symmetric", "--asymmetric", "--format", "--store", "--shard-size"]
+    let ofFolders = [
+      "--group", "--symmetric", "--asymmetric", "--format", "--store", "--shard-size", "--sparsity", "--pattern",
+    ]
     if let first = given.first(where: { ofFolders.contains($0) }) {
       throw ValidationError("\(first) is of folders: what shares a scale in a .gguf file is said by its types.")
     }
@@ -163,14 +183,34 @@ struct CalibratedOptions: ParsableArguments {
     return request
   }
 
-  /// Plans a folder, and carries out unless only the plan is wanted.
-  func run(_ model: String, by method: String, _ shared: QuantizingOptions) throws {
+  /// Writes what is asked for: a folder with a method, else a GGUF file.
+  ///
+  /// - Parameter again: whether what is quantized may be quantized again.
+  func run(_ model: String, _ shared: QuantizingOptions, again: Bool) throws {
+    if let method, !Self.makesFile(shared.output) {
+      try makeFolder(of: model, by: method, shared, again: again)
+    } else {
+      try shared.run(model, again: again, calibrated: method == nil ? nil : self)
+    }
+  }
+
+  /// Plans, and carries out unless only the plan is wanted.
+  private func makeFolder(of model: String, by method: String, _ shared: QuantizingOptions, again: Bool) throws {
     var judgement = Judgement()
     let style = shared.style
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try shared.lookup.open(model)
+      if !again, let first = checkpoint.parameters.first(where: \.isQuantized) {
+        throw Problems([
+          Problem(
+            .quantizationType, "the model is quantized already, and rounding twice loses more than rounding once",
+            remedy: "Quantize the original, or use `espalier requantize`.", tensor: first.name)
+        ])
+      }
       let test = try shared.testing.read()
-      var request = ReductionRequest(method: method, goal: .codes, source: try source(for: checkpoint, shared))
+      let level = sparsity == nil && pattern == nil ? nil : zeros.wish(makesFactors: false).level
+      var request = ReductionRequest(
+        method: method, goal: level.map { .budget($0) } ?? .codes, source: try source(for: checkpoint, shared))
       let named = try selecting.parameters(of: method)
       do throws(Problem) {
         request.parameters = try wish(shared.fitting.bits).parameters(of: method, beside: named)

@@ -25,6 +25,7 @@ struct Quantize: ParsableCommand {
         espalier quantize model --method gptq --bits 4 --group 128 --text book.txt -o model-gptq
         espalier quantize model --method awq --statistics statistics.safetensors --test novel.txt -o model-awq
         espalier quantize model --method fp8 -o model-fp8
+        espalier quantize model --method gptq --pattern 2:4 --statistics statistics.safetensors -o model-sparse-gptq
       """)
 
   @Argument(help: "The model: a folder, a GGUF file, or model+adapter.", completion: .directory)
@@ -35,15 +36,7 @@ struct Quantize: ParsableCommand {
 
   func validate() throws { try calibrated.check(beside: options) }
 
-  func run() throws {
-    if let method = calibrated.method, !CalibratedOptions.makesFile(options.output) {
-      try calibrated.run(model, by: method, options)
-    } else if calibrated.method != nil {
-      try options.run(model, again: false, calibrated: calibrated)
-    } else {
-      try options.run(model, again: false)
-    }
-  }
+  func run() throws { try calibrated.run(model, options, again: false) }
 }
 
 struct Requantize: ParsableCommand {
@@ -64,8 +57,9 @@ struct Requantize: ParsableCommand {
   var model: String
 
   @OptionGroup var options: QuantizingOptions
+  @OptionGroup(title: "Folders") var calibrated: CalibratedOptions
 
-  func validate() throws { try options.check() }
+  func validate() throws { try calibrated.check(beside: options) }
 
-  func run() throws { try options.run(model, again: true) }
+  func run() throws { try calibrated.run(model, options, again: true) }
 }
