@@ -43,7 +43,7 @@ public struct GGUFFiles: Sendable {
       guard paths.count == 1 || FileSystem.isFile(path) else {
         problems.add(
           Problem(
-            .ggufSplit, "a part of the model is not there: it has \(paths.count)",
+            .fileMissing, "a part of the model is not there: it has \(paths.count)",
             remedy: "Put all parts into one folder, under the names they had.", file: path))
         continue
       }
