@@ -66,7 +66,7 @@ let package = Package(
       c: ["CKernels", .target(name: "COpenBLAS", condition: .when(platforms: [.linux], traits: ["OpenBLAS"]))]),
     room("Coding", imports: ["Basics", "Numerics"], c: ["CKernels"]),
     room("LinearMaps", imports: ["Basics", "Numerics"], c: ["CKernels"]),
-    room("Checkpoints", imports: ["Basics", "Numerics", "LinearMaps"], c: ["CKernels"]),
+    room("Checkpoints", imports: ["Basics", "Numerics", "Coding", "LinearMaps"], c: ["CKernels"]),
     room(
       "Architectures", imports: ["Basics", "Numerics", "Checkpoints"],
       resources: [.embedInCode("Families")]),

@@ -29,40 +29,44 @@ public struct CalibrationPlan: Sendable {
   /// What a process needs beside all of that: the program, the tokenizer, tokens.
   public static let workingBytes = 96 << 20
 
-  /// What the caller needs beside, at the same time.
-  public let bytesBeside: Int
+  /// The most of a block's statistics with the larger of its weights, which gather them, and what the caller does with
+  /// them when they are gathered.
+  private let blockBytes: Int
 
-  public var peakBytes: Int {
-    Self.workingBytes + bytesBeside + weightBytes + groupBytes + statisticsBytes + (spills ? 0 : activationBytes)
-  }
+  public var peakBytes: Int { Self.workingBytes + groupBytes + blockBytes + (spills ? 0 : activationBytes) }
 
   public var sites: [InputSite] { blocks.flatMap(\.block.sites) }
 
   /// - Parameters:
   ///   - lengths: tokens of each text.
   ///   - memory: the ceiling on resident memory in bytes.
-  ///   - bytesBeside: what the caller takes of it for itself.
+  ///   - beside: what the caller takes for itself, block by block, once the statistics are gathered and the block's weights
+  ///     are let go; nothing if it is empty.
   ///   - momentLimit: as ``MomentShape/init(width:limit:)``.
   /// - Throws: `memory.ceiling` if not even one site fits, naming it and the least that would do.
   public init(
-    _ network: Network, lengths: [Int], memory: Int, beside bytesBeside: Int = 0, momentLimit: Int
+    _ network: Network, lengths: [Int], memory: Int, beside: [Int] = [], momentLimit: Int
   ) throws(Problem) {
     let all = try network.blocks()
     func bytes(_ site: InputSite) -> Int {
       SiteAccumulator.byteCount(width: site.width, momentLimit: momentLimit)
     }
     self.momentLimit = momentLimit
-    self.bytesBeside = bytesBeside
     tokenCount = lengths.reduce(0, +)
     activationBytes = tokenCount * network.carriedBytesPerToken
     weightBytes = all.reduce(0) { max($0, $1.weightBytes) }
     groupBytes = network.groupBytes(longest: lengths.max() ?? 0)
-    let left = memory - Self.workingBytes - bytesBeside - weightBytes - groupBytes
-    let whole = all.reduce(0) { max($0, $1.sites.reduce(0) { $0 + bytes($1) }) }
-    spills = activationBytes > left - whole
-    var largest = 0
+    let free = memory - Self.workingBytes - groupBytes
+    let others = all.enumerated().map { max($1.weightBytes, beside.indices.contains($0) ? beside[$0] : 0) }
+    let whole = zip(all, others).reduce(0) { most, block in
+      max(most, block.0.sites.reduce(block.1) { $0 + bytes($1) })
+    }
+    spills = activationBytes > free - whole
+    var (largest, largestOfAll) = (0, 0)
     var planned: [Block] = []
-    for block in all {
+    for (block, other) in zip(all, others) {
+      let left = free - other
+      largestOfAll = max(largestOfAll, other)
       var passes: [[InputSite]] = [[]]
       var used = 0
       for site in block.sites {
@@ -82,11 +86,12 @@ public struct CalibrationPlan: Sendable {
         passes[passes.count - 1].append(site)
         used += needed
         largest = max(largest, used)
+        largestOfAll = max(largestOfAll, used + other)
       }
       planned.append(Block(block: block, passes: passes))
     }
     blocks = planned
-    statisticsBytes = largest
+    (statisticsBytes, blockBytes) = (largest, largestOfAll)
   }
 
   /// The file that will be written.

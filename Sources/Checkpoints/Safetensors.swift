@@ -42,7 +42,8 @@ public struct SafetensorsHeader: Sendable {
     let length = bytes.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
     guard length <= maximumBytes else {
       throw Problem(
-        .safetensorsHeader, "the header claims \(length) bytes; at most \(maximumBytes) are allowed", byteOffset: 0)
+        .safetensorsHeader, "the header claims \(length) bytes; at most \(maximumBytes) are allowed",
+        remedy: "The file is damaged or is not safetensors.", byteOffset: 0)
     }
     guard length <= fileSize - 8 else {
       throw Problem(

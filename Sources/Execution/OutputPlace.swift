@@ -19,8 +19,8 @@ extension OutputFolder {
       problems.append(
         Problem(
           .outputSpace,
-          "the output takes \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
-          remedy: "Make room, write elsewhere, or choose a narrower out_dtype.", file: path))
+          "the output takes up to \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
+          remedy: "Make room, or write elsewhere.", file: path))
     }
     return problems
   }

@@ -55,6 +55,6 @@ final class SpanWriter {
     throw Problem(
       .nonFiniteOutput,
       "the result at element \(element) is \(values[Int(found)]), which \(type.safetensorsName) cannot hold",
-      remedy: "Choose a wider out_dtype, or give --allow-nonfinite.", tensor: context.outputTensor.name)
+      remedy: "Write it in a wider type, or give --allow-nonfinite.", tensor: context.outputTensor.name)
   }
 }

@@ -310,7 +310,7 @@ public final class TensorPasses {
     throw Problem(
       .nonFiniteInput,
       "\(names[input]) holds \(values[Int(found)]) at element \(range.lowerBound + Int(found))",
-      remedy: "The model is damaged; give --allow-nonfinite to merge it all the same.",
+      remedy: "The model is damaged; --allow-nonfinite carries it all the same, into types that have it.",
       tensor: context.outputTensor.name)
   }
 }

@@ -126,7 +126,7 @@ public final class BlockRun {
       try fetch(group)
       let execution = repeats ? try group.execution.copy() : group.execution
       try run(section, parameters, on: execution, observe: observe, similarity: &similarity)
-      if repeats { execution.finish() }
+      if repeats || next + 1 == network.plan.sections.count { execution.finish() }
       try store(group, isChanged: !repeats)
       progress(group.rows)
     }

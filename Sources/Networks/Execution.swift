@@ -15,7 +15,7 @@ final class Execution {
     for (name, value) in inputs { if let slot = plan.slot(name) { slots[slot] = value } }
   }
 
-  /// Runs one section.
+  /// Runs one section, whose parameters are let go then.
   ///
   /// - Parameter observe: called for every output of the section; the memory is the network's again when it returns.
   /// - Throws: `network.input` if the batch lacks something that the section reads.
@@ -24,6 +24,7 @@ final class Execution {
     observe: ((String, Activation) throws(Problem) -> Void)? = nil
   ) throws(Problem) {
     run.parameters = parameters
+    defer { run.parameters = LoadedParameters() }
     for step in section.steps { try run(step) }
     guard let observe else { return }
     for output in section.outputs { if let value = slots[output.slot]?.floats { try observe(output.name, value) } }
@@ -34,7 +35,7 @@ final class Execution {
     guard let last = section.steps.lastIndex(where: { observer.looks(at: $0.operation.matrices) }) else { return }
     run.parameters = parameters
     run.inputs = observer
-    defer { run.inputs = nil }
+    defer { (run.inputs, run.parameters) = (nil, LoadedParameters()) }
     for step in section.steps[..<last] { try run(step) }
     let step = section.steps[last]
     guard let map = step.operation as? MapOperation, case .floats(let x)? = slots[step.inputs[0]] else {

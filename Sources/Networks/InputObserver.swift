@@ -70,11 +70,11 @@ extension Network {
 }
 
 extension Plan {
-  /// Floats of a row that are held from one section to the next, at most.
+  /// Floats of a row that are held from one section to the next, at most. What the last one makes nobody waits for.
   var carriedWidth: Int {
     var held: Set<Int> = []
     var widest = 0
-    for section in sections {
+    for section in sections.dropLast() where !section.isOneMap {
       for step in section.steps {
         for (slot, isLast) in zip(step.inputs, step.isLastUse) where isLast { held.remove(slot) }
         held.formUnion(step.outputs)

@@ -43,10 +43,24 @@ public protocol ReductionMethod: Sendable {
     _ weights: [Matrix<Float>], _ statistics: SiteStatistics?, to budgets: [MatrixBudget],
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) -> [ReducedMatrix]
+
+  /// Bytes that it takes to reduce matrices that read the same inputs, at most, with what comes of them, written out too;
+  /// their weights and statistics not counted.
+  ///
+  /// - Parameters:
+  ///   - shapes: of the matrices; one at least.
+  ///   - threads: that share the loops.
+  func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int
 }
 
 extension ReductionMethod {
   public var needs: StatisticsNeed { Self.needs }
+
+  /// Of each matrix five copies in float64, and three of the second moment where it is needed.
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    let width = shapes.reduce(0) { max($0, $1.inputs) }
+    return 40 * shapes.reduce(0) { $0 + $1.outputs * $1.inputs } + (needs == .nothing ? 8 : 24) * width * width
+  }
 
   public func reduce(
     _ weights: [Matrix<Float>], _ statistics: SiteStatistics?, to budgets: [MatrixBudget],

@@ -11,7 +11,8 @@ import EspalierReduction
 struct CalibratedOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Quantize by \(methods.joined(separator: ", ")) to a folder (default: blocks of GGUF).", valueName: "method"))
+      "Quantize by \(methods.joined(separator: ", ")) to a folder; gptq with --type or a target also to a .gguf file. "
+        + "(default: blocks of GGUF, encoded as they are)", valueName: "method"))
   var method: String?
 
   @Option(help: ArgumentHelp("With --method: columns that share a scale, or `row`.", valueName: "n|row"))
@@ -24,6 +25,12 @@ struct CalibratedOptions: ParsableArguments {
 
   @Flag(help: "With --method: every scale has its own zero point; --no-symmetric is the same.")
   var asymmetric = false
+
+  @Option(help: "With --method gptq, obq or rtn: the share of weights that becomes zero besides.")
+  var sparsity: Double?
+
+  @Option(help: ArgumentHelp("The same in every group of M inputs, of which N stay.", valueName: "N:M"))
+  var pattern: String?
 
   @OptionGroup var selecting: SelectingOptions
   @OptionGroup(title: "Calibration, with --method") var text: CalibrationTextOptions
@@ -54,7 +61,7 @@ struct CalibratedOptions: ParsableArguments {
   private var given: [String] {
     let all: [(String, Bool)] = [
       ("--group", group != nil), ("--symmetric", symmetric != nil), ("--asymmetric", asymmetric),
-      ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
+      ("--sparsity", sparsity != nil), ("--pattern", pattern != nil), ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
       ("--only", !selecting.matrices.only.isEmpty), ("--text", !text.text.isEmpty), ("--one-shot", oneShot),
       ("--format", format != nil), ("--store", store != .packed), ("--no-baseline", noBaseline),
       ("--shard-size", shardSize != nil),
@@ -65,20 +72,18 @@ struct CalibratedOptions: ParsableArguments {
   /// Refuses options of the other way of quantizing.
   func check(beside other: QuantizingOptions) throws {
     guard let method else {
-      if let first = given.first { throw ValidationError("\(first) goes with --method, which makes a folder.") }
+      if let first = given.first { throw ValidationError("\(first) goes with --method.") }
       return try other.check()
     }
     guard let card = ReductionMethods.card(named: method), Self.methods.contains(method) else {
       throw ValidationError("--method \(method) is none of \(Self.methods.joined(separator: ", ")).")
     }
-    if FileSystem.lastComponent(of: other.output).hasSuffix(".gguf") {
-      throw ValidationError("--method makes a folder; a .gguf file is made by --type or a target, without --method.")
-    }
+    if Self.makesFile(other.output) { return try checkFile(method, beside: other) }
     if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: other.output)) {
       throw ValidationError("--output needs the name of a folder.")
     }
     if let first = other.givenForBlocks.first {
-      throw ValidationError("\(first) is of GGUF files, and --method makes a folder.")
+      throw ValidationError("\(first) is of GGUF files: name the --output NAME.gguf, or leave it out to make a folder.")
     }
     if let format {
       guard PackedLayout(rawValue: format) != nil else {
@@ -101,7 +106,53 @@ struct CalibratedOptions: ParsableArguments {
       let option = word == .symmetric && asymmetric ? "asymmetric" : word.rawValue
       throw ValidationError("--method \(method) has no --\(option).")
     }
+    if sparsity != nil || pattern != nil {
+      guard ["gptq", "obq", "rtn"].contains(method) else {
+        throw ValidationError("--method \(method) only rounds; gptq, obq and rtn make zeros too.")
+      }
+      try zeros.validate(makesFactors: false)
+    }
     try other.testing.requireText()
+  }
+
+  private var zeros: BudgetWords {
+    var words = BudgetWords()
+    (words.sparsity, words.pattern) = (sparsity, pattern)
+    return words
+  }
+
+  /// Whether the output is a GGUF file.
+  static func makesFile(_ output: String) -> Bool { FileSystem.lastComponent(of: output).hasSuffix(".gguf") }
+
+  /// What blocks of a GGUF file need, and cannot have.
+  private func checkFile(_ method: String, beside other: QuantizingOptions) throws {
+    switch method {
+    case "gptq": break
+    case "rtn":
+      throw ValidationError("Plain rounding to blocks is what --type does alone: leave --method rtn out.")
+    default:
+      throw ValidationError(
+        "--method \(method) makes no blocks of GGUF; gptq does. It makes a folder: give --output another name.")
+    }
+    let targets = other.fitting.size != nil || other.fitting.bits != nil
+    if other.type == nil, !targets {
+      throw ValidationError(
+        "--method gptq needs --type, --size or --bits for a .gguf file. (A divergence as a target is met by plain "
+          + "encoding.)")
+    }
+    let ofFolders = [
+      "--group", "--symmetric", "--asymmetric", "--format", "--store", "--shard-size", "--sparsity", "--pattern",
+    ]
+    if let first = given.first(where: { ofFolders.contains($0) }) {
+      throw ValidationError("\(first) is of folders: what shares a scale in a .gguf file is said by its types.")
+    }
+    if let setting = selecting.settings.first(where: { !$0.hasPrefix("damp=") }) {
+      throw ValidationError("--set \(setting): blocks of GGUF leave gptq only `damp`.")
+    }
+    if !text.text.isEmpty, other.importance.statistics != nil {
+      throw ValidationError("Give --text or --statistics, not both.")
+    }
+    try other.check()
   }
 
   private func wish(_ bits: Double?) -> CodeWish {
@@ -112,20 +163,54 @@ struct CalibratedOptions: ParsableArguments {
     return wish
   }
 
+  /// What is known of the inputs.
+  private func source(
+    for checkpoint: any Checkpoint, _ shared: QuantizingOptions
+  ) throws(Problems) -> ReductionRequest.Source {
+    if let path = shared.importance.statistics { return .file(path) }
+    guard !text.text.isEmpty else { return .nothing }
+    return .text(try text.read(for: checkpoint), isSequential: !oneShot)
+  }
+
+  /// How the matrices of a GGUF file are rounded; nil without `--method`.
+  func blocks(for checkpoint: any Checkpoint, _ shared: QuantizingOptions) throws(Problems) -> ReductionRequest? {
+    guard let method else { return nil }
+    var request = ReductionRequest(
+      method: method, goal: .codes, source: try source(for: checkpoint, shared))
+    request.parameters = try selecting.parameters(of: method)
+    (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
+    request.measuresBaseline = !noBaseline
+    return request
+  }
+
+  /// Writes what is asked for: a folder with a method, else a GGUF file.
+  ///
+  /// - Parameter again: whether what is quantized may be quantized again.
+  func run(_ model: String, _ shared: QuantizingOptions, again: Bool) throws {
+    if let method, !Self.makesFile(shared.output) {
+      try makeFolder(of: model, by: method, shared, again: again)
+    } else {
+      try shared.run(model, again: again, calibrated: method == nil ? nil : self)
+    }
+  }
+
   /// Plans, and carries out unless only the plan is wanted.
-  func run(_ model: String, by method: String, _ shared: QuantizingOptions) throws {
+  private func makeFolder(of model: String, by method: String, _ shared: QuantizingOptions, again: Bool) throws {
     var judgement = Judgement()
     let style = shared.style
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try shared.lookup.open(model)
-      let test = try shared.testing.read()
-      var source = ReductionRequest.Source.nothing
-      if let path = shared.importance.statistics {
-        source = .file(path)
-      } else if !text.text.isEmpty {
-        source = .text(try text.read(for: checkpoint), isSequential: !oneShot)
+      if !again, let first = checkpoint.parameters.first(where: \.isQuantized) {
+        throw Problems([
+          Problem(
+            .quantizationType, "the model is quantized already, and rounding twice loses more than rounding once",
+            remedy: "Quantize the original, or use `espalier requantize`.", tensor: first.name)
+        ])
       }
-      var request = ReductionRequest(method: method, goal: .codes, source: source)
+      let test = try shared.testing.read()
+      let level = sparsity == nil && pattern == nil ? nil : zeros.wish(makesFactors: false).level
+      var request = ReductionRequest(
+        method: method, goal: level.map { .budget($0) } ?? .codes, source: try source(for: checkpoint, shared))
       let named = try selecting.parameters(of: method)
       do throws(Problem) {
         request.parameters = try wish(shared.fitting.bits).parameters(of: method, beside: named)

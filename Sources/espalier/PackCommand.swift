@@ -34,7 +34,7 @@ struct Pack: ParsableCommand {
   var replace = false
 
   @Option(help: ArgumentHelp("Bytes that are coded together, 64K to 16M.", valueName: "size"))
-  var chunk = "256KiB"
+  var chunk = "512KiB"
 
   @Flag(help: "Keep SHA-256 of every packed file.")
   var sha256 = false

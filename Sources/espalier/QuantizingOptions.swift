@@ -62,13 +62,14 @@ struct QuantizingOptions: ParsableArguments {
 
   @Option(
     name: [.short, .long],
-    help: "The file to write, NAME.gguf, beside which NAME.report is written; with --method a folder.",
+    help: "The file to write, NAME.gguf, beside which NAME.report is written; with --method a folder too.",
     completion: .file())
   var output: String
 
   @Option(
     help: ArgumentHelp(
-      "Largest file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).", valueName: "size"))
+      "Bytes of tensors in a file, e.g. 5GB; more becomes NAME-00001-of-0000N.gguf (default: one file).",
+      valueName: "size"))
   var splitSize: String?
 
   @OptionGroup var continuing: ContinuingOptions
@@ -150,8 +151,10 @@ struct QuantizingOptions: ParsableArguments {
 
   /// Plans, and carries out unless only the plan is wanted.
   ///
-  /// - Parameter again: whether what is quantized may be quantized again.
-  func run(_ model: String, again: Bool) throws {
+  /// - Parameters:
+  ///   - again: whether what is quantized may be quantized again.
+  ///   - calibrated: by what matrices are rounded to blocks, if they are not encoded as they are.
+  func run(_ model: String, again: Bool, calibrated: CalibratedOptions? = nil) throws {
     var judgement = Judgement()
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
@@ -169,25 +172,45 @@ struct QuantizingOptions: ParsableArguments {
         request = outcome.request
         try self.fitting.save(outcome)
       }
-      let plan = try QuantizationPlan(
-        request, of: model, checkpoint: checkpoint, families: families, options: options)
+      var calibration: BlockCalibration?
+      if let rounding = try calibrated?.blocks(for: checkpoint, self) {
+        calibration = try BlockCalibration(
+          request, calibratedBy: rounding, of: model, checkpoint: checkpoint, run: run, options: options)
+      }
+      let plan: QuantizationPlan
+      if let calibration {
+        plan = calibration.plan
+      } else {
+        plan = try QuantizationPlan(
+          request, of: model, checkpoint: checkpoint, families: families, options: options)
+      }
       let outline = QuantizationOutline(plan, outcome)
-      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      for problem in calibration?.warnings ?? plan.warnings { listener.receive(.problem(problem)) }
       if dryRun || self.plan {
         if fitting != nil { TypeFitting.removeScratch(beside: options.output) }
-        return print(style.json ? outline.json.text() : outline.text)
+        let rounding = calibration.map { "\n" + $0.summary } ?? ""
+        return print(style.json ? outline.json.text() : outline.text + rounding)
       }
-      if !style.quiet, !style.json { Machine.writeToStandardError(outline.summary + "\n") }
+      if !style.quiet, !style.json {
+        Machine.writeToStandardError((calibration.map { $0.summary + "\n" } ?? "") + outline.summary + "\n")
+      }
       do throws(Problem) {
-        let report = try QuantizationRun.execute(
-          plan, fit: outcome, probe: probe(fitting, from: checkpoint), listener: listener
-        ) { (path: String) throws(Problem) -> ReductionReport.Evaluation? in
+        let measure = { (path: String) throws(Problem) -> ReductionReport.Evaluation? in
           guard !testing.test.isEmpty else { return nil }
           let written: any Checkpoint
           do throws(Problems) { written = try lookup.open(path) } catch { throw error.all[0] }
           return try test.compare(
             written, named: output, against: checkpoint, named: model, run: run, listener: listener,
             judgement: &judgement)
+        }
+        let probe = probe(fitting, from: checkpoint)
+        let report: QuantizationReport
+        if let calibration {
+          report = try calibration.execute(
+            fit: outcome, probe: probe, run: run, listener: listener, measure: measure)
+        } else {
+          report = try QuantizationRun.execute(
+            plan, fit: outcome, probe: probe, listener: listener, measure: measure)
         }
         if fitting != nil { TypeFitting.removeScratch(beside: options.output) }
         if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }

@@ -119,8 +119,11 @@ import Testing
       #expect(try FileSystem.read("\(folder)/c") == whole)
       #expect(FileSystem.kind("\(folder)/c.activations") == nil)
 
-      let widest = plan.sites.map { SiteAccumulator.byteCount(width: $0.width, momentLimit: 8192) }.max() ?? 0
-      let least = CalibrationPlan.workingBytes + plan.weightBytes + plan.groupBytes + widest
+      let blocks = plan.blocks.map { block in
+        let sites = block.block.sites.map { SiteAccumulator.byteCount(width: $0.width, momentLimit: 8192) }
+        return block.block.weightBytes + (sites.max() ?? 0)
+      }
+      let least = CalibrationPlan.workingBytes + plan.groupBytes + (blocks.max() ?? 0)
       let third = try model.calibrate(sequences, to: "\(folder)/d", memory: least).plan
       #expect(third.blocks.contains { $0.passes.count > 1 })
       #expect(try FileSystem.read("\(folder)/d") == whole)

@@ -44,30 +44,41 @@ import Testing
       parameters: four(["symmetric": .flag(false), "block_size": .number(16), "act_order": .flag(true)]), layout: nil),
     Case(method: "awq", parameters: four(["symmetric": .flag(false)]), layout: nil),
     Case(method: "awq", parameters: four, layout: .packQuantized, model: "gpt2"),
+    Case(method: "awq", parameters: four, layout: .packQuantized, model: "qwen2_untied"),
+    Case(method: "awq", parameters: four, layout: .packQuantized, model: "gemma"),
+    Case(method: "awq", parameters: four, layout: .packQuantized, model: "phi3"),
+    Case(method: "awq", parameters: four, layout: .packQuantized, model: "mixtral"),
     Case(method: "smooth", parameters: [:], layout: nil),
     Case(method: "fp8", parameters: [:], layout: nil),
     Case(
       method: "fp8", parameters: ["scales": .word("block"), "block_size": .number(8)], layout: nil, model: "qwen3_moe"),
   ]
 
-  /// What a matrix of the written model stands for: its columns over the factors that went into the norm before it.
-  private func effective(
-    _ weight: Matrix<Float>, of matrix: NetworkMatrix, _ norms: [NormOfSite], _ written: any Checkpoint
-  ) throws -> Matrix<Float> {
-    guard let norm = norms.first(where: { $0.site == matrix.site }) else { return weight }
-    let after = try #require(written.parametersByName()[ExactString(norm.weight.name)])
-    let (before, now) = (try norm.weight.allElements(), try after.allElements())
-    var weight = weight
-    for row in 0..<weight.rows {
-      for column in 0..<weight.columns { weight[row, column] /= before[column] / now[column] }
+  /// What columns were multiplied by, by site, and rows divided by, by matrix, when blocks see the original ones.
+  private func factors(
+    of wanted: Case, in model: ReducedModel
+  ) throws -> (folds: [ColumnFold], columns: [String: [Float]], rows: [String: [Float]]) {
+    let (plan, pool) = try model.plan(wanted.request(), to: "/nowhere/out")
+    var method: any InputScaling = try AWQ(ReductionParameters([:], for: AWQ.card))
+    switch wanted.method {
+    case "awq": method = try AWQ(ReductionParameters(wanted.parameters, for: AWQ.card))
+    case "smooth": method = try SmoothRounding(ReductionParameters(wanted.parameters, for: SmoothRounding.card))
+    default: return ([], [:], [:])
     }
-    return weight
-  }
-
-  private func norms(of path: String) throws -> [NormOfSite] {
-    let network = try Network(
-      try SafetensorsCheckpoint(at: path), residency: .streamed, workers: WorkerPool(threads: 1))
-    return try network.blocks().indices.flatMap { try network.norms(ofBlock: $0) }
+    let folds = plan.blocks.flatMap(\.folds)
+    var (columns, rows): ([String: [Float]], [String: [Float]]) = ([:], [:])
+    for fold in folds {
+      let weights = try plan.blocks.flatMap(\.matrices).filter { $0.site == fold.site }
+        .map { try plan.network.weight(of: $0) }
+      var known: SiteStatistics? = try statistics(of: fold.site, plan.network, pool)
+      known = SiteReduction.Seen(known, nil, width: weights[0].columns).known
+      let scales = try method.inputScales(
+        of: weights, known, sharing: fold.sharing, parallel: MatrixProduct.serially)
+      let divided = try fold.divided(by: scales)
+      columns[fold.site] = divided.scales
+      rows[fold.target] = divided.divisors
+    }
+    return (folds, columns, rows)
   }
 
   @Test(arguments: cases) func errorsAreThoseOfTheWrittenModel(_ wanted: Case) throws {
@@ -79,15 +90,20 @@ import Testing
       let config = try JSON(parsing: try FileSystem.read("\(output)/config.json"))
       #expect(config["quantization_config"]?["quant_method"] != nil)
       let (before, after) = (try matrices(of: model.path), try matrices(of: output))
-      let (rows, norms) = (try rows(of: model.path, ReducedModel.text()), try norms(of: model.path))
+      let rows = try rows(of: model.path, ReducedModel.text())
       let scales = ["awq", "smooth"].contains(wanted.method)
+      let factors = try factors(of: wanted, in: model)
       var folded = 0
       for outcome in report.outcomes {
         let original = try #require(before.first { $0.matrix.name == outcome.name })
         let changed = try #require(after.first { $0.matrix.name == outcome.name })
         #expect(changed.matrix.parameter.isQuantized)
-        let weight =
-          scales ? try effective(changed.weight, of: changed.matrix, norms, written) : changed.weight
+        // What it stands for: its columns over the factors, its rows times what they were divided by.
+        var weight = changed.weight
+        if let divisors = factors.rows[outcome.name] { weight = weight.multiplied(rows: divisors) }
+        if let columns = factors.columns[outcome.site] {
+          weight = weight.transposed.divided(rows: columns).transposed
+        }
         folded += weight == changed.weight ? 0 : 1
         guard let seen = rows[outcome.site] else { continue }
         let expected = outputError(original.weight, weight, seen)
@@ -96,10 +112,9 @@ import Testing
       #expect(report.outcomes.count > 3 && (folded > 0) == scales)
       let verified = try Verification.verify(output, threads: 2, listener: SilentListener())
       #expect(verified.problems.isEmpty)
-      // All that is no matrix of the report and no norm before one is as it was.
+      // All that is no matrix of the report and nothing that was divided is as it was.
       let changedNames = Set(
-        report.outcomes.map(\.parameter)
-          + (scales ? norms.flatMap { [$0.weight.name] + ($0.bias.map { [$0.name] } ?? []) } : []))
+        report.outcomes.map(\.parameter) + factors.folds.flatMap { $0.parameters.map(\.name) })
       let parameters = written.parametersByName()
       for parameter in try model.checkpoint().parameters where !changedNames.contains(parameter.name) {
         let same = try #require(parameters[ExactString(parameter.name)])
@@ -141,9 +156,10 @@ import Testing
     }
   }
 
-  @Test(arguments: [4, 6]) func bytesDependOnNeitherThreadsNorInterruption(index: Int) throws {
+  @Test(arguments: [4, 6, 8]) func bytesDependOnNeitherThreadsNorInterruption(index: Int) throws {
     try withTemporaryFolder { folder in
-      let (wanted, model) = (Self.cases[index], ReducedModel(name: "llama_gqa_untied"))
+      let wanted = Self.cases[index]
+      let model = ReducedModel(name: wanted.model)
       let request = wanted.request(isSequential: true)
       let (first, one, other) = ("\(folder)/first", "\(folder)/one", "\(folder)/other")
       let whole = try model.reduce(request, to: first)
@@ -191,15 +207,24 @@ import Testing
       let model = ReducedModel(name: "llama_gqa_untied")
       let report = try model.reduce(Self.cases[6].request(), to: "\(folder)/out")
       let layers = try model.checkpoint().config?["num_hidden_layers"]?.integer ?? 0
-      #expect(report.json["scaled_sites"]?["folded"]?.array?.count == 2 * layers)
-      #expect(report.json["scaled_sites"]?["left"]?.array?.count == 2 * layers)
+      let folded = try #require(report.json["scaled_sites"]?["folded"]?.array)
+      #expect(folded.count == 4 * layers && report.json["scaled_sites"]?["left"]?.array == [])
+      #expect(
+        folded.contains([
+          "site": "text/0/attention.output", "into": "model.layers.0.self_attn.v_proj.weight",
+        ]))
+      #expect(
+        report.markdown.contains("| text/0/feedForward.down | model.layers.0.mlp.up_proj.weight |"))
       #expect(report.json["layout"] == "awq" && report.outcomes.allSatisfy { $0.baseline != nil })
       #expect(report.markdown.contains("4 bits with zero points, groups of 8"))
-      // A norm whose matrices are not all quantized takes no factors.
-      var request = Self.cases[6].request()
-      request.keep = ["q_proj"]
-      let kept = try model.reduce(request, to: "\(folder)/kept")
-      #expect(kept.json["scaled_sites"]?["folded"]?.array?.count == layers)
+      // Neither a norm whose matrices are not all quantized takes factors, nor a matrix that is not.
+      for (kept, count) in [("q_proj", 3), ("v_proj", 2), ("o_proj", 3)] {
+        var request = Self.cases[6].request()
+        request.keep = [kept]
+        let report = try model.reduce(request, to: "\(folder)/\(kept)")
+        #expect(report.json["scaled_sites"]?["folded"]?.array?.count == count * layers, "\(kept)")
+        #expect(report.markdown.contains("Nothing takes factors of text/0/") == (kept != "o_proj"))
+      }
     }
   }
 

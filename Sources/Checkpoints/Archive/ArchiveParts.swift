@@ -3,8 +3,8 @@ internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 extension ArchiveHeader {
-  /// Chunks that fit the second cache with what coding them takes.
-  public static let standardChunkBytes = 1 << 18
+  /// Chunks that fit the second cache, with tables that weigh little.
+  public static let standardChunkBytes = 1 << 19
 
   /// The parts of a file: its tensors, if it is one of weights, and what lies before and between them.
   ///

@@ -40,6 +40,13 @@ public struct GGUFFiles: Sendable {
     paths = Self.parts(of: file)
     var headers: [GGUFHeader] = []
     for path in paths {
+      guard paths.count == 1 || WeightFile.isThere(path) else {
+        problems.add(
+          Problem(
+            .fileMissing, "a part of the model is not there: it has \(paths.count)",
+            remedy: "Put all parts into one folder, under the names they had.", file: path))
+        continue
+      }
       if let header = problems.collect({ () throws(Problem) in try GGUFHeader(reading: try WeightFile.open(path)) }) {
         headers.append(header)
       }

@@ -25,10 +25,11 @@ extension PackedLayout {
           .checkpointPacked, "the layout awq has groups of one size, and there are groups of \(common) and \(size)",
           tensor: matrix.parameter)
       }
-      return .object([
-        ("quant_method", "awq"), ("bits", 4), ("group_size", .number(common)), ("zero_point", true),
-        ("version", "gemm"), ("modules_to_not_convert", .array(plain.map { .string(Self.module($0)) })),
-      ])
+      return .object(
+        [
+          ("quant_method", "awq"), ("bits", 4), ("group_size", .number(common)), ("zero_point", true),
+          ("version", "gemm"), ("modules_to_not_convert", .array(plain.map { .string(Self.module($0)) })),
+        ] + Self.exceptions(plain))
     case .packQuantized, .intQuantized, .floatQuantized:
       return compressedConfiguration(for: matrices, plain: plain, quantizesInputs: quantizesInputs)
     }
@@ -73,6 +74,11 @@ extension PackedLayout {
         ("lm_head", .bool(matrices.contains { $0.parameter.hasSuffix("lm_head.weight") })),
         ("checkpoint_format", .string(rawValue)), ("pack_dtype", "int32"),
       ] + (dynamic.isEmpty ? [] : [("dynamic", .object(dynamic))]))
+  }
+
+  /// What is not quantized in the words of gptqmodel, which reads no other.
+  private static func exceptions(_ plain: [String]) -> [(String, JSON)] {
+    plain.isEmpty ? [] : [("dynamic", .object(plain.map { ("-:\(pattern($0))", .object([])) }))]
   }
 
   /// A pattern of one module's name.

@@ -41,6 +41,25 @@ struct PackedTables: Sendable {
     }
   }
 
+  /// The scale and the zero point of a column of a row.
+  func level(row: Int, column: Int) -> (scale: Float, zero: Float) {
+    let group = groups.map { Int($0.values(of: Int32.self)[column]) } ?? min(column / groupSize, groupCount - 1)
+    let place = row / blockRows * groupCount + group
+    return (scales.floats[place], zeros?.floats[place] ?? symmetricZero)
+  }
+
+  /// Whether runs of so many of all columns, one after the other, each have one scale in every row.
+  func areAlike(inRunsOf length: Int, columns: Int) -> Bool {
+    guard let groups = groups?.values(of: Int32.self) else { return groupCount == 1 || groupSize % length == 0 }
+    return (0..<columns).allSatisfy { groups[$0] == groups[$0 / length * length] }
+  }
+
+  /// Every scale with its zero point.
+  func allLevels(_ body: (_ scale: Float, _ zero: Float) -> Bool) -> Bool {
+    let (scales, zeros) = (scales.floats, zeros?.floats)
+    return scales.indices.allSatisfy { body(scales[$0], zeros?[$0] ?? symmetricZero) }
+  }
+
   /// Writes what a matrix in memory has of these: scales, zero points less those of symmetric codes, the group of each
   /// column.
   func copy(into start: UnsafeMutableRawPointer, _ layout: PackedMatrix.Layout) {

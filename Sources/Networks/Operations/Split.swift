@@ -12,19 +12,9 @@ struct SplitOperation: Operation {
 
   init(_ binding: inout Binding) throws(Problem) {
     try binding.expect(inputs: 1)
-    let labels = try binding.statement.text("into").split(separator: " ").map(String.init)
-    guard let name = binding.statement.parameters["by"]?.first,
-      let parameter = binding.description.parameter(named: name), parameter.dimensions.count > 0
-    else { throw binding.problem("needs the parameter `by`") }
-    let dimension = parameter.dimensions[parameter.recipe.isTransposed ? parameter.dimensions.count - 1 : 0]
-    guard try dimension.size() == binding.inputWidths[0] else {
-      throw binding.problem("gets rows of \(binding.inputWidths[0]), and `\(name)` makes rows of another width")
-    }
-    var parts: [[Range<Int>]] = []
-    for label in labels {
+    let columns = try Self.columns(of: binding.statement, in: binding.description, width: binding.inputWidths[0])
+    parts = columns.map { columns in
       var runs: [Range<Int>] = []
-      var columns: [Int] = []
-      for piece in label.split(separator: "+") { columns += try dimension.indices(ofSegment: String(piece)) }
       for column in columns {
         if let last = runs.last, last.upperBound == column {
           runs[runs.count - 1] = last.lowerBound..<column + 1
@@ -32,10 +22,37 @@ struct SplitOperation: Operation {
           runs.append(column..<column + 1)
         }
       }
-      parts.append(runs)
+      return runs
     }
-    self.parts = parts
     binding.outputWidths = parts.map { $0.reduce(0) { $0 + $1.count } }
+  }
+
+  /// The columns of the row that each output takes.
+  ///
+  /// - Parameter width: of the row; nil where it is known to fit.
+  /// - Throws: `network.program` if the statement's parameter does not label rows of that width.
+  static func columns(
+    of statement: Statement, in description: ModelDescription, width: Int? = nil
+  ) throws(Problem) -> [[Int]] {
+    func problem(_ what: String) -> Problem {
+      Problem(.networkProgram, "`\(Self.name)` \(what), in `\(statement.source)`")
+    }
+    let labels = try statement.text("into").split(separator: " ").map(String.init)
+    guard let name = statement.parameters["by"]?.first, let parameter = description.parameter(named: name),
+      parameter.dimensions.count > 0
+    else { throw problem("needs the parameter `by`") }
+    let dimension = parameter.dimensions[parameter.recipe.isTransposed ? parameter.dimensions.count - 1 : 0]
+    let size = try dimension.size()
+    guard size == width ?? size else {
+      throw problem("gets rows of \(width ?? size), and `\(name)` makes rows of another width")
+    }
+    var parts: [[Int]] = []
+    for label in labels {
+      var columns: [Int] = []
+      for piece in label.split(separator: "+") { columns += try dimension.indices(ofSegment: String(piece)) }
+      parts.append(columns)
+    }
+    return parts
   }
 
   func run(_ inputs: [Activation], _ run: OperationRun) throws(Problem) -> [Activation] {

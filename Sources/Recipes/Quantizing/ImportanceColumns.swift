@@ -34,7 +34,7 @@ struct ImportanceColumns {
   func problems(among tensors: [TypedTensor], _ choices: [TensorTypes.Choice]) -> [Problem] {
     guard !entries.isEmpty else { return [] }
     var problems: [Problem] = []
-    var missing: [String] = []
+    var (missing, misfits) = ([String](), [Problem]())
     for (tensor, choice) in zip(tensors, choices) {
       guard case .blocks = choice.format else { continue }
       guard let entry = entries[ExactString(tensor.name)] else {
@@ -42,7 +42,7 @@ struct ImportanceColumns {
         continue
       }
       if !Self.fits(entry, tensor) {
-        problems.append(
+        misfits.append(
           Problem(
             .importanceFormat,
             "the importance has \(entry.squareSums.count) values and \(entry.width) columns where the model has rows of "
@@ -50,6 +50,7 @@ struct ImportanceColumns {
             remedy: "The file is of another model.", tensor: tensor.name))
       }
     }
+    problems += misfits.gathered()
     let inLayers = missing.filter { $0.hasPrefix("blk.") }
     if let first = inLayers.first {
       problems.append(

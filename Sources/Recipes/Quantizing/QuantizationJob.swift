@@ -40,8 +40,10 @@ struct QuantizationJob: TensorJob {
       return
     }
     movedBytes = parameter.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } + written
-    residentBytes = parameter.recipe.residentBytes
     let blocks = Self.isBlocks(format)
+    // Codes that are carried are in memory beside those that errors are measured with.
+    let kept = parameter.recipe.residentBytes
+    residentBytes = blocks && parameter.isQuantized ? 2 * kept : kept
     let length = shape.last ?? 1
     threadBytes =
       TensorPasses.threadBytes(
@@ -90,19 +92,27 @@ struct QuantizationJob: TensorJob {
         block.output.update(from: block.inputs[0], count: block.count)
       }
     }
-    try encode(passes, as: blocks, context)
+    let carried = try parameter.recipe.blockRows(of: blocks, columns: shape.last ?? 1, files: context.files)
+    try encode(passes, as: blocks, carrying: carried, context)
   }
 
   // MARK: - Blocks
 
-  private func encode(_ passes: TensorPasses, as type: BlockType, _ context: JobContext) throws(Problem) {
+  /// - Parameter carried: rows whose codes are there; nil to choose codes.
+  private func encode(
+    _ passes: TensorPasses, as type: BlockType, carrying carried: (any BlockRows)?, _ context: JobContext
+  ) throws(Problem) {
     let length = shape.last ?? 1
     let rows = Self.rowsAtOnce(of: length)
     let encoder = try BlockEncoder(type, search: search)
     let errors = ErrorSums(blocks: passes.tiling(.rows(length: rows * length)).blockCount)
     do throws(Problem) {
       try passes.encode(rows: rows, ofLength: length) { (block, bytes) throws(Problem) in
-        try encode(block, by: encoder, into: bytes)
+        if let carried, let start = bytes.baseAddress {
+          try carried.read(rows: block.start / length..<(block.start + block.count) / length, into: start)
+        } else {
+          try encode(block, by: encoder, into: bytes)
+        }
         guard let start = bytes.baseAddress else { return }
         let decoded = block.scratch[1]
         type.decode(start, into: decoded, count: block.count)
@@ -115,7 +125,9 @@ struct QuantizationJob: TensorJob {
             square: es_square_sum(values, Int64(block.count))))
       }
     } catch { throw error.at(tensor: name) }
-    context.note(errors.record)
+    var record = errors.record
+    if carried != nil { record["carried"] = true }
+    context.note(record)
   }
 
   /// Rows that share importance: those of a matrix, of which stacked experts have several.

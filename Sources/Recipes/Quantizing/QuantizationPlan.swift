@@ -107,7 +107,9 @@ public struct QuantizationPlan: Sendable {
           .mayBeQuantized(as: GGUFTensorRole(name: tensor.name)),
         byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
     }
-    if !request.allowsRequantizing { problems.all += Self.requantized(tensors) }
+    if !request.allowsRequantizing {
+      problems.all += problems.collect { () throws(Problem) in try Self.requantized(tensors, source.tensors) } ?? []
+    }
     problems.all += OutputFolder.obstacles(to: layout, at: folder, policy: options.policy)
     problems.all += OutputOverlap.problems(writing: layout, to: folder, reading: checkpoint)
     let jobs = source.tensors.indices.map { index in
@@ -203,9 +205,19 @@ public struct QuantizationPlan: Sendable {
     return problems
   }
 
-  /// What is quantized already and would be rounded again.
-  private static func requantized(_ tensors: [Tensor]) -> [Problem] {
-    let again = tensors.filter { $0.isQuantizedAlready && $0.stored != $0.choice.format.name && $0.isBlocks }
+  /// What is quantized already and would be rounded again. Of codes with scales the scales are read.
+  private static func requantized(
+    _ tensors: [Tensor], _ sources: [GGUFSource.Tensor]
+  ) throws(Problem) -> [Problem] {
+    let files = FilePool()
+    var again: [Tensor] = []
+    for (tensor, source) in zip(tensors, sources) {
+      guard tensor.isQuantizedAlready, tensor.stored != tensor.choice.format.name,
+        case .blocks(let type) = tensor.choice.format, let recipe = source.parameter?.recipe,
+        try !recipe.hasBlockRows(of: type, columns: tensor.shape.last ?? 1, files: files)
+      else { continue }
+      again.append(tensor)
+    }
     guard let first = again.first else { return [] }
     return [
       Problem(

@@ -17,6 +17,8 @@ public struct QuantizationReport: Sendable {
     public var error: Double?
     /// The mean square error of a number.
     public var meanSquare: Double?
+    /// Whether its codes were there and were carried over.
+    public var isCarried = false
     /// The sum of squared errors, each times the importance of its column; without importance the plain sum.
     var weighedError: Double?
   }
@@ -26,6 +28,8 @@ public struct QuantizationReport: Sendable {
   public let tensors: [Tensor]
   /// What types were found by, if there was a target.
   public let fit: TypeFitting.Outcome?
+  /// What was rounded by its inputs, if anything was.
+  public let calibration: BlockCalibration.Outcome?
   public let evaluation: ReductionReport.Evaluation?
   /// Tensors taken over from an earlier, unfinished run.
   public let kept: Int
@@ -40,24 +44,28 @@ public struct QuantizationReport: Sendable {
 
   init(
     _ plan: QuantizationPlan, records: [TensorRecord], kept: Int, fit: TypeFitting.Outcome?,
-    evaluation: ReductionReport.Evaluation?,
+    calibration: BlockCalibration.Outcome? = nil, evaluation: ReductionReport.Evaluation?,
     seconds: Double, secondsMeasuring: Double, peakBytes: Int?
   ) {
     output = plan.output
     request = plan.request.text
     let figures = Dictionary(
       records.map { (ExactString($0.tensor), $0.figures) }, uniquingKeysWith: { first, _ in first })
-    tensors = plan.tensors.map { tensor in
+    // What was calibrated lies in its blocks by now.
+    let originals = calibration?.originals ?? plan.tensors
+    tensors = zip(plan.tensors, originals).map { tensor, original in
       let found = figures[ExactString(tensor.name)] ?? nil
       let (error, squares) = (found?["squared_error"]?.number, found?["squares"]?.number)
       let count = Double(max(1, tensor.shape.reduce(1, *)))
       return Tensor(
-        name: tensor.name, shape: tensor.shape, from: tensor.stored, to: tensor.choice.format.name,
-        bytesBefore: tensor.storedBytes, bytesAfter: tensor.byteCount,
+        name: tensor.name, shape: tensor.shape, from: original.stored, to: tensor.choice.format.name,
+        bytesBefore: original.storedBytes, bytesAfter: tensor.byteCount,
         error: error.flatMap { (error) -> Double? in squares.map { $0 > 0 ? (error / $0).squareRoot() : 0 } },
-        meanSquare: error.map { $0 / count }, weighedError: found?["weighed_error"]?.number)
+        meanSquare: error.map { $0 / count }, isCarried: found?["carried"]?.bool == true,
+        weighedError: found?["weighed_error"]?.number)
     }
     self.fit = fit
+    self.calibration = calibration
     self.evaluation = evaluation
     self.kept = kept
     bytes = plan.byteCount
@@ -65,7 +73,7 @@ public struct QuantizationReport: Sendable {
     transforms = plan.transforms
     self.seconds = seconds
     self.secondsMeasuring = secondsMeasuring
-    plannedPeakBytes = plan.memory.predictedPeak
+    plannedPeakBytes = max(plan.memory.predictedPeak, calibration?.plannedPeakBytes ?? 0)
     self.peakBytes = peakBytes
   }
 
@@ -76,7 +84,8 @@ public struct QuantizationReport: Sendable {
       ("espalier_quantization", 1), ("output", .string(output)), ("request", .string(request)),
       ("bytes_before", .number(bytesBefore)), ("bytes", .number(bytes)), ("bits_per_weight", .number(bitsPerWeight)),
       ("transforms", .array(transforms.map(\.json))), ("fit", fit?.json ?? .null),
-      ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
+      ("calibration", calibration?.json ?? .null), ("evaluation", evaluation?.json ?? .null),
+      ("seconds", .number(seconds)),
       ("seconds_measuring", .number(secondsMeasuring)), ("kept_tensors", .number(kept)),
       ("planned_peak_bytes", .number(plannedPeakBytes)), ("peak_bytes", peakBytes.map { .number($0) } ?? .null),
       (
@@ -88,6 +97,7 @@ public struct QuantizationReport: Sendable {
               "from": .string(tensor.from), "to": .string(tensor.to), "bytes_before": .number(tensor.bytesBefore),
               "bytes": .number(tensor.bytesAfter), "error": tensor.error.map { .number($0) } ?? .null,
               "mean_square_error": tensor.meanSquare.map { .number($0) } ?? .null,
+              "carried": .bool(tensor.isCarried),
             ]
           })
       ),
@@ -103,6 +113,8 @@ public struct QuantizationReport: Sendable {
     ]
     lines += TypeCounts.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
     if let fit { lines.append(fit.text) }
+    if let carrying { lines.append(carrying) }
+    if let calibration { lines.append(calibration.text) }
     if kept > 0 { lines.append("\(kept) tensors were there from an earlier run") }
     if let worst = tensors.filter({ $0.error != nil }).max(by: { ($0.error ?? 0) < ($1.error ?? 0) }) {
       lines.append("largest error: \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
@@ -114,6 +126,14 @@ public struct QuantizationReport: Sendable {
         + size(plannedPeakBytes))
     if let evaluation { lines.append("\n" + evaluation.text) }
     return lines.joined(separator: "\n")
+  }
+
+  /// What was not rounded again, in a line.
+  private var carrying: String? {
+    let carried = tensors.filter(\.isCarried)
+    guard !carried.isEmpty else { return nil }
+    let exact = carried.count { $0.error == 0 }
+    return "codes carried over: \(carried.count) tensor\(carried.count == 1 ? "" : "s"), \(exact) without any error"
   }
 
   /// `REPORT.md`.
@@ -130,6 +150,7 @@ public struct QuantizationReport: Sendable {
 
       """
     if let fit { text += "\(fit.text)\n\n" }
+    if let carrying { text += "\(carrying)\n\n" }
     if !transforms.isEmpty {
       text += "What GGUF prescribes of values:\n\n```\n\(transforms.map(\.line).joined(separator: "\n"))\n```\n\n"
     }
@@ -150,6 +171,7 @@ public struct QuantizationReport: Sendable {
       ]
       text += "| " + cells.joined(separator: " | ") + " |\n"
     }
+    if let calibration { text += calibration.markdown }
     return text
   }
 }

@@ -29,6 +29,9 @@ public struct QuantizationRequest: Sendable {
   /// llama.cpp's name for the way text is cut before it becomes tokens; nil to find it.
   public var preTokenizer: String?
 
+  /// How matrices are rounded that are there in blocks when the file is written, in words.
+  var calibration: String?
+
   public init(mix: QuantizationMix) { self.mix = mix }
 
   /// Reads what errors in columns count, from an importance matrix or from statistics, if there is one.
@@ -58,6 +61,7 @@ public struct QuantizationRequest: Sendable {
       lines.append("importance \(importanceName ?? "") \(Digest(of: Self.text(of: importance)))")
     }
     if let preTokenizer { lines.append("pre-tokenizer \(preTokenizer)") }
+    if let calibration { lines += calibration.split(separator: "\n").map { "\($0)" } }
     return lines.joined(separator: "\n") + "\n"
   }
 

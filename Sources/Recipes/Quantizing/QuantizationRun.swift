@@ -8,12 +8,13 @@ public enum QuantizationRun {
   ///
   /// - Parameters:
   ///   - fit: what types were found by, for the report.
+  ///   - calibration: what was rounded before, for the report.
   ///   - probe: the divergence of the model that was written on the text that types were found by; it is asked for if the
   ///     fit has not measured it.
   ///   - measure: compares the model that was written, and has no name yet, with the original.
   /// - Throws: the first problem; finished tensors stay for `--resume`, and inputs are never touched.
   public static func execute(
-    _ plan: QuantizationPlan, fit: TypeFitting.Outcome? = nil,
+    _ plan: QuantizationPlan, fit: TypeFitting.Outcome? = nil, calibration: BlockCalibration.Outcome? = nil,
     probe: ((String) throws(Problem) -> Double)? = nil, listener: any ProgressListener,
     measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> QuantizationReport {
@@ -37,7 +38,8 @@ public enum QuantizationRun {
     let evaluation = try output.weightFiles.first.flatMap { (file) throws(Problem) in try measure?(file.path) }
     let records = output.finishedRecords()
     let report = QuantizationReport(
-      plan, records: records, kept: kept, fit: fit, evaluation: evaluation, seconds: written - began,
+      plan, records: records, kept: kept, fit: fit, calibration: calibration, evaluation: evaluation,
+      seconds: written - began,
       secondsMeasuring: Machine.monotonicSeconds - written, peakBytes: peak)
     let manifest = Manifest.json(
       made: provenance(plan), layout: plan.layout, records: records, small: [],

@@ -33,19 +33,22 @@ struct BlockStatistics {
 
   /// Brings the statistics of the sites of some targets of the next block, site by site; each is forgotten when `body`
   /// returns.
+  ///
+  /// - Parameter backwards: the last site first.
   func forEachSite(
-    of block: ReductionPlan.Block, reaching targets: [ReductionTarget], _ body: Receiver
+    of block: ReductionPlan.Block, reaching targets: [ReductionTarget], backwards: Bool = false, _ body: Receiver
   ) throws(Problem) {
     let wanted = targets.flatMap(\.matrices).map(\.site)
     guard let run else {
-      for site in wanted.map({ ExactString($0) }).uniqued() {
+      let sites = wanted.map { ExactString($0) }.uniqued()
+      for site in backwards ? sites.reversed() : sites {
         try body("\(site)", try plan.statistics?.statistics(of: "\(site)", moment: true), nil)
       }
       return
     }
     let names = Set(wanted.map { ExactString($0) })
-    for pass in block.passes {
-      let sites = pass.filter { names.contains(ExactString($0.name)) }
+    for pass in backwards ? block.passes.reversed() : block.passes {
+      let sites = (backwards ? pass.reversed() : pass).filter { names.contains(ExactString($0.name)) }
       if !sites.isEmpty { try gather(sites, from: run, body) }
     }
   }

@@ -111,7 +111,10 @@ extension ReductionRequest {
   }
 
   /// A budget for people; what codes are where they are all there is to it.
-  func words(for budget: MatrixBudget) -> String {
+  ///
+  /// - Parameter parameter: that the matrix is in, where each has its own type of blocks.
+  func words(for budget: MatrixBudget, of parameter: String? = nil) -> String {
+    if let type = parameter.flatMap({ blockTypes[ExactString($0)] }) { return type.rawValue.uppercased() }
     guard let codes = try? CodeForm(self) else { return budget.description }
     return budget == .sparsity(0) ? codes.text : "\(codes.text), \(budget.description)"
   }

@@ -102,7 +102,7 @@ struct ReductionPieces {
 
   /// The piece of number `index`, if an earlier run finished it and its bytes are what it wrote.
   func finished(_ index: Int, of target: ReductionTarget) throws(Problem) -> Piece? {
-    let piece = try finished(index, of: target.parameter, target.packing)
+    let piece = try finished(index, of: target.parameter, target.coding)
     guard let piece, !piece.outcomes.isEmpty,
       piece.outcomes.map({ ExactString($0.name) }) == target.matrices.map({ ExactString($0.name) })
     else { return nil }
@@ -111,7 +111,7 @@ struct ReductionPieces {
 
   /// The same for a parameter with whatever matrices.
   func finished(
-    _ index: Int, of wanted: Parameter, _ packing: ReductionTarget.Packing? = nil
+    _ index: Int, of wanted: Parameter, _ coding: ReductionTarget.Coding? = nil
   ) throws(Problem) -> Piece? {
     let path = file(index)
     guard FileSystem.isFile(path) else { return nil }
@@ -119,7 +119,7 @@ struct ReductionPieces {
       let text = checkpoint.metadata.first(where: { $0.key == Self.key })?.value,
       let record = try? JSON(parsing: text),
       let outcomes = record["matrices"]?.array?.compactMap({ MatrixOutcome($0) }),
-      let parameter = try? Self.parameter(of: checkpoint, like: wanted, packing),
+      let parameter = try? Self.parameter(of: checkpoint, like: wanted, coding),
       ExactString(parameter.name) == ExactString(wanted.name), parameter.shape == wanted.shape
     else { return nil }
     let tensors = checkpoint.parameters.flatMap(\.recipe.storedTensors)
@@ -133,10 +133,10 @@ struct ReductionPieces {
 
   /// The parameter that a file holds.
   private static func parameter(
-    of checkpoint: SafetensorsCheckpoint, like wanted: Parameter, _ packing: ReductionTarget.Packing?
+    of checkpoint: SafetensorsCheckpoint, like wanted: Parameter, _ coding: ReductionTarget.Coding?
   ) throws(Problem) -> Parameter {
-    if let packing {
-      return try packing.parameter(like: wanted, in: checkpoint.parameters.flatMap(\.recipe.storedTensors))
+    if let coding {
+      return try coding.parameter(like: wanted, in: checkpoint.parameters.flatMap(\.recipe.storedTensors))
     }
     guard checkpoint.parameters.count == 1 else { throw Problem(.fileWrite, "the piece is not of one parameter") }
     return checkpoint.parameters[0]
@@ -146,11 +146,11 @@ struct ReductionPieces {
   ///
   /// - Parameters:
   ///   - reduced: the form and the shape of a parameter that is stored in one; nil for a plain tensor.
-  ///   - packed: the parameter that the parts are the codes of, and how; nil for one that is no codes.
+  ///   - coded: the parameter that the parts are the codes of, and how; nil for one that is no codes.
   func write(
     _ index: Int, _ parts: [ReducedEncoding.Part],
     reduced: (name: String, form: ReducedStorage.Form, shape: [Int])? = nil,
-    packed: (original: Parameter, packing: ReductionTarget.Packing)? = nil, outcomes: [MatrixOutcome]
+    coded: (original: Parameter, coding: ReductionTarget.Coding)? = nil, outcomes: [MatrixOutcome]
   ) throws(Problem) -> Piece {
     let digest = ChunkedDigest(byteCount: parts.reduce(0) { $0 + $1.bytes.count })
     var feed = ChunkedDigest.Feed(into: digest, at: 0)
@@ -180,7 +180,7 @@ struct ReductionPieces {
       throw Problem(.fileWrite, "the piece has no parameter", file: path)
     }
     return Piece(
-      parameter: try Self.parameter(of: checkpoint, like: packed?.original ?? first, packed?.packing),
+      parameter: try Self.parameter(of: checkpoint, like: coded?.original ?? first, coded?.coding),
       tensors: checkpoint.parameters.flatMap(\.recipe.storedTensors), outcomes: outcomes)
   }
 

@@ -15,10 +15,10 @@ public struct ReductionPlan: Sendable {
     var targets: [ReductionTarget]
     /// Sites whose statistics are gathered together, pass by pass; empty where none are gathered.
     let passes: [[InputSite]]
-    /// Norms that take the factors of columns behind them; none for methods without, and where codes are not packed.
-    var folds: [NormFold] = []
+    /// What takes the factors of columns behind it; nothing for methods without, and where codes are not packed.
+    var folds: [ColumnFold] = []
 
-    /// Parameters that folds change.
+    /// Parameters that folds change beside matrices.
     var divided: [Parameter] { folds.flatMap(\.parameters) }
 
     var matrices: [NetworkMatrix] { targets.flatMap(\.matrices) }
@@ -91,7 +91,7 @@ public struct ReductionPlan: Sendable {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       var blocks: [Block]
       (blocks, spills, peakBytes) = try Self.blocks(
-        of: network, request, selection, needs: needs, memory: run.memory, problems: &problems)
+        of: network, request, selection, treatment, threads: run.pool.threadCount, memory: run.memory)
       problems.all += Self.pack(&blocks, of: network, request, treatment).gathered()
       let targets = blocks.flatMap(\.targets)
       quantizationConfig =
@@ -115,8 +115,8 @@ public struct ReductionPlan: Sendable {
   // MARK: - Parts
 
   private static func blocks(
-    of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection, needs: StatisticsNeed,
-    memory: Int, problems: inout Problems
+    of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection,
+    _ treatment: ReductionTreatment, threads: Int, memory: Int
   ) throws(Problem) -> (blocks: [Block], spills: Bool, peak: Int) {
     var taken: Set<ExactString> = []
     let all = try network.blocks()
@@ -124,24 +124,21 @@ public struct ReductionPlan: Sendable {
     for index in all.indices {
       let matrices = try network.matrices(ofBlock: index).filter { matrix in
         guard BlockReduction.takes(matrix, request.method) else { return false }
+        if request.storage == .blocks, request.blockTypes[ExactString(matrix.parameter.name)] == nil { return false }
         if case .allotted(let budgets) = request.goal { return budgets[ExactString(matrix.name)] != nil }
         return true
       }
       targets.append(selection.targets(among: matrices, taken: &taken))
     }
-    var solver = targets.flatMap(\.self).reduce(0) { max($0, solverBytes($1, needs: needs)) }
-    // A block that is reduced together has its matrices and what is known of their sites in memory together.
-    if BlockReduction.isMethod(request.method) {
-      solver = targets.reduce(0) { max($0, $1.reduce(0) { $0 + solverBytes($1, needs: needs) }) }
-    }
+    let solver = targets.map { solverBytes($0, request, treatment, threads: threads) }
     guard case .text(let text, _) = request.source else {
-      let fixed = JobRunner.baseBytes + solver
+      let fixed = JobRunner.baseBytes + (solver.max() ?? 0)
       try check(fixed, memory)
       return (zip(all, targets).map { Block(name: $0.name, targets: $1, passes: []) }, false, fixed)
     }
     let plan = try CalibrationPlan(
       network, lengths: text.windows.sequences.map(\.count), memory: memory, beside: solver,
-      momentLimit: momentLimit(request, needs))
+      momentLimit: momentLimit(request, treatment.needs))
     let blocks = zip(plan.blocks, targets).map { planned, targets in
       let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
       let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
@@ -150,10 +147,11 @@ public struct ReductionPlan: Sendable {
     return (blocks, plan.spills, plan.peakBytes)
   }
 
-  /// Finds how codes are written, and which norms take factors of columns.
+  /// Finds how codes are written, and what takes factors of columns.
   private static func pack(
     _ blocks: inout [Block], of network: Network, _ request: ReductionRequest, _ treatment: ReductionTreatment
   ) -> [Problem] {
+    if request.storage == .blocks { return keepBlocks(&blocks, request) }
     guard request.storage == .packed else { return [] }
     var problems: [Problem] = []
     do throws(Problem) {
@@ -164,7 +162,7 @@ public struct ReductionPlan: Sendable {
       if layout == .gptq, case .integer(_, false) = codes.grid {
         throw Problem(
           .checkpointPacked, "the layout gptq has no zero point of 0, which codes with zero points need",
-          remedy: "Write gptq_v2, or quantize symmetrically.")
+          remedy: "Give --format gptq_v2, or quantize symmetrically.")
       }
       var scales = false
       if case .ofMatrices(let method) = treatment { scales = method is any InputScaling }
@@ -174,12 +172,38 @@ public struct ReductionPlan: Sendable {
       for index in blocks.indices {
         blocks[index].targets = blocks[index].targets.map { target in
           var target = target
-          do throws(Problem) { target.packing = try target.packing(codes, in: layout) } catch { problems.append(error) }
+          do throws(Problem) {
+            let packing = try target.packing(codes, in: layout)
+            target.packing = packing
+            if let (message, remedy) = layout.caution(about: packing.form, isTransposed: packing.isTransposed) {
+              problems.append(
+                Problem(
+                  .checkpointPacked, message, remedy: remedy, tensor: target.parameter.name, severity: .warning))
+            }
+          } catch { problems.append(error) }
           return target
         }
         if scales { blocks[index].folds = try folds(of: network, block: index, blocks[index].targets) }
       }
     } catch { problems.append(error) }
+    return problems
+  }
+
+  /// Finds how blocks are kept.
+  private static func keepBlocks(_ blocks: inout [Block], _ request: ReductionRequest) -> [Problem] {
+    guard request.method == GPTQ.card.name, request.goal == .budget(.sparsity(0)) else {
+      return [Problem(.reduction, "only gptq rounds to blocks, and only rounds")]
+    }
+    var problems: [Problem] = []
+    for index in blocks.indices {
+      for place in blocks[index].targets.indices {
+        let target = blocks[index].targets[place]
+        guard let type = request.blockTypes[ExactString(target.parameter.name)] else { continue }
+        do throws(Problem) { blocks[index].targets[place].blocks = try target.blocks(of: type) } catch {
+          problems.append(error)
+        }
+      }
+    }
     return problems
   }
 
@@ -192,14 +216,31 @@ public struct ReductionPlan: Sendable {
     }
   }
 
-  /// Bytes that reducing takes beside the statistics: of the matrices of a site, widened, changed and in float64 while
-  /// errors are measured; with a moment, its copy and the factors that methods make of it.
-  private static func solverBytes(_ target: ReductionTarget, needs: StatisticsNeed) -> Int {
-    let largest = target.matrices.reduce(0) { max($0, $1.outputs * $1.inputs) }
-    let width = target.matrices.reduce(0) { max($0, $1.inputs) }
+  /// Bytes that reducing the matrices of a block takes beside the statistics, at most: those of one site at a time, widened,
+  /// with what the method takes; the copy of a moment that it works on; rows of errors while they are measured.
+  private static func solverBytes(
+    _ targets: [ReductionTarget], _ request: ReductionRequest, _ treatment: ReductionTreatment, threads: Int
+  ) -> Int {
+    var sites: [ExactString: [(outputs: Int, inputs: Int)]] = [:]
+    for matrix in targets.flatMap(\.matrices) {
+      sites[ExactString(matrix.site), default: []].append((matrix.outputs, matrix.inputs))
+    }
+    var isKnown = true
+    if case .nothing = request.source { isKnown = false }
+    let solvers = sites.values.map { shapes in
+      let (elements, width) = shapes.reduce((0, 0)) { ($0.0 + $1.outputs * $1.inputs, max($0.1, $1.inputs)) }
+      return 4 * elements + (isKnown ? 8 * width * width : 0) + treatment.workingBytes(shapes, threads: threads)
+        + 800 * threads * (width + 96)
+    }
     // Of a parameter with several matrices all are kept until the last is done.
-    let kept = target.matrices.count > 1 ? 16 : 8
-    return 40 * largest + kept * target.parameter.elementCount + (needs == .nothing ? 8 : 32) * width * width
+    let kept = targets.reduce(0) { max($0, ($1.matrices.count > 1 ? 16 : 8) * $1.parameter.elementCount) }
+    // Where rows are only sampled for errors, sums are gathered of all of them beside.
+    let sums =
+      isKnown && treatment.needs != .moment
+      ? targets.flatMap(\.matrices).reduce(0) { $0 + SiteAccumulator.byteCount(width: $1.inputs, momentLimit: 0) } : 0
+    // A block that is reduced together has its matrices and what is known of their sites in memory together.
+    return kept + sums
+      + (treatment.blockMethod != nil ? solvers.reduce(0, +) : solvers.max() ?? 0)
   }
 
   /// Methods that make do with squares along the diagonal of a moment.

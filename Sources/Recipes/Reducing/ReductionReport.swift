@@ -26,8 +26,8 @@ public struct ReductionReport: Sendable {
   private let codes: String?
   /// The layout that codes are in; nil where they are not packed.
   private let layout: PackedLayout?
-  /// Of methods that scale columns: sites whose factors a norm took, and those that have none for want of one.
-  private let scaledSites: (folded: [String], left: [String])?
+  /// Of methods that scale columns: what took the factors of which site.
+  private let scaledSites: ScaledSites?
   public let mode: String
   public let outcomes: [MatrixOutcome]
   public let evaluation: Evaluation?
@@ -133,9 +133,13 @@ public struct ReductionReport: Sendable {
   }
 
   private var scaledSitesJSON: JSON {
-    guard let (folded, left) = scaledSites else { return .null }
+    guard let scaledSites else { return .null }
     return .object([
-      ("folded", .array(folded.map { .string($0) })), ("left", .array(left.map { .string($0) })),
+      (
+        "folded",
+        .array(scaledSites.folded.map { ["site": .string($0.site), "into": .string($0.target)] })
+      ),
+      ("left", .array(scaledSites.left.map { .string($0) })),
     ])
   }
 
@@ -152,9 +156,9 @@ public struct ReductionReport: Sendable {
     if resumed > 0 { lines.append("\(resumed) parameters were there from an earlier run") }
     lines.append(
       "\(size(modelBytesBefore)) become \(size(modelBytesAfter)) (\(percent(modelBytesAfter, of: modelBytesBefore)))")
-    if let (folded, left) = scaledSites {
+    if let scaledSites {
       lines.append(
-        "columns scaled at \(folded.count) sites, left at \(left.count) for want of a norm that takes factors")
+        "columns scaled at \(scaledSites.folded.count) sites, \(scaledSites.counts); left at \(scaledSites.left.count)")
     }
     if let worst = outcomes.max(by: { $0.error.error < $1.error.error }) {
       lines.append("largest error: \(Self.error(worst.error.error)), \(worst.name)")
@@ -178,15 +182,17 @@ public struct ReductionReport: Sendable {
     return "\(codes), \(layout.rawValue), \(Decimals.text(bitsPerNumber, 2)) bits a weight"
   }
 
-  /// Which columns were scaled, in a sentence.
+  /// Which columns were scaled, and what was divided for it.
   private var scaling: String? {
-    guard let (folded, left) = scaledSites else { return nil }
-    let kept =
-      left.isEmpty
-      ? ""
-      : "; at \(left.count) no norm takes factors of its own, and columns stay as they are: \(left.joined(separator: ", "))"
-    return
-      "columns are scaled at \(folded.count) of \(folded.count + left.count) sites, by the norms before them\(kept)"
+    guard let scaledSites else { return nil }
+    let (folded, left) = (scaledSites.folded, scaledSites.left)
+    var text = "Columns are scaled at \(folded.count) of \(folded.count + left.count) sites, \(scaledSites.counts)."
+    if !left.isEmpty {
+      text += " Nothing takes factors of \(left.joined(separator: ", ")): columns stay as they are."
+    }
+    guard !folded.isEmpty else { return text }
+    let rows = folded.map { "| \($0.site) | \($0.target) |" }
+    return text + "\n\n| columns of | divided for it |\n|---|---|\n" + rows.joined(separator: "\n")
   }
 
   /// How sure the errors are, each kind once.
@@ -212,7 +218,7 @@ public struct ReductionReport: Sendable {
 
 
       """
-    if let scaling { text += "Of the inputs: \(scaling).\n\n" }
+    if let scaling { text += "## Columns\n\n\(scaling)\n\n" }
     if let evaluation { text += "## Against the original\n\n```\n\(evaluation.text)```\n\n" }
     let norms = outcomes.map { "\($0.error.norm) (\($0.error.kind.rawValue))" }.uniqued()
     text += """

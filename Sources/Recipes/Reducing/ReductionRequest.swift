@@ -1,6 +1,7 @@
 public import EspalierBasics
 internal import EspalierCalibration
 public import EspalierCheckpoints
+public import EspalierLinearMaps
 public import EspalierReduction
 
 /// What a user asks of a pruning, a factorization or a calibrated quantization.
@@ -24,6 +25,8 @@ public struct ReductionRequest: Sendable {
     case reduced
     /// As codes with scales, in a layout that other programs read. For methods of quantization.
     case packed
+    /// As blocks of the types of GGUF files, one a parameter, for a file that takes them as they are. For GPTQ.
+    case blocks
   }
 
   /// Where statistics come from.
@@ -43,6 +46,12 @@ public struct ReductionRequest: Sendable {
   public var storage = Storage.dense
   /// The layout of packed codes; nil for ``standardLayout``.
   public var layout: PackedLayout?
+  /// The types of blocks, by parameter; only what has one is reduced.
+  public var blockTypes: [ExactString: BlockType] = [:]
+  /// How the scales of blocks are found.
+  public var search = BlockEncoder.Search.reference
+  /// Whether errors count by the mean squares of their columns' inputs when the scales of blocks are found.
+  public var weighsColumns = true
   public var source: Source
   /// Regular expressions; a matrix stays as it is if one is found in its name.
   public var keep: [String] = []
@@ -75,7 +84,11 @@ public struct ReductionRequest: Sendable {
         lines.append("\(name): \(budget.description)")
       }
     }
-    lines.append("store \(storage.rawValue)\(storage == .packed ? " \((layout ?? standardLayout).rawValue)" : "")")
+    switch storage {
+    case .packed: lines.append("store packed \((layout ?? standardLayout).rawValue)")
+    case .blocks: lines.append("store blocks, search \(search.rawValue)\(weighsColumns ? ", columns weighed" : "")")
+    case .dense, .reduced: lines.append("store \(storage.rawValue)")
+    }
     lines += keep.map { "keep \($0)" } + only.map { "only \($0)" }
     switch source {
     case .nothing: break

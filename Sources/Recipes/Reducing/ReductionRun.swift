@@ -44,6 +44,36 @@ public struct ReductionRun {
     return report
   }
 
+  /// A model with its reduced parameters in place, which lie in files that are there while it is used.
+  struct Reduced {
+    let checkpoint: OverlaidCheckpoint
+    let outcomes: [MatrixOutcome]
+    /// Parameters that an earlier run finished.
+    let resumed: Int
+    /// Whether all of them were there.
+    let wasThere: Bool
+    let seconds: Double
+  }
+
+  /// Reduces, and lends the reduced model to what makes something else of it than a folder.
+  ///
+  /// - Throws: what reducing and `body` throw. Finished matrices stay for `--resume`.
+  static func lend<Result>(
+    _ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener,
+    to body: (Reduced) throws(Problem) -> Result
+  ) throws(Problem) -> Result {
+    let began = Machine.monotonicSeconds
+    var run = try ReductionRun(plan, workers: workers, listener: listener)
+    try run.reduceAll()
+    let result = try body(
+      Reduced(
+        checkpoint: OverlaidCheckpoint(plan.checkpoint, replacing: run.parameters), outcomes: run.outcomes,
+        resumed: run.resumed, wasThere: run.resumed == plan.blocks.reduce(0) { $0 + $1.targets.count },
+        seconds: Machine.monotonicSeconds - began))
+    try run.pieces.remove()
+    return result
+  }
+
   private var parameters: [Parameter] { finished.map(\.parameter) }
 
   private init(_ plan: ReductionPlan, workers: WorkerPool, listener: any ProgressListener) throws(Problem) {
@@ -63,6 +93,10 @@ public struct ReductionRun {
       ("mode", .string(plan.network.mode.rawValue)),
       ("config", .string(Digest(of: plan.checkpoint.config?.text() ?? "").description)),
     ]
+    if plan.request.storage == .blocks {
+      let types = plan.request.blockTypes.map { "\($0.key) \($0.value.rawValue)" }.sorted()
+      members.append(("types", .string(Digest(of: types.joined(separator: "\n")).description)))
+    }
     for path in plan.checkpoint.weightFiles + (plan.statistics.map { [$0.path] } ?? []) {
       let identity = try WeightFile.identity(path)
       members.append(
@@ -137,16 +171,20 @@ public struct ReductionRun {
       }
       waiting.removeAll { written[$0] != nil }
     }
-    try statistics?.forEachSite(of: block, reaching: targets) { (site, statistics, sample) throws(Problem) in
+    // What factors of columns go into comes before what they are of: its rows are divided before it is rounded.
+    var divisors: [ExactString: [Float]] = [:]
+    try statistics?.forEachSite(of: block, reaching: targets, backwards: !block.folds.isEmpty) {
+      (site, statistics, sample) throws(Problem) in
       let matrices = targets.flatMap(\.matrices).filter { ExactString($0.site) == ExactString(site) }
       if together != nil {
         together?.add(matrices, statistics, sample: sample)
         return
       }
-      let fold = block.folds.first { ExactString($0.norm.site) == ExactString(site) }
-      let reduced = try work.reduce(matrices, statistics, sample: sample, fold)
+      let fold = block.folds.first { ExactString($0.site) == ExactString(site) }
+      let reduced = try work.reduce(matrices, statistics, sample: sample, fold, divisors)
       for result in reduced.results { results[ExactString(result.outcome.name)] = result }
-      for part in reduced.divided {
+      if let fold, let own = reduced.divided?.divisors { divisors[ExactString(fold.target)] = own }
+      for part in reduced.divided?.parts ?? [] {
         let place = block.divided.firstIndex { ExactString($0.name) == ExactString(part.name) } ?? 0
         let index = block.targets.count + place
         written[index] = try pieces.write(first + index, [part], outcomes: [])
@@ -172,10 +210,14 @@ public struct ReductionRun {
   private func write(
     _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
   ) throws(Problem) -> ReductionPieces.Piece {
-    if let packing = target.packing {
-      return try pieces.write(
-        index, try target.packed(results.map(\.weight), packing), packed: (target.parameter, packing),
-        outcomes: results.map(\.outcome))
+    if let coding = target.coding {
+      let weights = results.map(\.weight)
+      let parts =
+        switch coding {
+        case .packed(let packing): try target.packed(weights, packing)
+        case .blocks(let blocks): try target.encoded(weights, as: blocks)
+        }
+      return try pieces.write(index, parts, coded: (target.parameter, coding), outcomes: results.map(\.outcome))
     }
     let encoding = try target.encoded(
       results.map(\.weight), storage: plan.request.storage,

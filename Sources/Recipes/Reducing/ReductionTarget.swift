@@ -10,6 +10,8 @@ struct ReductionTarget: Sendable {
   var matrices: [NetworkMatrix]
   /// How its codes are written; nil where it is stored otherwise.
   var packing: Packing?
+  /// How it is kept as blocks; nil where it is stored otherwise.
+  var blocks: Blocks?
 
   /// The matrix that is all of the parameter, if one is.
   var wholeMatrix: NetworkMatrix? { matrices.count == 1 && matrices[0].rows == nil ? matrices[0] : nil }

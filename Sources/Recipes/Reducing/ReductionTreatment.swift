@@ -26,5 +26,12 @@ enum ReductionTreatment: Sendable {
     }
   }
 
+  /// As ``ReductionMethod/workingBytes(_:threads:)``, of a method of blocks for the matrices of one site.
+  func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    if case .ofMatrices(let method) = self { return method.workingBytes(shapes, threads: threads) }
+    let width = shapes.reduce(0) { max($0, $1.inputs) }
+    return 40 * shapes.reduce(0) { $0 + $1.outputs * $1.inputs } + 24 * width * width
+  }
+
   var blockMethod: (any BlockMethod)? { if case .ofBlocks(let method) = self { method } else { nil } }
 }

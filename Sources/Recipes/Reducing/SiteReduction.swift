@@ -19,25 +19,27 @@ struct SiteReduction {
   /// - Parameters:
   ///   - statistics: of the site; nil where nothing was gathered.
   ///   - sample: of some of the rows, with a moment, where `statistics` have none.
-  ///   - fold: a norm that the factors of columns may go into.
-  /// - Returns: the matrices, and the norm as it is to be stored then.
+  ///   - fold: what the factors of columns may go into.
+  ///   - divisors: of matrices that factors went into already, what their rows are divided by.
+  /// - Returns: the matrices, and what is divided for them.
   func reduce(
-    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?, _ fold: NormFold? = nil
-  ) throws(Problem) -> (results: [Result], divided: [ReducedEncoding.Part]) {
+    _ matrices: [NetworkMatrix], _ statistics: SiteStatistics?, sample: SiteStatistics?, _ fold: ColumnFold? = nil,
+    _ divisors: [ExactString: [Float]] = [:]
+  ) throws(Problem) -> (results: [Result], divided: ColumnFold.Divided?) {
     let began = Machine.monotonicSeconds
     var chosen: [(matrix: NetworkMatrix, weight: Matrix<Float>, budget: MatrixBudget)] = []
     for matrix in matrices {
       guard let budget = global?.part(matrix.name)?.budget ?? plan.request.budget(of: matrix.name) else { continue }
       chosen.append((matrix, try plan.network.weight(of: matrix), budget))
     }
-    guard !chosen.isEmpty else { return ([], []) }
+    guard !chosen.isEmpty else { return ([], nil) }
     let seen = Seen(statistics, sample, width: chosen[0].matrix.inputs)
-    var divided: NormFold.Divided?
+    var divided: ColumnFold.Divided?
     let reduced: [StoredWeight]
     if plan.request.storage == .packed, case .ofMatrices(let method) = plan.treatment,
       let method = method as? any InputScaling
     {
-      (reduced, divided) = try scale(chosen.map(\.matrix), chosen.map(\.weight), seen, by: method, fold)
+      (reduced, divided) = try scale(chosen.map(\.matrix), chosen.map(\.weight), seen, by: method, fold, divisors)
     } else {
       reduced = try reduce(chosen.map(\.matrix), chosen.map(\.weight), seen, to: chosen.map(\.budget))
     }
@@ -50,29 +52,36 @@ struct SiteReduction {
           rows: statistics?.count ?? 0,
           began: Machine.monotonicSeconds - share))
     }
-    return (results, divided?.parts ?? [])
+    return (results, divided)
   }
 
-  /// The matrices as codes of their columns times common factors, which go into the norm before them; where there is none
-  /// that takes them, as codes of the matrices as they are.
+  /// The matrices as codes of their columns times common factors, which go into what is before them; where nothing takes
+  /// them, as codes of the matrices as they are. Factors are found for the matrices as the model has them; rows are divided
+  /// after that.
   private func scale(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, by method: any InputScaling,
-    _ fold: NormFold?
-  ) throws(Problem) -> (weights: [StoredWeight], divided: NormFold.Divided?) {
+    _ fold: ColumnFold?, _ divisors: [ExactString: [Float]]
+  ) throws(Problem) -> (weights: [StoredWeight], divided: ColumnFold.Divided?) {
     for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
-    var divided: NormFold.Divided?
+    var divided: ColumnFold.Divided?
     var stored: [StoredWeight] = []
     do throws(Problem) {
       if let fold {
-        divided = try fold.divided(by: method.inputScales(of: weights, seen.known, parallel: parallel))
+        divided = try fold.divided(
+          by: method.inputScales(of: weights, seen.known, sharing: fold.sharing, parallel: parallel))
       }
       let scales = divided?.scales ?? [Float](repeating: 1, count: weights[0].columns)
       for (matrix, weight) in zip(matrices, weights) {
-        let codes = try method.quantized(weight, inputScales: scales, seen.known, parallel: parallel)
-        stored.append(
-          try StoredWeight(.quantized(codes), as: matrix.parameter.elementType, .packed, parallel: parallel))
+        let own = divisors[ExactString(matrix.name)]
+        do throws(Problem) {
+          let codes = try method.quantized(
+            own.map { weight.divided(rows: $0) } ?? weight, inputScales: scales, seen.known, parallel: parallel)
+          stored.append(
+            try StoredWeight(
+              .quantized(codes), as: matrix.parameter.elementType, .packed, divisors: own, parallel: parallel))
+        } catch { throw error.at(tensor: matrix.name) }
       }
-    } catch { throw error.at(tensor: matrices[0].name) }
+    } catch { throw error.at(tensor: Self.name(of: matrices)) }
     return (stored, divided)
   }
 
@@ -87,12 +96,13 @@ struct SiteReduction {
     named text: String? = nil, _ seen: Seen, rows: Int, began: Double
   ) throws(Problem) -> Result {
     let error = try error(of: stored, weight, seen)
-    let baseline = try baseline(weight, seen.measured, to: budget)
+    let baseline = try baseline(weight, of: matrix, seen.measured, to: budget)
     return Result(
       weight: stored,
       outcome: MatrixOutcome(
         name: matrix.name, parameter: matrix.parameter.name, site: matrix.site, outputs: matrix.outputs,
-        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget), error: error, baseline: baseline,
+        inputs: matrix.inputs, budget: text ?? plan.request.words(for: budget, of: matrix.parameter.name), error: error,
+        baseline: baseline,
         numbers: stored.numbers, rows: rows, seconds: Machine.monotonicSeconds - began))
   }
 
@@ -110,16 +120,22 @@ struct SiteReduction {
     }
   }
 
+  /// What a problem with one of a site's matrices is told of.
+  private static func name(of matrices: [NetworkMatrix]) -> String {
+    matrices.count == 1 ? matrices[0].name : "\(matrices[0].site) (\(matrices.count) matrices)"
+  }
+
   /// The matrices as they will be stored.
   func reduce(
     _ matrices: [NetworkMatrix], _ weights: [Matrix<Float>], _ seen: Seen, to budgets: [MatrixBudget]
   ) throws(Problem) -> [StoredWeight] {
     for (matrix, weight) in zip(matrices, weights) { try Self.requireFinite(weight, of: matrix) }
+    if plan.request.storage == .blocks { return try blocks(matrices, weights, seen) }
     guard case .ofMatrices(let method) = plan.treatment else { throw BlockReduction.refusal(plan.request.method) }
     let reduced: [ReducedMatrix]
     do throws(Problem) {
       reduced = try method.reduce(weights, seen.known, to: budgets, parallel: parallel)
-    } catch { throw error.at(tensor: matrices[0].name) }
+    } catch { throw error.at(tensor: Self.name(of: matrices)) }
     var stored: [StoredWeight] = []
     for (matrix, result) in zip(matrices, reduced) {
       guard result.outputShift == nil else {
@@ -148,8 +164,11 @@ struct SiteReduction {
 
   /// The error of what needs no data, at the same budget.
   private func baseline(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
+    _ weight: Matrix<Float>, of matrix: NetworkMatrix, _ statistics: SiteStatistics?, to budget: MatrixBudget
   ) throws(Problem) -> Double? {
+    if plan.request.storage == .blocks {
+      return plan.request.measuresBaseline ? try plainBlocksError(weight, of: matrix, statistics) : nil
+    }
     if plan.request.makesCodes {
       guard plan.request.measuresBaseline,
         let rounding = try CodeForm(plan.request)?.plainRounding(beside: plan.request.method)

@@ -11,20 +11,27 @@ struct StoredWeight {
   let dense: Matrix<Float>
   /// Numbers that are left: those that are not zero, or those of the factors.
   let numbers: Int
+  /// Its rows as blocks; nil where it is stored otherwise.
+  let blocks: [UInt8]?
 
   /// - Parameters:
   ///   - storage: factors that are stored densely are multiplied out before anything is rounded.
+  ///   - divisors: of packed codes, by what each row was divided before it was rounded; nil for nothing.
   ///   - numbers: of what has no form of its own and is dense therefore; nil for those of the form.
   init(
-    _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage, numbers: Int? = nil,
+    _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage, divisors: [Float]? = nil,
+    numbers: Int? = nil,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
+    blocks = nil
     if storage == .dense {
       dense = try form.materialized(parallel: parallel).rounded(to: type)
       self.form = .dense(dense)
     } else if storage == .packed, case .quantized(var matrix) = form {
-      // What columns were multiplied by is in what makes their inputs by now.
-      dense = try matrix.materialized()
+      // What columns were multiplied by is in what makes their inputs by now, what rows were divided by in the columns
+      // behind them.
+      let values = try matrix.materialized()
+      dense = divisors.map { values.multiplied(rows: $0) } ?? values
       matrix.inputScales = nil
       self.form = .quantized(matrix)
     } else {

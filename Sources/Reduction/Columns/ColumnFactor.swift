@@ -48,6 +48,17 @@ public struct ColumnFactor: Sendable {
     (self.inverses, self.dead, self.order, self.blockSize, columns) = (inverses, dead, order, blockSize, n)
   }
 
+  /// Bytes while one is made and used in sweeps over matrices that read the same inputs: R in float64 and its transpose,
+  /// the moment in another order, U within blocks, and of each matrix the block that is swept, three times.
+  static func workingBytes(
+    _ shapes: [(outputs: Int, inputs: Int)], blockSize: Int, byActivity: Bool
+  ) -> Int {
+    let width = shapes.reduce(0) { max($0, $1.inputs) }
+    let block = min(blockSize, width)
+    let rows = shapes.reduce(0) { $0 + $1.outputs }
+    return (byActivity ? 20 : 12) * width * width + 8 * width * block + 24 * rows * block
+  }
+
   /// Blocks of columns, all but the last of full size.
   var blocks: [Range<Int>] { Self.blocks(columns, blockSize) }
 

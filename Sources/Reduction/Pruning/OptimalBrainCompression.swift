@@ -15,7 +15,7 @@ public import EspalierNumerics
 /// rounding at the end. Source: algorithm 1; section 4 for patterns and the choice across rows.
 ///
 /// Cost for n inputs of which k go: about k² n flops a row, twice that plus n³ with scope layer; 8 k n bytes a thread.
-public struct OptimalBrainCompression: SharedInputs {
+public struct OptimalBrainCompression: OptimalBrainSteps {
   public static let card = MethodCard(
     name: "obc", summary: "Exact optimal-brain-surgeon steps, one weight of a row at a time.", source: "frantar2022obc",
     parameters: [
@@ -32,32 +32,11 @@ public struct OptimalBrainCompression: SharedInputs {
   public static let needs = StatisticsNeed.moment
 
   private let spansLayer: Bool
-  private let damp: Double
+  public let damp: Double
 
   public init(_ parameters: ReductionParameters) throws(Problem) {
     spansLayer = parameters.word("scope") == "layer"
     damp = parameters.number("damp") ?? 0.01
-  }
-
-  public func check(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
-  ) throws(Problem) {
-    switch budget {
-    case .sparsity(let share): try PruningPattern.check(share: share)
-    case .pattern(let keep, let of):
-      try PruningPattern.groups(keep: keep, of: of).check(rows: weight.rows, columns: weight.columns)
-    case .rank, .parameters: throw Pruning.budgetProblem(Self.card.name)
-    }
-    try Pruning.check(weight)
-    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
-  }
-
-  /// H⁻¹ `[inputs, inputs]`.
-  public func prepare(
-    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> Matrix<Double> {
-    let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel).inverse(parallel: parallel)
   }
 
   public func reduce(

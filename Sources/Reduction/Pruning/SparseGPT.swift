@@ -53,6 +53,12 @@ public struct SparseGPT: SharedInputs {
     return try ColumnFactor(moment: moment, count: count, damp: damp, blockSize: blockSize, parallel: parallel)
   }
 
+  /// Of each matrix what is swept, the changes and what is left, in float32.
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    24 * shapes.reduce(0) { $0 + $1.outputs * $1.inputs }
+      + ColumnFactor.workingBytes(shapes, blockSize: blockSize, byActivity: false)
+  }
+
   public func reduce(
     _ weight: Matrix<Float>, _ factor: ColumnFactor, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop

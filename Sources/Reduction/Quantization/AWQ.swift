@@ -18,7 +18,7 @@ public import EspalierNumerics
 /// in the authors' code.
 ///
 /// The result has s as ``QuantizedMatrix/inputScales``. Cost: 20 times rounding and 2 outputs inputs² flops.
-public struct AWQ: ReductionMethod {
+public struct AWQ: InputScaling {
   public static let card = MethodCard(
     name: "awq", summary: "Rounds weights whose columns were scaled by the size of their inputs.", source: "lin2024awq",
     parameters: Quantization.parameters() + [
@@ -43,34 +43,31 @@ public struct AWQ: ReductionMethod {
     clips = parameters.flag("clip") ?? true
   }
 
-  public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
-    parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> ReducedMatrix {
-    try Quantization.requireNoZeros(budget, Self.card.name)
-    let scales = try inputScales(of: [weight], statistics, parallel: parallel)
-    return try Quantization.result(
-      quantized(weight, inputScales: scales, statistics, parallel: parallel), of: weight, statistics, parallel)
+  /// Where groups are clamped, a thread has the errors of one group of every row, twice, and the moment of its inputs.
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    let clipping = shapes.reduce(0) { sum, shape in
+      let length = grid.groupLength(of: shape.inputs)
+      return sum + 16 * (shape.outputs + 2 * length) * min(shape.inputs, threads * length)
+    }
+    return Quantization.workingBytes(shapes, grid, copies: 4) + (clips ? clipping : 0)
   }
 
   /// The s of least error for matrices that read the same inputs: the sum of their squared errors.
   ///
-  /// - Parameter weights: `[outputs, inputs]`, one at least.
+  /// - Parameters:
+  ///   - weights: `[outputs, inputs]`, one at least.
+  ///   - sharing: columns of one number count as their mean does, and get one s.
   /// - Throws: `reduction` without statistics, `matrix.shape`, `linear-algebra.non-finite`.
   public func inputScales(
-    of weights: [Matrix<Float>], _ statistics: SiteStatistics?,
+    of weights: [Matrix<Float>], _ statistics: SiteStatistics?, sharing: [Int]? = nil,
     parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> [Float] {
-    guard let first = weights.first else { throw Problem(.reduction, "awq: no weights") }
-    for weight in weights {
-      _ = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
-      try Pruning.check(weight)
-    }
-    let known = try Pruning.statistics(statistics, for: first, method: Self.card.name)
-    let relative = isDuo ? relativeSizes(weights) : []
+    let known = try self.known(statistics, for: weights, sharing: sharing)
+    let means = known.absoluteMeans.pooled(sharing)
+    let relative = isDuo ? relativeSizes(weights).pooled(sharing) : []
     var best: (error: Double, scales: [Float])?
     for step in 0..<20 {
-      let scales = self.scales(Double(step) / 20, known.absoluteMeans, relative)
+      let scales = self.scales(Double(step) / 20, means, relative)
       var error = 0.0
       for weight in weights {
         let rounded = try rounded(weight, scales, known, parallel)

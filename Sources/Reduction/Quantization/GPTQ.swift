@@ -98,6 +98,11 @@ public struct GPTQ: SharedInputs {
     return try Quantization.result(matrix, of: weight, statistics, parallel)
   }
 
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    Quantization.workingBytes(shapes, grid, copies: byActivity ? 3 : 2)
+      + ColumnFactor.workingBytes(shapes, blockSize: blockSize, byActivity: byActivity)
+  }
+
   /// The quantized weight alone.
   func solve(
     _ weight: Matrix<Float>, _ factor: ColumnFactor, to budget: MatrixBudget = .sparsity(0),

@@ -1,5 +1,6 @@
 internal import CKernels
 public import EspalierBasics
+public import EspalierCheckpoints
 public import EspalierLinearMaps
 public import EspalierNumerics
 
@@ -46,6 +47,17 @@ public struct GPTQBlocks: Sendable {
   ) throws(Problem) -> ColumnFactor {
     try ColumnFactor(
       moment: moment, count: count, damp: damp, blockSize: encoder.type.blockLength, parallel: parallel)
+  }
+
+  /// The same from statistics of the inputs.
+  ///
+  /// - Throws: `reduction` for statistics without a full second moment.
+  public func factor(
+    _ statistics: SiteStatistics?, damp: Double = 0.01,
+    parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> ColumnFactor {
+    let (moment, count) = try Pruning.moment(statistics, method: GPTQ.card.name)
+    return try factor(moment: moment, count: count, damp: damp, parallel: parallel)
   }
 
   /// The bytes of a weight, row after row.

@@ -16,7 +16,7 @@ public import EspalierNumerics
 /// 5 (OBQ).
 ///
 /// Cost: n³ flops a row for n inputs, 8 n² bytes a thread: for matrices of some hundred inputs.
-public struct GreedyRounding: SharedInputs {
+public struct GreedyRounding: OptimalBrainSteps {
   public static let card = MethodCard(
     name: "obq", summary: "Exact optimal-brain-surgeon steps that round, or remove and round.",
     source: "frantar2022obc",
@@ -27,27 +27,11 @@ public struct GreedyRounding: SharedInputs {
   public static let needs = StatisticsNeed.moment
 
   private let grid: IntegerGrid
-  private let damp: Double
+  public let damp: Double
 
   public init(_ parameters: ReductionParameters) throws(Problem) {
     grid = try Quantization.grid(parameters)
     damp = parameters.number("damp") ?? 0.01
-  }
-
-  public func check(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget
-  ) throws(Problem) {
-    try Quantization.checkZeros(budget, for: weight, Self.card.name)
-    try Pruning.check(weight)
-    _ = try Pruning.moment(statistics, for: weight, method: Self.card.name)
-  }
-
-  /// H⁻¹ `[inputs, inputs]`.
-  public func prepare(
-    _ statistics: SiteStatistics?, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> Matrix<Double> {
-    let (moment, count) = try Pruning.moment(statistics, method: Self.card.name)
-    return try InverseFactor(moment: moment, count: count, damp: damp, parallel: parallel).inverse(parallel: parallel)
   }
 
   public func reduce(

@@ -22,6 +22,10 @@ public struct PlainRounding: ReductionMethod {
 
   public init(_ parameters: ReductionParameters) throws(Problem) { grid = try Quantization.grid(parameters) }
 
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    Quantization.workingBytes(shapes, grid, copies: 4)
+  }
+
   public func reduce(
     _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
     parallel: MatrixProduct.ParallelLoop

@@ -51,6 +51,18 @@ enum Quantization {
       search: parameters.word("grid").flatMap(IntegerGrid.Search.init) ?? .minmax, scaleType: scaleType(parameters))
   }
 
+  /// What rounding takes: of each number codes in two forms and what they stand for, twice while errors are measured; of
+  /// each group scales in two forms and zero points.
+  ///
+  /// - Parameter copies: of the matrices in float32 that the method works on beside.
+  static func workingBytes(
+    _ shapes: [(outputs: Int, inputs: Int)], _ grid: IntegerGrid, copies: Int
+  ) -> Int {
+    shapes.reduce(0) { sum, shape in
+      sum + (16 + 4 * copies) * shape.outputs * shape.inputs + 24 * shape.outputs * grid.groupCount(of: shape.inputs)
+    }
+  }
+
   /// The mean squares of inputs, where they are known.
   static func importance(_ statistics: SiteStatistics?) -> [Double]? {
     statistics.flatMap { statistics in
@@ -82,7 +94,7 @@ enum Quantization {
     guard let scale = scales.first(where: { !($0 <= largest) }) else { return }
     throw Problem(
       .reduction, "a scale of \(scale) is beyond \(type.safetensorsName)",
-      remedy: "Choose a wider type of scales, or keep the tensor in floats.")
+      remedy: "Give scales a wider type (scale_type=bf16), or leave the matrix as it is (--keep).")
   }
 
   /// The result of a method, with its error.

@@ -31,27 +31,19 @@ public struct SmoothRounding: InputScaling {
     grid = try Quantization.grid(parameters)
   }
 
-  public func reduce(
-    _ weight: Matrix<Float>, _ statistics: SiteStatistics?, to budget: MatrixBudget,
-    parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> ReducedMatrix {
-    try Quantization.requireNoZeros(budget, Self.card.name)
-    let scales = try inputScales(of: [weight], statistics, parallel: parallel)
-    return try Quantization.result(
-      quantized(weight, inputScales: scales, statistics, parallel: parallel), of: weight, statistics, parallel)
+  public func workingBytes(_ shapes: [(outputs: Int, inputs: Int)], threads: Int) -> Int {
+    Quantization.workingBytes(shapes, grid, copies: 2)
   }
 
-  /// The s of matrices that read the same inputs: the largest weight of a column is that of all of them.
+  /// The s of matrices that read the same inputs: the largest weight of a column is that of all of them,
+  /// and of columns that share s; inputs count by their mean square then.
   public func inputScales(
-    of weights: [Matrix<Float>], _ statistics: SiteStatistics?,
+    of weights: [Matrix<Float>], _ statistics: SiteStatistics?, sharing: [Int]? = nil,
     parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
   ) throws(Problem) -> [Float] {
-    guard let first = weights.first else { throw Problem(.reduction, "smooth: no weights") }
-    let known = try Pruning.statistics(statistics, for: first, method: Self.card.name)
-    var most = [Float](repeating: 0, count: first.columns)
+    let known = try self.known(statistics, for: weights, sharing: sharing)
+    var most = [Float](repeating: 0, count: known.width)
     for weight in weights {
-      _ = try Pruning.statistics(statistics, for: weight, method: Self.card.name)
-      try Pruning.check(weight)
       weight.elements.withUnsafeBufferPointer { elements in
         most.withUnsafeMutableBufferPointer { most in
           for row in 0..<weight.rows {
@@ -61,7 +53,13 @@ public struct SmoothRounding: InputScaling {
         }
       }
     }
-    return zip(known.rootMeanSquares, most).map { size, most in
+    var sizes = known.rootMeanSquares
+    if let sharing {
+      sizes = sizes.map { $0 * $0 }.pooled(sharing).map { $0.squareRoot() }
+      let largest = Dictionary(zip(sharing, most), uniquingKeysWith: { max($0, $1) })
+      most = sharing.map { largest[$0] ?? 0 }
+    }
+    return zip(sizes, most).map { size, most in
       let s = Elementary.power(max(size, 1e-5), alpha) / Elementary.power(max(Double(most), 1e-5), 1 - alpha)
       return Float(max(s, 1e-5))
     }

@@ -1,0 +1,193 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierNumerics
+internal import EspalierReduction
+
+/// A GGUF file whose matrices are rounded by what reaches them: GPTQ that knows the blocks of each tensor's type.
+///
+/// Types are those that the file has without calibration. The matrices are reduced block by block as for a folder
+/// (``ReductionRun``), and kept as blocks in `NAME.blocks.pieces` beside the output; the file is then written of the model
+/// that has them in place, whose tensors carry them byte for byte. What is no matrix inside a layer, or has a type whose
+/// levels are not evenly spaced, is encoded as ever.
+public struct BlockCalibration: Sendable {
+  /// What became of the matrices.
+  public struct Outcome: Sendable {
+    public let method: String
+    public let outcomes: [MatrixOutcome]
+    /// Parameters that were there from an earlier run.
+    public let resumed: Int
+    public let seconds: Double
+    let plannedPeakBytes: Int
+    /// The tensors before, in the order of the file.
+    let originals: [QuantizationPlan.Tensor]
+  }
+
+  /// The file, before anything is rounded.
+  public let plan: QuantizationPlan
+  public let warnings: [Problem]
+  private let reduction: ReductionPlan
+  private let model: String
+
+  /// - Parameters:
+  ///   - reduction: method and text; what it says of goals and storage is not asked.
+  ///   - options: those of the file.
+  /// - Throws: every problem that can be known from headers, all at once.
+  public init(
+    _ request: QuantizationRequest, calibratedBy reduction: ReductionRequest, of model: String,
+    checkpoint: any Checkpoint, run: RunOptions, options: MergeOptions
+  ) throws(Problems) {
+    var reduction = reduction
+    reduction.storage = .blocks
+    reduction.goal = .budget(.sparsity(0))
+    reduction.search = request.search
+    var request = request
+    request.calibration = reduction.text
+    // The model as it will be when its matrices are replaced, so that what is planned is what is written.
+    let plan = try QuantizationPlan(
+      request, of: model, checkpoint: OverlaidCheckpoint(checkpoint, replacing: []), families: run.families,
+      options: options)
+    let types = Self.types(of: plan)
+    reduction.blockTypes = types.byParameter
+    var writing = options
+    writing.output = Self.workPath(beside: options.output)
+    writing.shardBytes = 5_000_000_000
+    let reductionPlan = try ReductionPlan(
+      reduction, of: model, checkpoint: checkpoint, run: run, writing: writing)
+    (self.plan, self.reduction, self.model) = (plan, reductionPlan, model)
+    warnings = (plan.warnings + reductionPlan.warnings + types.warnings).uniqued()
+  }
+
+  /// What the pieces' folder is called after.
+  static func workPath(beside output: String) -> String {
+    QuantizationPlan.reportPath(of: output).dropLast(".report".count) + ".blocks"
+  }
+
+  /// The types of parameters whose tensors have blocks that GPTQ rounds to.
+  private static func types(
+    of plan: QuantizationPlan
+  ) -> (byParameter: [ExactString: BlockType], warnings: [Problem]) {
+    var found: [ExactString: BlockType] = [:]
+    var divided: [ExactString] = []
+    var others: [QuantizationPlan.Tensor] = []
+    for tensor in plan.tensors {
+      guard case .blocks(let type) = tensor.choice.format else { continue }
+      guard GPTQBlocks.types.contains(type) else {
+        if tensor.name.hasPrefix("blk.") { others.append(tensor) }
+        continue
+      }
+      for source in tensor.sources.map({ ExactString($0) }) {
+        if let other = found[source], other != type { divided.append(source) }
+        found[source] = type
+      }
+    }
+    for name in divided { found[name] = nil }
+    var warnings: [Problem] = []
+    if let first = others.first {
+      warnings.append(
+        Problem(
+          .quantizationType,
+          "\(others.count) tensor\(others.count == 1 ? " has a type" : "s have types") whose levels are not evenly "
+            + "spaced, and \(others.count == 1 ? "is" : "are") encoded without calibration: \(first.name) as "
+            + "\(first.choice.format.name)", tensor: first.name, severity: .warning))
+    }
+    if let first = divided.first {
+      warnings.append(
+        Problem(
+          .quantizationType,
+          "the parameter becomes tensors of different types, and is encoded without calibration", tensor: "\(first)",
+          severity: .warning))
+    }
+    return (found, warnings)
+  }
+
+  /// One line before the work.
+  public var summary: String { ReductionOutline(reduction).summary }
+
+  /// Calibrates, writes and measures, as ``QuantizationRun/execute(_:fit:calibration:probe:listener:measure:)``.
+  ///
+  /// - Throws: the first problem; finished matrices and tensors stay for `--resume`.
+  public func execute(
+    fit: TypeFitting.Outcome? = nil, probe: ((String) throws(Problem) -> Double)? = nil, run: RunOptions,
+    listener: any ProgressListener, measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
+  ) throws(Problem) -> QuantizationReport {
+    try ReductionRun.lend(reduction, workers: run.pool, listener: listener) { (reduced) throws(Problem) in
+      let written: QuantizationPlan
+      var options = plan.options
+      // What was begun of the file with other blocks begins again.
+      if options.policy.resume, !reduced.wasThere { options.policy = .init(resume: false, force: true) }
+      do throws(Problems) {
+        written = try QuantizationPlan(
+          plan.request, of: model, checkpoint: reduced.checkpoint, families: run.families, options: options)
+      } catch { throw error.all.first ?? Problem(.reduction, "the file cannot be planned") }
+      guard written.layout.byteCount == plan.layout.byteCount,
+        zip(written.tensors, plan.tensors).allSatisfy({ $0.choice == $1.choice })
+      else {
+        throw Problem(
+          .reduction, "the file is not what was foreseen", remedy: "This is a defect; please report it.",
+          file: plan.output)
+      }
+      let outcome = Outcome(
+        method: reduction.request.method, outcomes: reduced.outcomes, resumed: reduced.resumed,
+        seconds: reduced.seconds, plannedPeakBytes: reduction.peakBytes, originals: plan.tensors)
+      return try QuantizationRun.execute(
+        written, fit: fit, calibration: outcome, probe: probe, listener: listener, measure: measure)
+    }
+  }
+}
+
+extension BlockCalibration.Outcome {
+  /// The roots of the means of the squared errors, of what is stored and of plain encoding.
+  private var means: (error: Double, plain: Double?) {
+    func mean(_ errors: [Double]) -> Double {
+      (errors.reduce(0) { $0 + $1 * $1 } / Double(max(1, errors.count))).squareRoot()
+    }
+    let plain = outcomes.compactMap(\.baseline)
+    return (mean(outcomes.map(\.error.error)), plain.count == outcomes.count ? mean(plain) : nil)
+  }
+
+  /// A line or two.
+  var text: String {
+    let kinds = outcomes.map(\.error.kind.rawValue).uniqued().joined(separator: ", ")
+    let plain = means.plain.map { ", of plain encoding \(Decimals.text($0, 4))" } ?? ""
+    var text =
+      "\(outcomes.count) matrices by \(method): mean error of their outputs \(Decimals.text(means.error, 4)) (\(kinds))"
+      + plain + ", \(Decimals.text(seconds, 1)) s"
+    if resumed > 0 { text += "; \(resumed) parameters were there from an earlier run" }
+    return text
+  }
+
+  var json: JSON {
+    [
+      "method": .string(method), "mean_error": .number(means.error),
+      "mean_plain_error": means.plain.map { .number($0) } ?? .null, "seconds": .number(seconds),
+      "resumed": .number(resumed), "matrices": .array(outcomes.map(\.json)),
+    ]
+  }
+
+  /// A section of `REPORT.md`.
+  var markdown: String {
+    let norms = outcomes.map { "\($0.error.norm) (\($0.error.kind.rawValue))" }.uniqued()
+    var text = """
+
+      ## Matrix by matrix
+
+      Rounded by `\(method)` to the levels of their blocks. Error: \(norms.joined(separator: "; ")); beside it that of
+      plain encoding in the same type.
+
+      | matrix | shape | type | error | plain | seconds |
+      |---|---|---|---:|---:|---:|
+
+      """
+    for outcome in outcomes {
+      let cells = [
+        outcome.name, "\(outcome.outputs) x \(outcome.inputs)", outcome.budget, Decimals.text(outcome.error.error, 5),
+        outcome.baseline.map { Decimals.text($0, 5) } ?? "-", Decimals.text(outcome.seconds, 2),
+      ]
+      text += "| " + cells.joined(separator: " | ") + " |\n"
+    }
+    return text
+  }
+}
