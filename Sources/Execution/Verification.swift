@@ -18,6 +18,10 @@ public enum Verification {
     public var bytes: Int
     /// Everything that is not as the manifest says.
     public var problems: [Problem]
+
+    public init(tensors: Int, bytes: Int, problems: [Problem]) {
+      (self.tensors, self.bytes, self.problems) = (tensors, bytes, problems)
+    }
   }
 
   /// - Throws: if there is no manifest to check against. What disagrees with it is in the outcome.

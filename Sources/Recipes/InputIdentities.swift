@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierCheckpoints
 
 extension Problem.Code {
   public static let inputChanged = Problem.Code("input.changed")

@@ -66,7 +66,7 @@ extension StorageRecipe {
 struct StoredBlockRows: BlockRows {
   let tensor: StoredTensor
   let rowBytes: Int
-  let file: File
+  let file: any ByteSource
 
   func read(rows: Range<Int>, into destination: UnsafeMutableRawPointer) throws(Problem) {
     let bytes = UnsafeMutableRawBufferPointer(start: destination, count: rows.count * rowBytes)

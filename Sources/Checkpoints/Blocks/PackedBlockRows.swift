@@ -23,7 +23,7 @@ struct PackedBlockRows: BlockRows {
   private let tables: PackedTables
   /// Rows of codes, packed; nil where the file has them so.
   private let kept: AlignedBuffer?
-  private let file: File
+  private let file: any ByteSource
   let rowBytes: Int
 
   /// - Throws: what reading codes and scales throws. Nil for codes and scales that the type does not hold.

@@ -1,6 +1,6 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
-internal import EspalierExecution
+public import EspalierExecution
 
 /// Checks packed files against the digests in them, and what lies beside them against the list.
 public enum PackedVerification {

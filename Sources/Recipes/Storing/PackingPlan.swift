@@ -47,11 +47,10 @@ public struct PackingPlan: Sendable {
 
   /// - Throws: every problem that headers tell.
   public init(of model: String, _ options: PackingOptions) throws(Problems) {
-    var options = options
     var problems = Problems()
-    isFolder = FileSystem.isFolder(model)
-    if !isFolder, !options.output.hasSuffix(WeightFile.packedSuffix) { options.output += WeightFile.packedSuffix }
-    self.model = model
+    let isFolder = FileSystem.isFolder(model)
+    let options = Self.named(options, isFolder)
+    (self.model, self.isFolder, self.options) = (model, isFolder, options)
     var basePaths: [String] = []
     var base: [(path: String, file: any ByteSource)] = []
     if let folder = options.base {
@@ -95,7 +94,6 @@ public struct PackingPlan: Sendable {
       }
     }
     self.entries = entries
-    self.options = options
     self.basePaths = basePaths
     problems.all += PackedPlace(options.output, isFolder: isFolder).obstacles(
       policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount }, mayReplace: options.replaces)
@@ -107,6 +105,13 @@ public struct PackingPlan: Sendable {
           remedy: "Raise --memory, or take fewer --threads or smaller --chunk."))
     }
     guard problems.errors.isEmpty else { throw problems }
+  }
+
+  /// A packed file has its own ending.
+  private static func named(_ options: PackingOptions, _ isFolder: Bool) -> PackingOptions {
+    var options = options
+    if !isFolder, !options.output.hasSuffix(WeightFile.packedSuffix) { options.output += WeightFile.packedSuffix }
+    return options
   }
 
   /// Names of files whose numbers are coded.
