@@ -11,10 +11,10 @@ public enum WeightFile {
     path.hasSuffix(packedSuffix) ? String(path.dropLast(packedSuffix.count)) : path
   }
 
-  /// The file that is there: as it is, which comes first, or packed.
+  /// The file that is there: the one of that very name, then as it is, then packed.
   private static func stored(_ path: String) -> String? {
     let name = name(path)
-    return [name, name + packedSuffix].first { FileSystem.isFile($0) }
+    return [path, name, name + packedSuffix].first { FileSystem.isFile($0) }
   }
 
   public static func isThere(_ path: String) -> Bool { stored(path) != nil }
@@ -38,5 +38,35 @@ public enum WeightFile {
   /// What tells whether a file is still the one that was opened.
   public static func identity(_ path: String) throws(Problem) -> FileIdentity {
     try File.reading(stored(path) ?? path).identity()
+  }
+
+  // MARK: - Where files are
+
+  /// The path with its folder's links resolved, as far as there are folders. The last name stays, link or not: it tells
+  /// what the file is.
+  public static func location(_ path: String) -> String {
+    let parent = FileSystem.parent(of: path)
+    let folder = FileSystem.resolved(parent) ?? location(parent)
+    return (folder == "/" ? "" : folder) + "/" + FileSystem.lastComponent(of: path)
+  }
+
+  /// Files that a packed one cannot be read without: its base's, theirs, and so on, by the location of what they were
+  /// packed of.
+  ///
+  /// - Throws: what reading headers throws; bases that are not there are named and not looked into.
+  public static func bases(of path: String) throws(Problem) -> [String] {
+    var found: [String] = []
+    var seen: Set<ExactString> = []
+    var open = [path]
+    while let next = open.popLast() {
+      guard let stored = stored(next), stored.hasSuffix(packedSuffix) else { continue }
+      for base in try ArchivedFile(at: stored).basePaths {
+        let place = location(name(base))
+        guard seen.insert(ExactString(place)).inserted else { continue }
+        found.append(place)
+        open.append(place)
+      }
+    }
+    return found
   }
 }

@@ -16,6 +16,9 @@ public struct ModelLocator: Sendable {
     if revision == nil {
       for folder in folders {
         let candidate = FileSystem.join(folder, path)
+        let isPacked = WeightFile.isThere(candidate) && !FileSystem.isFile(WeightFile.name(candidate))
+        // A link's target need not have the name that tells a packed file.
+        if isPacked { return WeightFile.location(candidate) }
         if FileSystem.kind(candidate) != nil { return FileSystem.resolved(candidate) ?? candidate }
       }
     }

@@ -74,7 +74,7 @@ public struct ArchiveHeader: Sendable {
     }
   }
 
-  static let version = 1
+  public static let formatVersion = 1
   static let key = "espalier_archive"
   /// The digest of all before it, the first tensor.
   static let checkName = "espalier.check"
@@ -110,7 +110,7 @@ public struct ArchiveHeader: Sendable {
 
   private var description: JSON {
     var json: JSON = [
-      "version": .number(Self.version), "bytes": .number(byteCount), "chunk": .number(chunkBytes),
+      "version": .number(Self.formatVersion), "bytes": .number(byteCount), "chunk": .number(chunkBytes),
       "parts": .array(
         parts.map { part in
           var words: [JSON] = [.string(part.type.rawValue), .number(part.byteCount)]
@@ -161,10 +161,14 @@ public struct ArchiveHeader: Sendable {
   }
 
   private init(_ json: JSON, stored: [StoredTensor]) throws(Problem) {
-    guard let version = json["version"]?.integer, version <= Self.version else {
+    guard let version = json["version"]?.integer, version >= 1 else {
+      throw Self.damaged("the header has no version")
+    }
+    guard version <= Self.formatVersion else {
       throw Problem(.archiveFormat, "the file was packed by a later version", remedy: "Update espalier.")
     }
-    guard let byteCount = json["bytes"]?.integer, let chunkBytes = json["chunk"]?.integer, let parts = json["parts"]?.array,
+    guard let byteCount = json["bytes"]?.integer, let chunkBytes = json["chunk"]?.integer,
+      let parts = json["parts"]?.array,
       Self.chunkSizes.contains(chunkBytes)
     else { throw Self.damaged("the header does not say what the file holds") }
     self.init(byteCount: byteCount, chunkBytes: chunkBytes, parts: [])
@@ -191,7 +195,9 @@ public struct ArchiveHeader: Sendable {
         }
       }
       self.parts.append(part)
-      offset += part.byteCount
+      let (end, isTooLong) = offset.addingReportingOverflow(part.byteCount)
+      guard !isTooLong else { throw Self.damaged("the parts are longer than any file") }
+      offset = end
     }
     guard offset == byteCount, rest.isEmpty else { throw Self.damaged("the parts are not the whole file") }
   }

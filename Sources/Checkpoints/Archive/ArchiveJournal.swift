@@ -36,7 +36,9 @@ final class ArchiveJournal {
     let (size, count) = (ArchiveChunk.recordBytes, (bytes.count - Self.headBytes) / ArchiveChunk.recordBytes)
     var records: [ArchiveChunk] = []
     for index in 0..<count {
-      guard let record = ArchiveChunk(bytes[Self.headBytes + index * size..<Self.headBytes + (index + 1) * size]) else { break }
+      guard let record = ArchiveChunk(bytes[Self.headBytes + index * size..<Self.headBytes + (index + 1) * size]) else {
+        break
+      }
       records.append(record)
     }
     self.records = records

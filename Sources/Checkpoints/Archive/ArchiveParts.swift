@@ -59,7 +59,8 @@ extension ArchiveHeader {
     }
     for index in parts.indices {
       let part = parts[index]
-      guard let found = places[ExactString(part.name)], found.type == part.type, found.byteCount == part.byteCount else {
+      guard let found = places[ExactString(part.name)], found.type == part.type, found.byteCount == part.byteCount
+      else {
         continue
       }
       parts[index].base = found.place

@@ -33,7 +33,8 @@ public struct ArchiveWriter {
   ///   - advanced: told how many bytes of the source have been coded.
   /// - Throws: what reading throws.
   public init(
-    _ source: any ByteSource, _ header: ArchiveHeader, base: [any ByteSource] = [], to path: String, workers: WorkerPool,
+    _ source: any ByteSource, _ header: ArchiveHeader, base: [any ByteSource] = [], to path: String,
+    workers: WorkerPool,
     advanced: @escaping (Int) -> Void = { _ in }
   ) throws(Problem) {
     (self.source, self.base, self.path, self.workers, self.advanced) = (source, base, path, workers, advanced)
@@ -58,7 +59,8 @@ public struct ArchiveWriter {
     var placement = ArchivePlacement(of: header, from: 8 + reserved + ArchiveHeader.checkBytes)
     for (chunk, record) in zip(chunks, journal.records) {
       guard try isThere(record, in: file, at: placement.dataOffset(of: chunk)) else { break }
-      _ = placement.add(record, of: chunk)
+      // Of a table nothing is known but that it was written at the time.
+      try file.write(record.bytes, at: placement.add(record, of: chunk).record)
       advanced(length(of: chunk))
     }
     try journal.keep(placement.chunkCount)
@@ -90,7 +92,9 @@ public struct ArchiveWriter {
     let sources = try AlignedBuffer(byteCount: count * header.chunkBytes)
     let bases = try AlignedBuffer(byteCount: base.isEmpty ? 0 : count * header.chunkBytes)
     // One set of coded bytes is filled while the other is written.
-    var rooms = (coding: try AlignedBuffer(byteCount: count * most), writing: try AlignedBuffer(byteCount: count * most))
+    var rooms = (
+      coding: try AlignedBuffer(byteCount: count * most), writing: try AlignedBuffer(byteCount: count * most)
+    )
     func slot(_ index: Int, _ room: AlignedBuffer) -> UnsafeMutableRawBufferPointer {
       UnsafeMutableRawBufferPointer(rebasing: room.bytes[index * most..<(index + 1) * most])
     }
@@ -101,7 +105,8 @@ public struct ArchiveWriter {
       let (coding, writing) = rooms
       finished = try workers.map(batch.count + 1) { (index) throws(Problem) -> ArchiveChunk? in
         guard index == 0 else {
-          return try encode(chunks[batch.lowerBound + index - 1], slot: index - 1, sources, bases, into: slot(index - 1, coding))
+          return try encode(
+            chunks[batch.lowerBound + index - 1], slot: index - 1, sources, bases, into: slot(index - 1, coding))
         }
         for (place, (write, record)) in zip(writes, finished).enumerated() {
           try file.write(record.bytes, at: write.record)

@@ -19,25 +19,19 @@ public final class ArchivedFile: ByteSource {
   private let starts: [Int]
   private let base: Mutex<[Int: any ByteSource]>
   private let tables = Mutex<[Int: [Chunk]]>([:])
-  private let kept = Mutex<[Kept]>([])
   private let baseFolder: String?
   /// Room for a coded chunk and one of the base.
   private let rooms: BufferPool
   private let depth: Int
+  private let identifier = ArchiveMemory.identifier()
+  /// The number of the first piece of each part, and how many pieces there are.
+  private let firstPieces: [Int]
 
   private struct Chunk {
     var offset: Int
     var record: ArchiveChunk
   }
 
-  private struct Kept {
-    var part: Int
-    var chunk: Int
-    var bytes: [UInt8]
-  }
-
-  /// Chunks that are kept, for readers of pieces smaller than they are.
-  private static let mostKept = 16
   /// How long a chain of bases may be; a circle has no end.
   private static let mostBases = 8
 
@@ -58,24 +52,29 @@ public final class ArchivedFile: ByteSource {
     (header, places) = try ArchiveHeader.read(file)
     storedBytes = try file.size()
     (self.path, self.file, self.baseFolder, self.depth) = (path, file, baseFolder, depth)
-    rooms = BufferPool(byteCount: ChunkCoding.mostBytes(for: header.chunkBytes) + header.chunkBytes)
+    rooms = ArchiveMemory.rooms(of: ChunkCoding.mostBytes(for: header.chunkBytes) + header.chunkBytes)
     starts = header.starts + [header.byteCount]
+    var pieces = [0]
+    for part in header.parts { pieces.append(pieces[pieces.count - 1] + part.chunkCount(of: header.chunkBytes)) }
+    firstPieces = pieces
     base = Mutex([:])
   }
+
+  deinit { ArchiveMemory.forget(archive: identifier) }
 
   public func size() throws(Problem) -> Int { header.byteCount }
 
   /// Bytes of the packed file for each part: 0 for one that repeats another.
   public var partBytes: [Int] { places.map { $0?.count ?? 0 } }
 
-  /// The file in pieces that are decoded by themselves.
-  public var pieces: [Range<Int>] {
-    header.parts.indices.flatMap { part in
-      (0..<header.parts[part].chunkCount(of: header.chunkBytes)).map { index in
-        let range = chunkRange(part, index)
-        return starts[part] + range.lowerBound..<starts[part] + range.upperBound
-      }
-    }
+  /// How many pieces the file has that are decoded by themselves.
+  public var pieceCount: Int { firstPieces.last ?? 0 }
+
+  /// Where a piece lies in the file.
+  public func piece(_ index: Int) -> Range<Int> {
+    let part = firstPieces.partitioningIndex { $0 > index } - 1
+    let range = chunkRange(part, index - firstPieces[part])
+    return starts[part] + range.lowerBound..<starts[part] + range.upperBound
   }
 
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Problem) {
@@ -112,26 +111,21 @@ public final class ArchivedFile: ByteSource {
     _ part: Int, _ index: Int, from offset: Int, into target: UnsafeMutableRawBufferPointer
   ) throws(Problem) {
     func take(_ bytes: [UInt8]) {
-      bytes.withUnsafeBytes { target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + target.count])) }
+      bytes.withUnsafeBytes {
+        target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + target.count]))
+      }
     }
-    let found = kept.withLock { kept -> [UInt8]? in
-      guard let place = kept.firstIndex(where: { $0.part == part && $0.chunk == index }) else { return nil }
-      let chunk = kept.remove(at: place)
-      kept.append(chunk)
-      return chunk.bytes
-    }
-    if let found { return take(found) }
+    var part = part
+    if case .same(let other) = header.parts[part].content { part = other }
+    let key = ArchiveMemory.Key(archive: identifier, part: part, chunk: index)
+    if let found = ArchiveMemory.chunk(key) { return take(found) }
     var bytes = [UInt8](repeating: 0, count: chunkRange(part, index).count)
     let result: Result<Void, Problem> = bytes.withUnsafeMutableBytes { buffer in
       Result { () throws(Problem) in try decode(part, index, into: buffer) }
     }
     try result.get()
     take(bytes)
-    let decoded = Kept(part: part, chunk: index, bytes: bytes)
-    kept.withLock { kept in
-      if kept.count >= Self.mostKept { kept.removeFirst() }
-      kept.append(decoded)
-    }
+    ArchiveMemory.keep(bytes, as: key)
   }
 
   // MARK: - Chunks
@@ -154,15 +148,17 @@ public final class ArchivedFile: ByteSource {
         let behind = ChunkCoding.mostBytes(for: header.chunkBytes)
         let against = UnsafeMutableRawBufferPointer(rebasing: room[behind..<behind + range.count])
         if let place { try baseFile(place.file).read(into: against, at: place.offset + range.lowerBound) }
-        try ChunkCoding.decode(bytes, against: place == nil ? nil : UnsafeRawBufferPointer(against), into: target)
+        let wrongBase = Problem(
+          .archiveBase, "the base is not the one that the file was packed against, or was changed since",
+          remedy: "Restore it, or name the folder of the right one with --base of unpack.")
+        do throws(Problem) {
+          try ChunkCoding.decode(bytes, against: place == nil ? nil : UnsafeRawBufferPointer(against), into: target)
+        } catch { throw place == nil ? error : wrongBase }
         guard Digest(of: UnsafeRawBufferPointer(target)) == chunk.record.digest else {
           throw place == nil
             ? Problem(
               .archiveDamaged, "what the packed file holds is not what was packed",
-              remedy: "Restore the file from a copy.", byteOffset: chunk.offset)
-            : Problem(
-              .archiveBase, "the base is not the one that the file was packed against, or was changed since",
-              remedy: "Name the folder of the right one with --base.")
+              remedy: "Restore the file from a copy.", byteOffset: chunk.offset) : wrongBase
         }
       }
     } catch { throw error.at(file: path, tensor: header.parts[part].name) }
@@ -205,22 +201,32 @@ public final class ArchivedFile: ByteSource {
 
   // MARK: - The base
 
+  /// Where the files of the base are looked for.
+  public var basePaths: [String] { header.base.map { path(of: $0) } }
+
+  /// Of a folder that the base was moved to, the file with the longest end of the path that it had.
+  private func path(of file: ArchiveHeader.BaseFile) -> String {
+    guard let baseFolder else { return FileSystem.join(FileSystem.parent(of: path), file.path) }
+    if header.base.count == 1, WeightFile.isThere(baseFolder) { return baseFolder }
+    let names = file.path.split(separator: "/").filter { $0 != ".." }.suffix(8)
+    let ends = names.indices.map { FileSystem.join(baseFolder, names[$0...].joined(separator: "/")) }
+    return ends.first { WeightFile.isThere($0) } ?? FileSystem.join(baseFolder, FileSystem.lastComponent(of: file.path))
+  }
+
   private func baseFile(_ index: Int) throws(Problem) -> any ByteSource {
     if let file = base.withLock({ $0[index] }) { return file }
     let named = header.base[index]
-    let path =
-      baseFolder.map { FileSystem.join($0, FileSystem.lastComponent(of: named.path)) }
-      ?? FileSystem.join(FileSystem.parent(of: self.path), named.path)
+    let path = path(of: named)
     guard WeightFile.isThere(path) else {
       throw Problem(
         .archiveBase, "the file was packed against \(path), which is not there",
-        remedy: "Restore it, or name the base's folder with --base.")
+        remedy: "Restore it, or name the base's folder with --base of unpack.")
     }
     let file = try WeightFile.open(path, depth: depth + 1)
     guard try file.size() == named.byteCount else {
       throw Problem(
         .archiveBase, "\(path) has another length than when the file was packed against it",
-        remedy: "Restore it, or name the base's folder with --base.")
+        remedy: "Restore it, or name the base's folder with --base of unpack.")
     }
     base.withLock { $0[index] = file }
     return file

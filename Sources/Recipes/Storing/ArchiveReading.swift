@@ -9,13 +9,13 @@ enum ArchiveReading {
     _ archive: ArchivedFile, workers: WorkerPool,
     _ body: (_ bytes: UnsafeRawBufferPointer, _ offset: Int) throws(Problem) -> Void
   ) throws(Problem) {
-    let pieces = archive.pieces
     let rooms = BufferPool(byteCount: archive.header.chunkBytes)
-    try workers.forEach(pieces.count) { (index) throws(Problem) in
+    try workers.forEach(archive.pieceCount) { (index) throws(Problem) in
       try rooms.with { (room) throws(Problem) in
-        let bytes = UnsafeMutableRawBufferPointer(rebasing: room[..<pieces[index].count])
-        try archive.read(into: bytes, at: pieces[index].lowerBound)
-        try body(UnsafeRawBufferPointer(bytes), pieces[index].lowerBound)
+        let piece = archive.piece(index)
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: room[..<piece.count])
+        try archive.read(into: bytes, at: piece.lowerBound)
+        try body(UnsafeRawBufferPointer(bytes), piece.lowerBound)
       }
     }
   }

@@ -14,7 +14,7 @@ struct PackedPlace {
 
   var partial: String { OutputFolder.partialPath(for: path) }
   private var mark: String { isFolder ? "\(partial)/\(Self.markName)" : partial + ".run" }
-  private static let markName = "espalier-run.json"
+  private static let markName = "espalier-packing.json"
 
   /// Whether an unfinished output of ours is there.
   private var isOurs: Bool { FileSystem.isFile(mark) }
@@ -71,7 +71,8 @@ struct PackedPlace {
       let held = try hold()
       let found = (try? JSON(parsing: try FileSystem.read(mark))) ?? .null
       if policy.resume, found == fingerprint { return held }
-      guard policy.force else {
+      // A file's mark may be all that is left.
+      guard policy.force || FileSystem.kind(partial) == nil else {
         throw Problem(
           .outputPartial, "what is there was begun from other files, or with other options",
           remedy: "Restore what changed, or start over with --force.", file: partial)
@@ -96,9 +97,11 @@ struct PackedPlace {
   /// Removes what is unfinished; what tells it to be ours goes last.
   private func discard() throws(Problem) {
     if isFolder {
-      for name in try FileSystem.list(partial) where name != Self.markName { try FileSystem.remove("\(partial)/\(name)") }
-    } else if FileSystem.kind(partial) != nil {
-      try FileSystem.remove(partial)
+      for name in try FileSystem.list(partial) where name != Self.markName {
+        try FileSystem.remove("\(partial)/\(name)")
+      }
+    } else {
+      for path in [partial, partial + ".journal"] where FileSystem.kind(path) != nil { try FileSystem.remove(path) }
     }
     try FileSystem.remove(mark)
     if isFolder { try FileSystem.remove(partial) }

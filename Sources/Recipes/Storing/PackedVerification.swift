@@ -6,9 +6,8 @@ public import EspalierExecution
 public enum PackedVerification {
   /// Packed files at a path: itself, or those in the folder. Empty if it is something else.
   public static func files(at path: String) -> [String] {
-    if FileSystem.isFile(path) { return path.hasSuffix(WeightFile.packedSuffix) ? [path] : [] }
     let files = (try? PackingPlan.files(of: path)) ?? []
-    return files.map(\.path).filter { $0.hasSuffix(WeightFile.packedSuffix) }
+    return files.map(\.path).filter { PackingPlan.isPacked($0) }
   }
 
   /// - Returns: how many parts there are and of how many bytes, and everything that is wrong.
@@ -25,6 +24,9 @@ public enum PackedVerification {
         outcome.bytes += archive.header.byteCount
         listener.receive(.began(stage: "verify", totalBytes: archive.header.byteCount))
         try ArchiveReading.check(archive, workers: workers) { listener.receive(.advanced(bytes: $0)) }
+        if let expected = archive.header.sha256, FileHash.isAvailable, try FileHash.sha256(of: archive) != expected {
+          throw Problem(.archiveDamaged, "the whole file has another SHA-256 than was kept of it", file: file)
+        }
       } catch { outcome.problems.append(error) }
     }
     outcome.problems += others(in: path)
@@ -44,8 +46,8 @@ public enum PackedVerification {
       let file = "\(folder)/\(name)\(isPacked ? WeightFile.packedSuffix : "")"
       guard FileSystem.isFile(file) else { return Problem(.verifyMismatch, "the file is not there", file: file) }
       guard !isPacked else { return nil }
-      let digest = (try? FileSystem.read(file, limit: .max))?.withUnsafeBytes { Digest(of: $0) }.description
-      return digest == entry["xxh3"]?.string
+      let digest = try? FileCopy.digest(of: file).description
+      return digest != nil && digest == entry["xxh3"]?.string
         ? nil : Problem(.verifyMismatch, "the bytes are not those that were written", file: file)
     }
   }

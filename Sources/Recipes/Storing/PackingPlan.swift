@@ -64,6 +64,9 @@ public struct PackingPlan: Sendable {
     var entries: [Entry] = []
     problems.collect { () throws(Problem) in
       for (name, path) in try Self.files(of: model) {
+        guard !Self.isPacked(name), name != PackedPlace.listName else {
+          throw Problem(.archiveFormat, "this is packed already", remedy: "Unpack it to pack it otherwise.", file: path)
+        }
         do throws(Problem) {
           let file = try File.reading(path)
           var entry = Entry(name: name, path: path, byteCount: try file.size())
@@ -83,7 +86,8 @@ public struct PackingPlan: Sendable {
       if !entries.contains(where: { $0.header != nil }) {
         problems.add(
           Problem(
-            .checkpointMissing, "there is no file of weights", remedy: "Give a safetensors or GGUF file, or a folder with one.",
+            .checkpointMissing, "there is no file of weights",
+            remedy: "Give a safetensors or GGUF file, or a folder with one.",
             file: model))
       }
       if !base.isEmpty, !entries.contains(where: { !($0.header?.base.isEmpty ?? true) }) {
@@ -95,13 +99,23 @@ public struct PackingPlan: Sendable {
     }
     self.entries = entries
     self.basePaths = basePaths
+    if !isFolder, Self.isOfWeights(model), !Self.isPacked(options.output) {
+      problems.add(
+        Problem(
+          .archiveFormat, "the name of the packed file does not tell what it is packed of",
+          remedy: "Let it end with .safetensors.packed or .gguf.packed.", file: options.output))
+    }
+    problems.collect { () throws(Problem) in
+      try Self.requireApart(basePaths, from: options.output, isFolder: isFolder)
+    }
     problems.all += PackedPlace(options.output, isFolder: isFolder).obstacles(
-      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount }, mayReplace: options.replaces)
+      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount }, mayReplace: options.replaces && isFolder)
     let least = memory
     if least > options.memory {
       problems.add(
         Problem(
-          .memoryCeiling, "packing takes \(ByteCount.text(least)), above the ceiling of \(ByteCount.text(options.memory))",
+          .memoryCeiling,
+          "packing takes \(ByteCount.text(least)), above the ceiling of \(ByteCount.text(options.memory))",
           remedy: "Raise --memory, or take fewer --threads or smaller --chunk."))
     }
     guard problems.errors.isEmpty else { throw problems }
@@ -119,13 +133,34 @@ public struct PackingPlan: Sendable {
     [".safetensors", ".gguf"].contains { name.lowercased().hasSuffix($0) }
   }
 
+  /// Names of what files of weights are packed to.
+  static func isPacked(_ name: String) -> Bool {
+    name.hasSuffix(WeightFile.packedSuffix) && isOfWeights(WeightFile.name(name))
+  }
+
+  /// Checks that the output takes the place of nothing that it is read with: bases, and what those were packed against.
+  private static func requireApart(_ base: [String], from output: String, isFolder: Bool) throws(Problem) {
+    let taken = WeightFile.location(isFolder ? output : WeightFile.name(output))
+    for path in base {
+      for needed in [WeightFile.location(path)] + (try WeightFile.bases(of: path)) {
+        let isTaken =
+          isFolder ? Array(needed.utf8).starts(with: (taken + "/").utf8) : ExactString(needed) == ExactString(taken)
+        guard isTaken else { continue }
+        throw Problem(
+          .archiveBase, "the packed model would take the place of \(needed), without which it cannot be read",
+          remedy: "Choose another output, or pack it without --base.", file: path)
+      }
+    }
+  }
+
   /// All files of a model, those in folders of its folder too, in the order of names.
   static func files(of model: String) throws(Problem) -> [(name: String, path: String)] {
     switch FileSystem.kind(model) {
     case .file: return [(FileSystem.lastComponent(of: model), model)]
     case .folder: return try files(in: model, as: "")
     default:
-      throw Problem(.checkpointMissing, "there is no model at \(model)", remedy: "Give a folder or a file.", file: model)
+      throw Problem(
+        .checkpointMissing, "there is no model at \(model)", remedy: "Give a folder or a file.", file: model)
     }
   }
 
@@ -153,10 +188,9 @@ public struct PackingPlan: Sendable {
 
   /// A path from a folder.
   private static func relative(_ path: String, from parent: String) -> String {
-    let from = (FileSystem.resolved(parent) ?? parent).split(separator: "/").map(String.init)
-    let to = (FileSystem.resolved(path) ?? FileSystem.resolved(path + WeightFile.packedSuffix).map { WeightFile.name($0) } ?? path)
-      .split(separator: "/").map(String.init)
-    let common = zip(from, to).prefix { $0 == $1 }.count
+    let from = (FileSystem.resolved(parent) ?? WeightFile.location(parent)).split(separator: "/").map(String.init)
+    let to = WeightFile.location(path).split(separator: "/").map(String.init)
+    let common = zip(from, to).prefix { ExactString($0) == ExactString($1) }.count
     return (Array(repeating: "..", count: from.count - common) + to[common...]).joined(separator: "/")
   }
 }
@@ -182,7 +216,8 @@ extension PackingPlan {
 
   public var json: JSON {
     [
-      "event": "plan", "output": .string(options.output), "bytes": .number(byteCount), "planned_peak_bytes": .number(memory),
+      "event": "plan", "output": .string(options.output), "bytes": .number(byteCount),
+      "planned_peak_bytes": .number(memory),
       "files": .array(
         entries.map { entry in
           [

@@ -67,7 +67,9 @@ public struct PackingReport: Sendable {
     table.add("of it", rows.map { Self.ratio($0.after, $0.before) })
     var lines = table.lines
     if let base { lines.append("against   \(base), which has to stay where it is") }
-    if copied > 0 { lines.append("copied    \(copied) other file\(copied == 1 ? "" : "s"), \(ByteCount.text(copiedBytes))") }
+    if copied > 0 {
+      lines.append("copied    \(copied) other file\(copied == 1 ? "" : "s"), \(ByteCount.text(copiedBytes))")
+    }
     let rate = ByteCount.text(Int(Double(bytesBefore) / max(seconds, 1e-9)))
     lines.append(
       "packed in \(Decimals.text(seconds, 2)) s (\(rate) a second); read back and equal in "
@@ -85,7 +87,9 @@ public struct PackingReport: Sendable {
           [
             "name": .string(file.name), "bytes_before": .number(file.bytesBefore), "bytes": .number(file.bytesAfter),
             "types": .array(
-              file.types.map { ["type": .string($0.type), "bytes_before": .number($0.before), "bytes": .number($0.after)] }),
+              file.types.map {
+                ["type": .string($0.type), "bytes_before": .number($0.before), "bytes": .number($0.after)]
+              }),
           ]
         }),
     ]

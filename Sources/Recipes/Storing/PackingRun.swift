@@ -23,8 +23,10 @@ public struct PackingRun {
   private func execute() throws(Problem) -> PackingReport {
     let paths = plan.entries.map(\.path) + plan.basePaths
     let inputs = JSON.object(
-      [("packing", .number(ArchiveHeader.standardChunkBytes)), ("chunk", .number(plan.options.chunkBytes))]
-        + (try InputIdentities.members(paths)))
+      [
+        ("packing", .number(ArchiveHeader.formatVersion)), ("chunk", .number(plan.options.chunkBytes)),
+        ("sha256", .bool(plan.options.hashes)), ("files", .number(plan.entries.count)),
+      ] + (try InputIdentities.members(paths)))
     let held = try place.begin(fingerprint: inputs, policy: plan.options.policy)
     defer { withExtendedLifetime(held) {} }
     var report = PackingReport(of: plan)
@@ -38,9 +40,14 @@ public struct PackingRun {
     for entry in plan.packed { try compare(entry) }
     report.secondsReadBack = Machine.monotonicSeconds - began
     listener.receive(.ended(stage: "read back", seconds: report.secondsReadBack))
-    for entry in plan.entries where entry.header == nil { try copy(entry) }
+    var digests: [Digest] = []
+    for entry in plan.entries where entry.header == nil {
+      digests.append(try FileCopy.copy(entry.path, to: target(entry)))
+    }
     try InputIdentities.requireUnchanged(paths, since: inputs)
-    if plan.isFolder { try FileSystem.write(try list(report).bytes(pretty: true), to: "\(place.partial)/\(PackedPlace.listName)") }
+    if plan.isFolder {
+      try FileSystem.write(list(digests).bytes(pretty: true), to: "\(place.partial)/\(PackedPlace.listName)")
+    }
     try place.finish()
     // A folder was replaced with its name; a file has another one.
     if plan.options.replaces, !plan.isFolder { try FileSystem.remove(plan.model) }
@@ -87,22 +94,17 @@ public struct PackingRun {
     }
   }
 
-  private func copy(_ entry: PackingPlan.Entry) throws(Problem) {
-    let target = target(entry)
-    try FileSystem.createParents(of: target)
-    try FileSystem.write(try FileSystem.read(entry.path, limit: .max), to: target)
-  }
-
   /// What the folder holds, for `verify`.
-  private func list(_ report: PackingReport) throws(Problem) -> JSON {
-    var files: [JSON] = []
-    for entry in plan.entries {
-      var file: JSON = ["name": .string(entry.name), "bytes": .number(entry.byteCount), "packed": .bool(entry.header != nil)]
-      if entry.header == nil {
-        let bytes = try FileSystem.read(target(entry), limit: .max)
-        file["xxh3"] = .string(bytes.withUnsafeBytes { Digest(of: $0) }.description)
-      }
-      files.append(file)
+  ///
+  /// - Parameter digests: of the files that were copied.
+  private func list(_ digests: [Digest]) -> JSON {
+    var digests = digests[...]
+    let files = plan.entries.map { entry in
+      var file: JSON = [
+        "name": .string(entry.name), "bytes": .number(entry.byteCount), "packed": .bool(entry.header != nil),
+      ]
+      if entry.header == nil, let digest = digests.popFirst() { file["xxh3"] = .string(digest.description) }
+      return file
     }
     return ["espalier_packed": 1, "files": .array(files)]
   }

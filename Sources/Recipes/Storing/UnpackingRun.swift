@@ -33,12 +33,18 @@ public struct UnpackingRun {
     var others: [(name: String, path: String)] = []
     problems.collect { () throws(Problem) in
       for (name, path) in try PackingPlan.files(of: model) where name != PackedPlace.listName {
-        if name.hasSuffix(WeightFile.packedSuffix) {
+        if PackingPlan.isPacked(name) {
           archives.append((WeightFile.name(name), try ArchivedFile(at: path, baseFolder: options.base)))
         } else {
           others.append((name, path))
         }
       }
+    }
+    for (name, file) in archives where others.contains(where: { ExactString($0.name) == ExactString(name) }) {
+      problems.add(
+        Problem(
+          .outputExists, "\(name) is there packed and as it is", remedy: "Remove the one that is not wanted.",
+          file: file.path))
     }
     if archives.isEmpty, problems.errors.isEmpty {
       problems.add(
@@ -69,11 +75,7 @@ public struct UnpackingRun {
         }
         if isFolder { try FileSystem.rename(unfinished, to: target) }
       }
-      for (name, path) in others {
-        let target = "\(place.partial)/\(name)"
-        try FileSystem.createParents(of: target)
-        try FileSystem.write(try FileSystem.read(path, limit: .max), to: target)
-      }
+      for (name, path) in others { _ = try FileCopy.copy(path, to: "\(place.partial)/\(name)") }
       try place.finish()
       let seconds = Machine.monotonicSeconds - began
       listener.receive(.ended(stage: "unpack", seconds: seconds))

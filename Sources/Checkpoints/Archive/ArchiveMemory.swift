@@ -1,0 +1,59 @@
+internal import EspalierNumerics
+internal import Synchronization
+
+/// Memory that all packed files share, so that a model of many files takes no more than one.
+enum ArchiveMemory {
+  struct Key: Hashable {
+    /// Of ``identifier()``.
+    var archive: Int
+    var part: Int
+    var chunk: Int
+  }
+
+  private struct Kept {
+    var key: Key
+    var bytes: [UInt8]
+  }
+
+  /// Of chunks that are kept, for readers of pieces smaller than they are.
+  private static let mostKeptBytes = 16 << 20
+  private static let kept = Mutex<[Kept]>([])
+  private static let rooms = Mutex<[Int: BufferPool]>([:])
+  private static let identifiers = Atomic<Int>(0)
+
+  /// One that no other packed file has had.
+  static func identifier() -> Int { identifiers.add(1, ordering: .relaxed).newValue }
+
+  /// Buffers of a size.
+  static func rooms(of byteCount: Int) -> BufferPool {
+    rooms.withLock { rooms in
+      if let pool = rooms[byteCount] { return pool }
+      let pool = BufferPool(byteCount: byteCount)
+      rooms[byteCount] = pool
+      return pool
+    }
+  }
+
+  /// A decoded chunk, if it is kept; it then is the last to be forgotten.
+  static func chunk(_ key: Key) -> [UInt8]? {
+    kept.withLock { kept in
+      guard let place = kept.lastIndex(where: { $0.key == key }) else { return nil }
+      let chunk = kept.remove(at: place)
+      kept.append(chunk)
+      return chunk.bytes
+    }
+  }
+
+  /// Keeps a decoded chunk for a while.
+  static func keep(_ bytes: [UInt8], as key: Key) {
+    kept.withLock { kept in
+      kept.removeAll { $0.key == key }
+      kept.append(Kept(key: key, bytes: bytes))
+      var total = kept.reduce(0) { $0 + $1.bytes.count }
+      while total > mostKeptBytes, kept.count > 1 { total -= kept.removeFirst().bytes.count }
+    }
+  }
+
+  /// Forgets the chunks of a packed file.
+  static func forget(archive: Int) { kept.withLock { $0.removeAll { $0.key.archive == archive } } }
+}

@@ -1,0 +1,75 @@
+import Driver
+import EspalierNumerics
+
+@testable import EspalierBasics
+@testable import EspalierCheckpoints
+
+// A packed file, read whole and in pieces. Digests would stop every changed input, so they are put right first: the
+// header's always, those of coded chunks where the table is understood.
+
+/// In memory where the system has it.
+private let folder = (FileSystem.isFolder("/dev/shm") ? "/dev/shm" : "/tmp") + "/fuzz-\(UInt64.random(in: 0 ..< .max))"
+private let path = folder + "/x.safetensors.packed"
+/// What is read of files that say they are larger.
+private let mostBytes = 1 << 22
+
+try FileSystem.createFolder(folder)
+// The base of a seed.
+try FileSystem.write((0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 0x9e37 &>> 5) }, to: "\(folder)/base.bin")
+
+_ = fuzz { data, count in
+  guard let data else { return 0 }
+  do {
+    try FileSystem.write(repaired(Array(UnsafeBufferPointer(start: data, count: count))), to: path)
+    let file = try ArchivedFile(at: path)
+    let size = try file.size()
+    _ = try? file.read(min(size, 1000), at: size / 3 - min(size / 3, 500))
+    for index in 0..<min(file.pieceCount, 64) {
+      let piece = file.piece(index)
+      if piece.count > mostBytes { break }
+      guard piece.lowerBound >= 0, piece.upperBound <= size else { finding("a piece outside the file: \(piece)") }
+      _ = try? file.read(piece.count, at: piece.lowerBound)
+    }
+  } catch {}
+  return 0
+}
+
+private func repaired(_ input: [UInt8]) -> [UInt8] {
+  var bytes = input
+  guard let length = try? SafetensorsHeader.length(Array(bytes.prefix(8)), fileSize: bytes.count) else { return bytes }
+  let head = 8 + length
+  guard bytes.count >= head + 16 else { return bytes }
+  put(Digest(of: Array(bytes[..<head])), at: head, in: &bytes)
+  guard let header = try? SafetensorsHeader(parsing: Array(bytes[8..<head]), file: path, fileSize: bytes.count) else {
+    return bytes
+  }
+  for tensor in header.tensors.dropFirst() {
+    // How many chunks there are is not known here; a table's first records are put right as long as they make sense.
+    var (record, data) = (tensor.offset, tensor.offset)
+    let end = tensor.offset + tensor.byteCount
+    let counts = (1...4).filter { chunks in
+      let lengths = (0..<chunks).map { tensor.offset + 40 * $0 + 4 <= end ? word(bytes, tensor.offset + 40 * $0) : end }
+      return 40 * chunks + lengths.reduce(0, +) == tensor.byteCount
+    }
+    guard let chunks = counts.first else { continue }
+    data += 40 * chunks
+    for _ in 0..<chunks {
+      let coded = word(bytes, record)
+      put(Digest(of: Array(bytes[data..<data + coded])), at: record + 8, in: &bytes)
+      (record, data) = (record + 40, data + coded)
+    }
+  }
+  return bytes
+}
+
+private func word(_ bytes: [UInt8], _ offset: Int) -> Int {
+  (0..<4).reduce(0) { $0 | Int(bytes[offset + $1]) << (8 * $1) }
+}
+
+private func put(_ digest: Digest, at offset: Int, in bytes: inout [UInt8]) {
+  bytes.replaceSubrange(offset..<offset + 16, with: digest.bytes)
+}
+
+extension Digest {
+  fileprivate init(of bytes: [UInt8]) { self = bytes.withUnsafeBytes { Digest(of: $0) } }
+}
