@@ -19,7 +19,7 @@ import Testing
       default: (1, 2)
       }
     let sign = UInt64(1) << (8 * width - 1)
-    let infinity = (sign - 1) >> mantissa << mantissa
+    let infinity = ((sign - 1) >> mantissa) << mantissa
     let fraction = (UInt64(1) << mantissa) - 1
     let patterns = [
       0, sign, infinity, infinity | sign, infinity | 1, infinity | fraction, sign | infinity | 2, 1, sign | fraction,
