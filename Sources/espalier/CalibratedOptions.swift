@@ -61,7 +61,8 @@ struct CalibratedOptions: ParsableArguments {
   private var given: [String] {
     let all: [(String, Bool)] = [
       ("--group", group != nil), ("--symmetric", symmetric != nil), ("--asymmetric", asymmetric),
-      ("--sparsity", sparsity != nil), ("--pattern", pattern != nil), ("--set", !selecting.settings.isEmpty), ("--keep", !selecting.matrices.keep.isEmpty),
+      ("--sparsity", sparsity != nil), ("--pattern", pattern != nil), ("--set", !selecting.settings.isEmpty),
+      ("--keep", !selecting.matrices.keep.isEmpty),
       ("--only", !selecting.matrices.only.isEmpty), ("--text", !text.text.isEmpty), ("--one-shot", oneShot),
       ("--format", format != nil), ("--store", store != .packed), ("--no-baseline", noBaseline),
       ("--shard-size", shardSize != nil),

@@ -67,7 +67,8 @@ struct Pack: ParsableCommand {
       var output = output ?? model
       while output.count > 1, output.hasSuffix("/") { output.removeLast() }
       var options = PackingOptions(
-        output: output, chunkBytes: ByteCount.parse(chunk) ?? ArchiveHeader.standardChunkBytes, threads: work.threadCount,
+        output: output, chunkBytes: ByteCount.parse(chunk) ?? ArchiveHeader.standardChunkBytes,
+        threads: work.threadCount,
         memory: work.memoryBytes)
       (options.base, options.replaces, options.hashes) = (base, replace, sha256)
       options.policy = OutputFolder.Policy(resume: resume, force: force)

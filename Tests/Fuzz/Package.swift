@@ -13,6 +13,7 @@ let package = Package(
   name: "fuzz",
   platforms: [.macOS(.v15)],
   dependencies: [.package(name: "espalier", path: "../..")],
-  targets: [.target(name: "Driver")] + ["archive", "chunks", "gguf", "json", "programs", "readers", "vocabulary"].map(fuzzer),
+  targets: [.target(name: "Driver")]
+    + ["archive", "chunks", "gguf", "json", "programs", "readers", "vocabulary"].map(fuzzer),
   swiftLanguageModes: [.v6]
 )
