@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import EspalierExecution
 import EspalierNumerics
 import TestSupport
 import Testing

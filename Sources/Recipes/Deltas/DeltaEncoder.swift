@@ -32,7 +32,7 @@ struct EncodedDelta: Sendable {
 
 /// Codes the change of one tensor by a method.
 ///
-/// Vectors and tensors of fewer than 1,024 entries are stored densely whatever the method: they are small, and norms
+/// Vectors and tensors of fewer than 256 entries are stored densely whatever the method: they are small, and norms
 /// bear no zeros.
 struct DeltaEncoder {
   let options: DeltaOptions
@@ -40,7 +40,7 @@ struct DeltaEncoder {
   let scratch: TensorScratch
   let parallel: MatrixProduct.ParallelLoop
 
-  static func isCoded(_ shape: [Int]) -> Bool { shape.count >= 2 && shape.reduce(1, *) >= 1024 }
+  static func isCoded(_ shape: [Int]) -> Bool { shape.count >= 2 && shape.reduce(1, *) >= 256 }
 
   /// What coding takes beside the source.
   static func memoryBytes(_ shape: [Int], method: DeltaMethod) -> Int {
