@@ -28,7 +28,9 @@ private struct DeltaCase {
     let opened = try SafetensorsCheckpoint(at: "\(folder)/base")
     let pool = WorkerPool(threads: 1)
     defer { pool.stop() }
-    let digests = parts.filter { $0.name.hasPrefix(Self.name) }.map { part in part.bytes.withUnsafeBytes { ChunkedDigest.digest(of: $0).description } }
+    let digests = parts.filter { $0.name.hasPrefix(Self.name) }.map { part in
+      part.bytes.withUnsafeBytes { ChunkedDigest.digest(of: $0).description }
+    }
     let change = JSON.object(
       entry + [
         ("shape", .array(shape.map { .number($0) })), ("scale", .number(scale)),
