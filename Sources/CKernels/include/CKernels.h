@@ -5,6 +5,7 @@
 #include "codes.h"
 #include "convert.h"
 #include "convolution.h"
+#include "delta.h"
 #include "grid.h"
 #include "inspect.h"
 #include "keep_by_rank.h"
