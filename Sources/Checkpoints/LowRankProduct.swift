@@ -13,15 +13,34 @@ struct LowRankProduct: Sendable {
   init(
     a: StoredTensor, b: StoredTensor, scale: Float, transposed: Bool, rows: Int, columns: Int, files: FilePool
   ) throws(Problem) {
-    let (leftTensor, rightTensor) = transposed ? (a, b) : (b, a)
+    try self.init(
+      a: (a.name, a.shape, { () throws(Problem) in try a.floats(files: files) }),
+      b: (b.name, b.shape, { () throws(Problem) in try b.floats(files: files) }), scale: scale, transposed: transposed,
+      rows: rows, columns: columns)
+  }
+
+  /// The same of factors in coded forms.
+  init(
+    a: DeltaTensor, b: DeltaTensor, scale: Float, transposed: Bool, rows: Int, columns: Int, files: FilePool
+  ) throws(Problem) {
+    try self.init(
+      a: (a.name, a.shape, { () throws(Problem) in try DeltaDecoder(a, files: files).values() }),
+      b: (b.name, b.shape, { () throws(Problem) in try DeltaDecoder(b, files: files).values() }), scale: scale,
+      transposed: transposed, rows: rows, columns: columns)
+  }
+
+  private typealias Factor = (name: String, shape: [Int], values: () throws(Problem) -> [Float])
+
+  private init(a: Factor, b: Factor, scale: Float, transposed: Bool, rows: Int, columns: Int) throws(Problem) {
+    let (leftFactor, rightFactor) = transposed ? (a, b) : (b, a)
     let rank = a.shape.first ?? 0
-    guard leftTensor.elementCount == rows * rank, rightTensor.elementCount == rank * columns else {
+    guard leftFactor.shape.reduce(1, *) == rows * rank, rightFactor.shape.reduce(1, *) == rank * columns else {
       throw Problem(
         .adapterTensor, "factors of shapes \(a.shape) and \(b.shape) do not fit \(rows) rows of \(columns)",
         tensor: a.name)
     }
-    let leftValues = try leftTensor.floats(files: files)
-    let rightValues = try rightTensor.floats(files: files)
+    let leftValues = try leftFactor.values()
+    let rightValues = try rightFactor.values()
     left = transposed ? leftValues.transposed(rows: rank, columns: rows) : leftValues
     right = transposed ? rightValues.transposed(rows: columns, columns: rank) : rightValues
     self.columns = columns

@@ -2,7 +2,9 @@ public import EspalierBasics
 
 /// A checkpoint of which some parameters are stored elsewhere: those that were reduced, say.
 public struct OverlaidCheckpoint: Checkpoint {
-  private let base: any Checkpoint
+  public let base: any Checkpoint
+  /// Names of the parameters that are stored elsewhere.
+  public let replaced: Set<ExactString>
   public let parameters: [Parameter]
   public let weightFiles: [String]
 
@@ -16,6 +18,7 @@ public struct OverlaidCheckpoint: Checkpoint {
   public init(_ base: any Checkpoint, replacing replacements: [Parameter]) {
     self.base = base
     let replaced = Dictionary(replacements.map { (ExactString($0.name), $0) }, uniquingKeysWith: { _, last in last })
+    self.replaced = Set(replaced.keys)
     parameters = base.parameters.map { replaced[ExactString($0.name)] ?? $0 }
     var files = base.weightFiles
     for file in replacements.flatMap({ $0.recipe.storedTensors.map(\.file) }) where !files.contains(file) {

@@ -93,6 +93,8 @@ extension StorageRecipe {
     case .coded(let tensor): BlockReader.scratchBytes(for: count, format: tensor.format)
     case .reordered(let base, _), .mapped(let base, _): base.scratchBytes(for: count)
     case .transposed: 0
+    case .updated(let base, _, .delta(let change)):
+      max(base.scratchBytes(for: count), DeltaDecoder.scratchBytes(of: change))
     case .updated(let base, let shape, _):
       UpdatedReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { base.scratchBytes(for: $0) }
     case .gathered(_, let sources, let shape):
@@ -112,6 +114,8 @@ extension StorageRecipe {
     case .reordered(let base, let order): try ReorderedReader(base: base, order: order, files: files)
     case .transposed(let base, let shape): try TransposedReader(base: base, shape: shape, files: files)
     case .mapped(let base, let map): try MappedReader(base: base.reader(files: files), map: map)
+    case .updated(let base, _, .delta(let change)):
+      try ChangedReader(base: base.reader(files: files), change: change, files: files)
     case .updated(let base, let shape, let update):
       try UpdatedReader(base: base.reader(files: files), shape: shape, update: update, files: files)
     case .gathered(let runs, let sources, let shape):

@@ -59,6 +59,13 @@ public struct SafetensorsCheckpoint: Checkpoint {
           try SafetensorsHeader(reading: try WeightFile.open(name))
         })
       else { continue }
+      guard !header.isDelta else {
+        problems.add(
+          Problem(
+            .checkpointFormat, "the file holds a delta, not a model", remedy: "Name it on its base: BASE+\(name).",
+            file: name))
+        continue
+      }
       metadata = metadata ?? header.metadata
       for tensor in header.tensors {
         if let other = seen.updateValue(name, forKey: ExactString(tensor.name)) {

@@ -12,12 +12,18 @@ public enum Update: Sendable, Hashable, Codable {
     a: StoredTensor, b: StoredTensor, scale: Float, magnitude: StoredTensor, transposed: Bool)
   /// Multiplies by a vector that runs along the first stored dimension (0) or the last (1) (IA3).
   case scaled(by: StoredTensor, dimension: Int)
+  /// Adds a coded change, element by element.
+  case delta(DeltaTensor)
+  /// ``lowRank(a:b:scale:transposed:)`` with factors in coded forms.
+  case codedLowRank(a: DeltaTensor, b: DeltaTensor, scale: Float, transposed: Bool)
 
   public var storedTensors: [StoredTensor] {
     switch self {
     case .lowRank(let a, let b, _, _): [a, b]
     case .weightDecomposed(let a, let b, _, let magnitude, _): [a, b, magnitude]
     case .scaled(let vector, _): [vector]
+    case .delta(let change): change.parts
+    case .codedLowRank(let a, let b, _, _): a.parts + b.parts
     }
   }
 }

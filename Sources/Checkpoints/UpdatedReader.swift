@@ -59,6 +59,12 @@ final class UpdatedReader: ParameterReader {
     case .scaled(let by, let dimension):
       let values = try vector(by, alongRows: dimension == 0)
       change = dimension == 0 ? .scaledRows(values) : .scaledColumns(values)
+    case .codedLowRank(let a, let b, let scale, let transposed):
+      change = .lowRank(
+        try LowRankProduct(a: a, b: b, scale: scale, transposed: transposed, rows: rows, columns: columns, files: files)
+      )
+    case .delta(let tensor):
+      throw Problem(.deltaFormat, "a change that is added element by element is read elsewhere", tensor: tensor.name)
     }
   }
 
@@ -74,9 +80,13 @@ final class UpdatedReader: ParameterReader {
     return own + base.residentBytes
   }
 
-  /// Bytes of an update's factors as float32.
+  /// Bytes of an update's factors as float32, or of its codes.
   static func residentBytes(of update: Update) -> Int {
-    update.storedTensors.reduce(0) { $0 + $1.elementCount * MemoryLayout<Float>.stride }
+    switch update {
+    case .delta(let change): DeltaDecoder.residentBytes(of: change)
+    case .codedLowRank(let a, let b, _, _): (a.elementCount + b.elementCount) * MemoryLayout<Float>.stride
+    default: update.storedTensors.reduce(0) { $0 + $1.elementCount * MemoryLayout<Float>.stride }
+    }
   }
 
   func scratchBytes(for count: Int) -> Int {

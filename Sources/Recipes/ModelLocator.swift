@@ -34,7 +34,7 @@ public struct ModelLocator: Sendable {
           : "Paths are taken from the current folder, then from --models DIR.", recipeLine: line > 0 ? line : nil)
   }
 
-  /// The folders or files of a model and of its adapter.
+  /// The folders or files of a model and of its adapter or delta.
   func paths(of reference: ModelReference) throws(Problems) -> (model: String, adapter: String?) {
     var problems = Problems()
     let model = problems.collect { () throws(Problem) in
@@ -50,7 +50,7 @@ public struct ModelLocator: Sendable {
     return (model, adapter)
   }
 
-  /// Opens a model with its adapter.
+  /// Opens a model with its adapter or delta.
   ///
   /// - Parameter families: the descriptions by which a GGUF file is understood.
   public func open(
@@ -61,7 +61,8 @@ public struct ModelLocator: Sendable {
     do throws(Problems) {
       let base = try Architecture.openCheckpoint(at: path, families: families)
       guard let adapter else { return base }
-      return try AdaptedCheckpoint(base: base, adapterAt: adapter)
+      return DeltaFile.isDelta(adapter)
+        ? try DeltaCheckpoint(base: base, deltaAt: adapter) : try AdaptedCheckpoint(base: base, adapterAt: adapter)
     } catch { throw Problems(error.all.map { $0.at(recipeLine: line > 0 ? line : nil) }) }
   }
 

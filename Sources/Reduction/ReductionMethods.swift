@@ -49,6 +49,11 @@ public enum ReductionMethods {
   /// Whether a method makes codes.
   public static func makesCodes(_ name: String) -> Bool { quantization.contains { $0.card.name == name } }
 
+  /// Whether a method that makes codes takes budgets of zeros too.
+  public static func makesZeros(_ name: String) -> Bool {
+    [PlainRounding.card.name, GPTQ.card.name, GreedyRounding.card.name].contains(name)
+  }
+
   /// The card of a method of matrices or of blocks.
   public static func card(named name: String) -> MethodCard? {
     (all.map { $0.card } + blocks.map { $0.card }).first { $0.name == name }

@@ -108,9 +108,10 @@ struct CalibratedOptions: ParsableArguments {
       throw ValidationError("--method \(method) has no --\(option).")
     }
     if sparsity != nil || pattern != nil {
-      guard ["gptq", "obq", "rtn"].contains(method) else {
-        throw ValidationError("--method \(method) only rounds; gptq, obq and rtn make zeros too.")
+      guard ReductionMethods.makesZeros(method) else {
+        throw ValidationError("--method \(method) only rounds; others make zeros too: gptq, obq, rtn.")
       }
+      if sparsity != nil, pattern != nil { throw ValidationError("Give --sparsity or --pattern, not both.") }
       try zeros.validate(makesFactors: false)
     }
     try other.testing.requireText()
@@ -145,7 +146,9 @@ struct CalibratedOptions: ParsableArguments {
       "--group", "--symmetric", "--asymmetric", "--format", "--store", "--shard-size", "--sparsity", "--pattern",
     ]
     if let first = given.first(where: { ofFolders.contains($0) }) {
-      throw ValidationError("\(first) is of folders: what shares a scale in a .gguf file is said by its types.")
+      throw ValidationError(
+        "\(first) is of folders; --type says what a .gguf file has. (Codes of a folder are carried into blocks that hold "
+          + "them by `espalier requantize FOLDER --type`.)")
     }
     if let setting = selecting.settings.first(where: { !$0.hasPrefix("damp=") }) {
       throw ValidationError("--set \(setting): blocks of GGUF leave gptq only `damp`.")

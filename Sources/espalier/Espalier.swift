@@ -25,6 +25,9 @@ struct Espalier: ParsableCommand {
         espalier compare small --against model   how far one model is from another
         espalier materialize small -o plain      write reduced forms as plain tensors
         espalier extract-lora ft --base b -o a   a fine-tune as a low-rank adapter
+        espalier delta make ft --base b -o d.delta.safetensors  a fine-tune's change in few bytes
+        espalier patch apply model d.delta.safetensors -o p  the same in a model's files, to be undone
+        espalier basis make a b c --base b --rank 2 -o f.safetensors  several fine-tunes as a few tensors
         espalier try wanda --explain             a method of reduction on one matrix
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
@@ -32,7 +35,8 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Run.self, Prune.self, Factorize.self, Quantize.self, Requantize.self, SearchCut.self,
-      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Calibrate.self,
+      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Delta.self, Patch.self,
+      Basis.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,
     ])

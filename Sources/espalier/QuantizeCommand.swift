@@ -51,6 +51,7 @@ struct Requantize: ParsableCommand {
         espalier requantize model-Q8_0.gguf --type Q4_K_M -o model-Q4_K_M.gguf
         espalier requantize model-Q8_0.gguf --type F16 -o model-f16.gguf
         espalier requantize model-gptq --type Q4_0 -o model-Q4_0.gguf
+        espalier requantize model-Q8_0.gguf --method gptq --bits 4 --text book.txt -o model-gptq
       """)
 
   @Argument(help: "The model: a GGUF file, or a folder with quantized weights.", completion: .directory)

@@ -4,6 +4,7 @@ import EspalierCheckpoints
 import EspalierExecution
 import EspalierLinearMaps
 import EspalierRecipes
+import EspalierReduction
 
 /// What an error in a column of a weight counts.
 struct ImportanceOptions: ParsableArguments {
@@ -164,8 +165,10 @@ struct QuantizingOptions: ParsableArguments {
       let listener = style.listener()
       var request = try request(for: checkpoint, again: again)
       let options = mergeOptions
-      let fitting = try fitting.fitting(
+      var fitting = try fitting.fitting(
         request, maxKl: type == nil ? testing.gates.maxKl : nil, of: checkpoint, run: run, listener: listener)
+      // A calibrated file is to have types that are calibrated.
+      if calibrated != nil, fitting?.types == nil { fitting?.types = GPTQBlocks.types }
       let outcome = try fitting?.find(
         for: checkpoint, named: model, families: families, options: options, listener: listener)
       if let outcome {

@@ -5,6 +5,7 @@
 #include "codes.h"
 #include "convert.h"
 #include "convolution.h"
+#include "delta.h"
 #include "differences.h"
 #include "entropy.h"
 #include "grid.h"

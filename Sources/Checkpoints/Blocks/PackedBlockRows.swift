@@ -61,7 +61,10 @@ struct PackedBlockRows: BlockRows {
     guard tables.areAlike(inRunsOf: type.blockLength, columns: storage.columns) else { return nil }
     let holds = tables.allLevels { scale, zero in
       let half = Half(scale)
-      return scale.isFinite && half.value == scale && levels.hold(codes, zero: Int(zero), scale: scale)
+      guard scale.isFinite, half.value == scale, let zero = Int(exactly: zero), codes.contains(zero) else {
+        return false
+      }
+      return levels.hold(codes, zero: zero, scale: scale)
     }
     return holds ? tables : nil
   }

@@ -138,7 +138,8 @@ public struct PackedStorage: Sendable, Hashable, Codable {
       }
       try require(codes, codes.elementType, [[rows, columns]])
       try require(scales, scales.elementType, scaleShapes)
-      if let zeros { try require(zeros, zeros.elementType, scaleShapes) }
+      // Levels are told from zero points as from codes: in integers.
+      if let zeros { try require(zeros, codes.elementType == .i8 ? .i8 : zeros.elementType, scaleShapes) }
     }
     if let groupIndices { try require(groupIndices, .i32, [[columns]]) }
   }

@@ -23,6 +23,9 @@ public struct BlockCalibration: Sendable {
     let plannedPeakBytes: Int
     /// The tensors before, in the order of the file.
     let originals: [QuantizationPlan.Tensor]
+    /// Of the model before, for the manifest: its matrices are read from pieces that do not stay.
+    let identity: ModelIdentity
+    let pieces: String
   }
 
   /// The file, before anything is rounded.
@@ -41,14 +44,14 @@ public struct BlockCalibration: Sendable {
   ) throws(Problems) {
     var reduction = reduction
     reduction.storage = .blocks
-    reduction.goal = .budget(.sparsity(0))
+    reduction.goal = .codes
     reduction.search = request.search
     var request = request
     request.calibration = reduction.text
-    // The model as it will be when its matrices are replaced, so that what is planned is what is written.
+    // The model as it will be when its matrices are replaced, here by themselves, so that what is planned can be written.
     let plan = try QuantizationPlan(
-      request, of: model, checkpoint: OverlaidCheckpoint(checkpoint, replacing: []), families: run.families,
-      options: options)
+      request, of: model, checkpoint: OverlaidCheckpoint(checkpoint, replacing: checkpoint.parameters),
+      families: run.families, options: options)
     let types = Self.types(of: plan)
     reduction.blockTypes = types.byParameter
     var writing = options
@@ -69,21 +72,22 @@ public struct BlockCalibration: Sendable {
   private static func types(
     of plan: QuantizationPlan
   ) -> (byParameter: [ExactString: BlockType], warnings: [Problem]) {
-    var found: [ExactString: BlockType] = [:]
-    var divided: [ExactString] = []
+    // A parameter may go into several tensors, each with its own format: what is rounded for one must suit all.
+    var formats: [ExactString: Set<WeightFormat>] = [:]
     var others: [QuantizationPlan.Tensor] = []
     for tensor in plan.tensors {
-      guard case .blocks(let type) = tensor.choice.format else { continue }
-      guard GPTQBlocks.types.contains(type) else {
-        if tensor.name.hasPrefix("blk.") { others.append(tensor) }
+      for source in tensor.sources { formats[ExactString(source), default: []].insert(tensor.choice.format) }
+      guard case .blocks(let type) = tensor.choice.format, !GPTQBlocks.types.contains(type) else { continue }
+      if tensor.name.hasPrefix("blk.") { others.append(tensor) }
+    }
+    var found: [ExactString: BlockType] = [:]
+    for (name, formats) in formats {
+      guard formats.count == 1, case .blocks(let type)? = formats.first, GPTQBlocks.types.contains(type) else {
         continue
       }
-      for source in tensor.sources.map({ ExactString($0) }) {
-        if let other = found[source], other != type { divided.append(source) }
-        found[source] = type
-      }
+      found[name] = type
     }
-    for name in divided { found[name] = nil }
+    let divided = formats.filter { $0.value.count > 1 }.map(\.key.text).sorted()
     var warnings: [Problem] = []
     if let first = others.first {
       warnings.append(
@@ -97,7 +101,7 @@ public struct BlockCalibration: Sendable {
       warnings.append(
         Problem(
           .quantizationType,
-          "the parameter becomes tensors of different types, and is encoded without calibration", tensor: "\(first)",
+          "the parameter becomes tensors of different types, and is encoded without calibration", tensor: first,
           severity: .warning))
     }
     return (found, warnings)
@@ -131,7 +135,9 @@ public struct BlockCalibration: Sendable {
       }
       let outcome = Outcome(
         method: reduction.request.method, outcomes: reduced.outcomes, resumed: reduced.resumed,
-        seconds: reduced.seconds, plannedPeakBytes: reduction.peakBytes, originals: plan.tensors)
+        seconds: reduced.seconds, plannedPeakBytes: reduction.peakBytes, originals: plan.tensors,
+        identity: try ModelIdentity(of: reduction.checkpoint, workers: run.pool),
+        pieces: ReductionPieces.path(beside: reduction.conversion.options.output))
       return try QuantizationRun.execute(
         written, fit: fit, calibration: outcome, probe: probe, listener: listener, measure: measure)
     }
@@ -153,7 +159,7 @@ extension BlockCalibration.Outcome {
     let kinds = outcomes.map(\.error.kind.rawValue).uniqued().joined(separator: ", ")
     let plain = means.plain.map { ", of plain encoding \(Decimals.text($0, 4))" } ?? ""
     var text =
-      "\(outcomes.count) matrices by \(method): mean error of their outputs \(Decimals.text(means.error, 4)) (\(kinds))"
+      "\(outcomes.count) \(outcomes.count == 1 ? "matrix" : "matrices") by \(method): mean error of their outputs \(Decimals.text(means.error, 4)) (\(kinds))"
       + plain + ", \(Decimals.text(seconds, 1)) s"
     if resumed > 0 { text += "; \(resumed) parameters were there from an earlier run" }
     return text

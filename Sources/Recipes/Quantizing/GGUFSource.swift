@@ -30,6 +30,9 @@ struct GGUFSource {
   init(of checkpoint: any Checkpoint, preTokenizer: String?, families: [Architecture]) throws(Problems) {
     if let file = checkpoint as? GGUFCheckpoint {
       try self.init(fileAt: file, families: families)
+    } else if let overlaid = checkpoint as? OverlaidCheckpoint, let file = overlaid.base as? GGUFCheckpoint {
+      try self.init(fileAt: file, families: families)
+      try replace(by: overlaid, preTokenizer: preTokenizer, families: families)
     } else {
       try self.init(exporting: checkpoint, preTokenizer: preTokenizer, families: families)
     }
@@ -49,6 +52,29 @@ struct GGUFSource {
         sources: named.parameters(of: $0))
     }
     warnings = []
+  }
+
+  /// Takes the tensors whose parameters are stored elsewhere from there, under the layouts of the model's family.
+  private mutating func replace(
+    by overlaid: OverlaidCheckpoint, preTokenizer: String?, families: [Architecture]
+  ) throws(Problems) {
+    let exported = try GGUFSource(exporting: overlaid, preTokenizer: preTokenizer, families: families)
+    let made = Dictionary(exported.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+    for index in tensors.indices {
+      let tensor = tensors[index]
+      guard tensor.shape.count > 1, tensor.sources.contains(where: { overlaid.replaced.contains(ExactString($0)) })
+      else {
+        continue
+      }
+      guard let other = made[ExactString(tensor.name)], other.shape == tensor.shape else {
+        throw Problems([
+          Problem(
+            .ggufFamily, "the family has no such tensor, so that it cannot be calibrated",
+            remedy: "Quantize it without --method.", file: overlaid.location, tensor: tensor.name)
+        ])
+      }
+      (tensors[index].content, tensors[index].sources) = (other.content, other.sources)
+    }
   }
 
   /// A model of a family whose GGUF files are known.

@@ -111,13 +111,14 @@ public struct QuantizationReport: Sendable {
       "\(output): \(tensors.count) tensors, \(size(bytesBefore)) become \(size(bytes)), "
         + "\(Decimals.text(bitsPerWeight, 2)) bits a weight"
     ]
-    lines += TypeCounts.lines(tensors.map { ($0.to, $0.bytesAfter, $0.error) })
+    lines += TypeCounts.lines(tensors.map { ($0.to, $0.bytesAfter, calibration == nil ? $0.error : nil) })
     if let fit { lines.append(fit.text) }
     if let carrying { lines.append(carrying) }
     if let calibration { lines.append(calibration.text) }
     if kept > 0 { lines.append("\(kept) tensors were there from an earlier run") }
     if let worst = tensors.filter({ $0.error != nil }).max(by: { ($0.error ?? 0) < ($1.error ?? 0) }) {
-      lines.append("largest error: \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
+      let what = calibration == nil ? "" : " of what was not calibrated"
+      lines.append("largest error\(what): \(Decimals.text(worst.error ?? 0, 4)), \(worst.name) (\(worst.to))")
     }
     let measuring = secondsMeasuring >= 0.05 ? ", measuring \(Decimals.text(secondsMeasuring, 1)) s" : ""
     lines.append(

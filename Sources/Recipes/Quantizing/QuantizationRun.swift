@@ -42,7 +42,7 @@ public enum QuantizationRun {
       seconds: written - began,
       secondsMeasuring: Machine.monotonicSeconds - written, peakBytes: peak)
     let manifest = Manifest.json(
-      made: provenance(plan), layout: plan.layout, records: records, small: [],
+      made: provenance(plan, calibration), layout: plan.layout, records: Self.lasting(records, calibration), small: [],
       fileDigests: plan.options.sha256 ? try sha256(output) : [:])
     let table = fit.map { [("sensitivity.json", $0.table.json.bytes(pretty: true) + [UInt8(ascii: "\n")])] } ?? []
     try output.commit(
@@ -75,10 +75,24 @@ public enum QuantizationRun {
       ] + (try InputIdentities.members(plan.checkpoint.weightFiles)))
   }
 
-  private static func provenance(_ plan: QuantizationPlan) -> [(String, JSON)] {
+  private static func provenance(
+    _ plan: QuantizationPlan, _ calibration: BlockCalibration.Outcome?
+  ) -> [(String, JSON)] {
     [
       ("verb", "quantize"), ("version", .string(MergeRun.version)), ("request", .string(plan.request.text)),
       ("model", .string(plan.model)),
-    ]
+    ] + (calibration.map { [("weights", .string($0.identity.weights.description))] } ?? [])
+  }
+
+  /// Records without inputs that are gone by the end: the pieces of a calibration.
+  private static func lasting(
+    _ records: [TensorRecord], _ calibration: BlockCalibration.Outcome?
+  ) -> [TensorRecord] {
+    guard let calibration else { return records }
+    return records.map { record in
+      var record = record
+      record.inputs.removeAll { $0.file.hasPrefix(calibration.pieces + "/") }
+      return record
+    }
   }
 }

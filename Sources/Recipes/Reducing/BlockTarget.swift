@@ -94,7 +94,7 @@ extension SiteReduction {
   ) throws(Problem) -> [StoredWeight] {
     let request = plan.request
     let damp = try ReductionParameters(request.parameters, for: GPTQ.card).number("damp") ?? 0.01
-    let importance = request.weighsColumns ? seen.known?.meanSquares : nil
+    let importance = seen.known?.meanSquares
     var factors: [Int: ColumnFactor] = [:]
     var stored: [StoredWeight] = []
     for (matrix, weight) in zip(matrices, weights) {

@@ -50,8 +50,6 @@ public struct ReductionRequest: Sendable {
   public var blockTypes: [ExactString: BlockType] = [:]
   /// How the scales of blocks are found.
   public var search = BlockEncoder.Search.reference
-  /// Whether errors count by the mean squares of their columns' inputs when the scales of blocks are found.
-  public var weighsColumns = true
   public var source: Source
   /// Regular expressions; a matrix stays as it is if one is found in its name.
   public var keep: [String] = []
@@ -86,7 +84,7 @@ public struct ReductionRequest: Sendable {
     }
     switch storage {
     case .packed: lines.append("store packed \((layout ?? standardLayout).rawValue)")
-    case .blocks: lines.append("store blocks, search \(search.rawValue)\(weighsColumns ? ", columns weighed" : "")")
+    case .blocks: lines.append("store blocks, search \(search.rawValue), columns weighed")
     case .dense, .reduced: lines.append("store \(storage.rawValue)")
     }
     lines += keep.map { "keep \($0)" } + only.map { "only \($0)" }

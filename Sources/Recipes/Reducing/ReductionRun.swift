@@ -185,7 +185,9 @@ public struct ReductionRun {
       for result in reduced.results { results[ExactString(result.outcome.name)] = result }
       if let fold, let own = reduced.divided?.divisors { divisors[ExactString(fold.target)] = own }
       for part in reduced.divided?.parts ?? [] {
-        let place = block.divided.firstIndex { ExactString($0.name) == ExactString(part.name) } ?? 0
+        guard let place = block.divided.firstIndex(where: { ExactString($0.name) == ExactString(part.name) }) else {
+          throw Problem(.reduction, "the parameter is none that takes factors", tensor: part.name)
+        }
         let index = block.targets.count + place
         written[index] = try pieces.write(first + index, [part], outcomes: [])
       }

@@ -40,7 +40,7 @@ extension RecipeReader {
 
   /// What `quantize:` takes with a method.
   mutating func calibratedQuantization(_ node: RecipeNode, line: Int) -> ReductionStep? {
-    let known = ["bits", "group", "symmetric", "format"] + Self.calibration
+    let known = ["bits", "group", "symmetric", "format", "sparsity", "pattern"] + Self.calibration
     guard checkKeys(node, known: known, of: "quantize with a method") else { return nil }
     let before = problems.errors.count
     let names = ReductionMethods.quantization.map { $0.card.name }
@@ -56,6 +56,7 @@ extension RecipeReader {
     for word in wish.unknown(to: card) {
       complain(.recipeKey, "\(card.name) has no \(word.rawValue)", line: node[word.rawValue]?.line ?? line)
     }
+    guard problems.errors.count == before else { return nil }
     do throws(Problem) {
       step.parameters = try wish.parameters(of: card.name, beside: parameters(node, of: card))
     } catch { complain(.recipeValue, error.message, line: node["parameters"]?.line ?? line) }
@@ -63,6 +64,7 @@ extension RecipeReader {
       guard let complaint = card.parameter(name)?.complaint(about: given) else { continue }
       complain(.parameterRange, complaint, line: node[name]?.line ?? line)
     }
+    if let wish = zeros(node, for: card, line: line) { step.budget = wish }
     readCalibration(node, &step, line: line)
     step.storage = storage(node, reduced: "packed", .packed) ?? .packed
     step.layout = choice(node, "format", PackedLayout.self)
@@ -70,6 +72,16 @@ extension RecipeReader {
       complain(.recipeValue, "dense tensors have no format", line: format.line)
     }
     return problems.errors.count == before ? step : nil
+  }
+
+  /// What becomes zero besides, if it is said.
+  private mutating func zeros(_ node: RecipeNode, for card: MethodCard, line: Int) -> BudgetWish? {
+    guard let written = node["sparsity"] ?? node["pattern"] else { return nil }
+    guard ReductionMethods.makesZeros(card.name) else {
+      complain(.recipeValue, "\(card.name) only rounds, and makes no zeros", line: written.line)
+      return nil
+    }
+    return budget(node, makesFactors: false, line: written.line).wish(makesFactors: false)
   }
 
   private func isCalibrated(_ node: RecipeNode) -> Bool { node["text"] != nil || node["statistics"] != nil }
