@@ -46,7 +46,8 @@ public enum WeightFile {
   /// what the file is.
   public static func location(_ path: String) -> String {
     let parent = FileSystem.parent(of: path)
-    let folder = FileSystem.resolved(parent) ?? location(parent)
+    // The current folder may be gone.
+    let folder = FileSystem.resolved(parent) ?? (parent == "." || parent == "/" ? parent : location(parent))
     return (folder == "/" ? "" : folder) + "/" + FileSystem.lastComponent(of: path)
   }
 
