@@ -35,7 +35,8 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Run.self, Prune.self, Factorize.self, Quantize.self, Requantize.self, SearchCut.self,
-      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Delta.self, Patch.self,
+      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Delta.self,
+      Patch.self,
       Basis.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,
