@@ -17,9 +17,11 @@ func room(_ name: String, imports: [String], c: [Target.Dependency] = [], resour
 
 /// The tests of one room: `Tests/<Name>Tests`, with what tests share. Other files than sources are found beside them,
 /// not bundled.
-func tests(_ name: String, imports: [String], excluding others: [String] = []) -> Target {
+func tests(
+  _ name: String, imports: [String], support: [Target.Dependency] = [], excluding others: [String] = []
+) -> Target {
   .testTarget(
-    name: "\(name)Tests", dependencies: ["TestSupport"] + imports.map { .byName(name: "Espalier\($0)") },
+    name: "\(name)Tests", dependencies: ["TestSupport"] + support + imports.map { .byName(name: "Espalier\($0)") },
     path: "Tests/\(name)Tests", exclude: others, swiftSettings: settings)
 }
 
@@ -33,7 +35,7 @@ let package = Package(
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierCoding", "EspalierLinearMaps", "EspalierCheckpoints",
         "EspalierArchitectures", "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation",
-        "EspalierCalibration", "EspalierReduction", "EspalierMerging", "EspalierRecipes",
+        "EspalierCalibration", "EspalierReduction", "EspalierRestructuring", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -82,12 +84,14 @@ let package = Package(
       "Calibration",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"]),
     room("Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], c: ["CKernels"]),
+    room(
+      "Restructuring", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Calibration", "Reduction", "Merging",
+        "Evaluation", "Calibration", "Reduction", "Restructuring", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(
@@ -95,13 +99,17 @@ let package = Package(
       dependencies: [
         "EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierArchitectures", "EspalierExecution",
         "EspalierLinearMaps", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation", "EspalierCalibration",
-        "EspalierReduction", "EspalierMerging", "EspalierRecipes",
+        "EspalierReduction", "EspalierRestructuring", "EspalierMerging", "EspalierRecipes",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Sources/espalier", swiftSettings: settings),
     .target(
       name: "TestSupport", dependencies: ["EspalierBasics", "EspalierNumerics", "EspalierCheckpoints"],
       path: "Tests/Support", swiftSettings: settings),
+    .target(
+      name: "NetworkTestSupport",
+      dependencies: ["EspalierBasics", "EspalierNumerics", "EspalierCheckpoints", "EspalierNetworks"],
+      path: "Tests/NetworkSupport", swiftSettings: settings),
     tests("Basics", imports: ["Basics"]),
     tests("Numerics", imports: ["Basics", "Numerics"]),
     tests("Coding", imports: ["Basics", "Numerics", "Coding"]),
@@ -117,7 +125,7 @@ let package = Package(
     tests(
       "Networks",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"],
-      excluding: ["Fixtures", "GGUF", "make_fixtures.py"]),
+      support: ["NetworkTestSupport"], excluding: ["Fixtures", "GGUF", "make_fixtures.py"]),
     tests(
       "Evaluation",
       imports: [
@@ -130,6 +138,10 @@ let package = Package(
       ]),
     tests(
       "Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Reduction"], excluding: ["Fixtures"]),
+    tests(
+      "Restructuring",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks", "Restructuring"],
+      support: ["NetworkTestSupport"]),
     tests(
       "Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"],
       excluding: ["Fixtures", "make_fixtures.py"]),

@@ -97,7 +97,22 @@ extension Dimension {
         throw Problem(.architectureConfig, "index \(wrong) is not on the axis `\(name)`, whose size is \(axis.size)")
       }
     }
-    return try indices { axis in axis.name == name ? selection : nil }
+    return try indices(within: [:]) { axis, _ in axis.name == name ? selection : nil }
+  }
+
+  /// The stored positions that stay, in the order they are wanted, when these choices are made on axes, by
+  /// ``Axis/instance``; axes without a choice stay whole.
+  ///
+  /// Where a choice differs from entry to entry of an outer axis, that axis must stand before it in a product:
+  /// `heads * width` with another choice of `width` in every head.
+  /// - Throws: `architecture.config` if an index is not on its axis, or the outer axis of a choice does not occur.
+  /// - Complexity: the size of the result plus the size of the dimension.
+  public func indices(taking choices: [String: AxisChoice]) throws(Problem) -> [Int] {
+    try refuseGiant()
+    return try indices(within: [:]) { axis, outer throws(Problem) in
+      guard let choice = choices[axis.instance] else { return nil }
+      return try choice.entries(of: axis, within: outer)
+    }
   }
 
   /// The stored positions of the segments labelled `label`, e.g. of the queries in a fused q/k/v, in stored order.
@@ -115,19 +130,42 @@ extension Dimension {
     guard try size() < 1 << 31 else { throw Dimension.tooLarge(description) }
   }
 
-  private func indices(taking choice: (Axis) -> [Int]?) throws(Problem) -> [Int] {
+  /// - Parameter outer: for the axes that stand before this in products, by instance, the entry that it is within.
+  private func indices(
+    within outer: [String: Int], taking choice: (Axis, [String: Int]) throws(Problem) -> [Int]?
+  ) throws(Problem) -> [Int] {
     switch self {
     case .axis(let axis):
-      if let chosen = choice(axis) { return chosen }
+      if let chosen = try choice(axis, outer) { return chosen }
       return try every()
     case .literal: return try every()
     case .product(let factors):
-      return try Dimension.combine(factors) { factor throws(Problem) in try factor.indices(taking: choice) }
+      // Beside a factor of 0, the others may be of any size.
+      for factor in factors where try factor.size() == 0 { return [] }
+      return try Dimension.product(factors[...], within: outer, taking: choice)
     case .concatenation(let segments):
       return try Dimension.append(segments) { segment throws(Problem) in
-        try segment.dimension.indices(taking: choice)
+        try segment.dimension.indices(within: outer, taking: choice)
       }
     }
+  }
+
+  private static func product(
+    _ factors: ArraySlice<Dimension>, within outer: [String: Int],
+    taking choice: (Axis, [String: Int]) throws(Problem) -> [Int]?
+  ) throws(Problem) -> [Int] {
+    guard let first = factors.first else { return [0] }
+    let rest = factors.dropFirst()
+    if rest.isEmpty { return try first.indices(within: outer, taking: choice) }
+    var step = 1
+    for factor in rest { step *= try factor.size() }
+    var result: [Int] = []
+    for place in try first.indices(within: outer, taking: choice) {
+      var outer = outer
+      if case .axis(let axis) = first { outer[axis.instance] = place }
+      result += try product(rest, within: outer, taking: choice).map { place * step + $0 }
+    }
+    return result
   }
 
   private func indices(ofSegment label: String, inside: Bool) throws(Problem) -> [Int] {

@@ -193,7 +193,7 @@ extension Instantiation {
         role: template.role, dimensions: dimensions, shape: shape, recipe: template.recipe,
         isOptional: template.isOptional || tiedTo != nil || !template.replaces.isEmpty, tiedTo: tiedTo,
         inputSite: template.site.map { site(named: $0, at: place) }, replaces: try replaced(by: template, at: place),
-        templates: names))
+        familyName: template.name, templates: names))
   }
 
   /// The spellings of a name of this family, as it is included or on its own.

@@ -54,6 +54,9 @@ public struct ParameterDescription: Sendable, Hashable {
   /// Names of the parameters this one stores in another layout, e.g. all experts stacked: present are either they
   /// or this.
   public let replaces: [String]
+  /// What it is called in the family's description, with `{layer}`, `{expert}` and the like left open. Within a tower,
+  /// parameters of one such name mean the same of different layers and experts.
+  public let familyName: String
   /// The canonical name and its other spellings, with `{layer}` where the layer's number stands.
   let templates: [String]
 
@@ -85,7 +88,8 @@ public struct ParameterDescription: Sendable, Hashable {
   /// The template of one of its spellings; the canonical one if the name is none of them.
   public func template(spelling: String) -> String { names.firstIndex(of: spelling).map { templates[$0] } ?? template }
 
-  var names: [String] {
+  /// The canonical name, then all others.
+  public var names: [String] {
     guard let layer else { return templates }
     return templates.map { $0.filling("layer", with: layer) }
   }

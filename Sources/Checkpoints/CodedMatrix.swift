@@ -93,9 +93,8 @@ extension StorageRecipe {
   fileprivate var isQuantized: Bool {
     switch self {
     case .packed: true
-    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _):
-      base.isQuantized
-    case .gathered(_, let sources, _): sources.contains(where: \.isQuantized)
+    case .reordered, .transposed, .mapped, .updated, .gathered, .selected, .combined:
+      sources.contains(where: \.isQuantized)
     case .stored, .coded, .reduced:
       storedTensors.contains { if case .blocks = $0.format { true } else { false } }
     }

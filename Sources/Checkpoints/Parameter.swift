@@ -50,6 +50,10 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
   case updated(StorageRecipe, shape: [Int], by: Update)
   /// Rows taken from parameters along the first dimension, e.g. an embedding in another vocabulary's order.
   case gathered([RowRun], sources: [StorageRecipe], shape: [Int])
+  /// Entries taken along each dimension, such as the channels that a pruned model keeps.
+  case selected(StorageRecipe, EntrySelection)
+  /// `constant + Σ weight · parameter` of parameters of one shape, such as layers folded into one.
+  case combined([WeightedRecipe], constant: Double, shape: [Int])
   /// A matrix stored in a reduced form: sparse, or as factors.
   case reduced(ReducedStorage)
   /// A matrix stored as codes with scales: GPTQ, AWQ, compressed-tensors.
@@ -64,11 +68,22 @@ public indirect enum StorageRecipe: Sendable, Hashable, Codable {
   private var allStored: [StoredTensor] {
     switch self {
     case .stored(let tensor), .coded(let tensor): [tensor]
-    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _): base.allStored
     case .updated(let base, _, let update): base.allStored + update.storedTensors
-    case .gathered(_, let sources, _): sources.flatMap(\.allStored)
+    case .reordered, .transposed, .mapped, .gathered, .selected, .combined: sources.flatMap(\.allStored)
     case .reduced(let storage): storage.parts
     case .packed(let storage): storage.parts
+    }
+  }
+
+  /// The recipes it is made of; none where it reads tensors.
+  public var sources: [StorageRecipe] {
+    switch self {
+    case .stored, .coded, .reduced, .packed: []
+    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _),
+      .selected(let base, _):
+      [base]
+    case .gathered(_, let sources, _): sources
+    case .combined(let terms, _, _): terms.map(\.recipe)
     }
   }
 }

@@ -81,6 +81,8 @@ extension StorageRecipe {
     case .updated(let base, _, let update): base.residentBytes + UpdatedReader.residentBytes(of: update)
     case .gathered(let runs, let sources, _):
       sources.reduce(runs.count * MemoryLayout<RowRun>.stride) { $0 + $1.residentBytes }
+    case .selected(let base, let selection): base.residentBytes + SelectedReader.residentBytes(of: selection)
+    case .combined(let terms, _, _): terms.reduce(0) { $0 + $1.recipe.residentBytes }
     case .reduced(let storage): storage.memoryBytes
     case .packed(let storage): storage.residentBytes
     }
@@ -101,6 +103,10 @@ extension StorageRecipe {
       GatheredReader.scratchBytes(for: count, rowLength: shape.dropFirst().reduce(1, *)) { count in
         sources.map { $0.scratchBytes(for: count) }.max() ?? 0
       }
+    case .selected(let base, let selection):
+      SelectedReader.scratchBytes(for: count, selection: selection) { base.scratchBytes(for: $0) }
+    case .combined(let terms, _, _):
+      CombinedReader.scratchBytes { count in terms.map { $0.recipe.scratchBytes(for: count) }.max() ?? 0 }
     case .reduced(let storage): ReducedReader.scratchBytes(for: count, columns: storage.columns)
     case .packed(let storage): storage.scratchBytes(for: count)
     }
@@ -120,6 +126,9 @@ extension StorageRecipe {
       try UpdatedReader(base: base.reader(files: files), shape: shape, update: update, files: files)
     case .gathered(let runs, let sources, let shape):
       try GatheredReader(runs: runs, sources: sources, shape: shape, files: files)
+    case .selected(let base, let selection): try SelectedReader(base: base, selection: selection, files: files)
+    case .combined(let terms, let constant, let shape):
+      try CombinedReader(terms: terms, constant: constant, elementCount: shape.reduce(1, *), files: files)
     case .reduced(let storage): try ReducedReader(storage, files: files)
     case .packed(let storage): try PackedReader(storage, files: files)
     }

@@ -97,7 +97,7 @@ public struct SafetensorsCheckpoint: Checkpoint {
   }
 
   /// Order of names by their bytes, the same everywhere.
-  static func precedes(_ a: String, _ b: String) -> Bool {
+  public static func precedes(_ a: String, _ b: String) -> Bool {
     a.utf8.lexicographicallyPrecedes(b.utf8)
   }
 

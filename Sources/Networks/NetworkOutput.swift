@@ -7,6 +7,10 @@ public struct NetworkOutput: Sendable {
   public let name: String
   public let shape: [Int]
   public let values: [Float]
+
+  public init(name: String, shape: [Int], values: [Float]) {
+    (self.name, self.shape, self.values) = (name, shape, values)
+  }
 }
 
 extension NetworkOutput {

@@ -1,4 +1,5 @@
 import EspalierBasics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -55,14 +56,14 @@ import Testing
   }
 
   @Test func problems() throws {
-    let t5 = try EncoderDecoderModel(try Golden(name: "t5_relu_tied").network())
+    let t5 = try EncoderDecoderModel(try Golden("t5_relu_tied").network())
     let session = try EncoderDecoderSession(t5, source: [1, 2])
     #expect(throws: Problem.self) { try session.read([]) }
     #expect(throws: Problem.self) { try session.read([150]) }
     #expect(throws: Problem.self) { try EncoderDecoderSession(t5, source: [150]) }
     #expect(throws: Problem.self) { try EncoderDecoderSession(t5, source: []) }
-    #expect(throws: Problem.self) { try EncoderDecoderModel(try Golden(name: "bert_mlm").network()) }
-    #expect(throws: Problem.self) { try CausalLanguageModel(try Golden(name: "t5_relu_tied").network()) }
+    #expect(throws: Problem.self) { try EncoderDecoderModel(try Golden("bert_mlm").network()) }
+    #expect(throws: Problem.self) { try CausalLanguageModel(try Golden("t5_relu_tied").network()) }
     // Nothing was read, and the session goes on.
     #expect(session.tokens.isEmpty)
     #expect(try session.read([0]).count == 150)

@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -8,7 +9,7 @@ import Testing
 /// What these families cannot compute, or are not given, is said by name.
 @Suite struct FamilyProblemsTests {
   private func network(_ golden: String, lacking name: String? = nil, config: JSON = [:]) throws -> Network {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: golden).path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden(golden).path)
     return try Network(Lacking(checkpoint, name, config: config), workers: Golden.workers)
   }
 
@@ -38,7 +39,7 @@ import Testing
 
   /// Without its pooler a plain encoder gives no pooled state; a classifier behind the pooler cannot do without.
   @Test func poolers() throws {
-    let inputs = try Golden(name: "bert_base").inputs()
+    let inputs = try Golden("bert_base").inputs()
     let names = try network("bert_base", lacking: "pooler.dense.weight").forward(inputs).map(\.name)
     #expect(names == ["last_hidden_state"])
     #expect(try network("bert_base").forward(inputs).map(\.name) == ["last_hidden_state", "pooled"])
@@ -90,7 +91,7 @@ import Testing
   /// Rows that are masked out have no influence, wherever they stand, and neither have other sequences and threads.
   @Test(arguments: ["bert_base", "roberta_cls", "distilbert_cls", "t5_encoder_variant", "mamba", "mamba2"])
   func sequencesAreAlone(name: String) throws {
-    let golden = Golden(name: name)
+    let golden = Golden(name)
     let text: [Int32] = [7, 40, 12, 33, 9, 51, 26]
     func outputs(_ inputs: NetworkInputs, _ threads: Int, _ residency: Network.Residency) throws -> [NetworkOutput] {
       try golden.network(residency: residency, workers: WorkerPool(threads: threads)).forward(inputs)

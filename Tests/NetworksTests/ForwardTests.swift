@@ -1,4 +1,5 @@
 import EspalierBasics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -6,7 +7,7 @@ import Testing
 /// What goes in and comes out by name.
 @Suite struct ForwardTests {
   private func problem(_ name: String, _ inputs: NetworkInputs) -> Problem? {
-    #expect(throws: Problem.self) { try Golden(name: name).network().forward(inputs) }
+    #expect(throws: Problem.self) { try Golden(name).network().forward(inputs) }
   }
 
   @Test func inputsThatDoNotFitAreRefused() {
@@ -52,7 +53,7 @@ import Testing
 
   /// Padding on either side changes nothing but where results stand.
   @Test func paddingNeverEnters() throws {
-    let network = try Golden(name: "llama_gqa_untied").network()
+    let network = try Golden("llama_gqa_untied").network()
     let plain = try network.forward(NetworkInputs(tokens: [[5, 6, 7]]))
     let padded = try network.forward(
       NetworkInputs(tokens: [[5, 6, 7, 0, 0]], mask: [[true, true, true, false, false]]))
@@ -63,7 +64,7 @@ import Testing
   }
 
   @Test func hiddenStatesOnRequest() throws {
-    let network = try Golden(name: "llama_gqa_untied").network()
+    let network = try Golden("llama_gqa_untied").network()
     let inputs = NetworkInputs(tokens: [[5, 6]])
     #expect(try network.forward(inputs).map(\.name) == ["final", "logits"])
     #expect(
@@ -72,7 +73,7 @@ import Testing
 
   @Test func whatIsNoLanguageModel() throws {
     for name in ["bert_mlm", "t5_relu_tied", "vit_cls", "roberta_cls"] {
-      let network = try Golden(name: name).network()
+      let network = try Golden(name).network()
       let problem = #expect(throws: Problem.self) { try CausalLanguageModel(network) }
       #expect(problem?.code == .networkInput)
     }
@@ -81,11 +82,11 @@ import Testing
   @Test func weightsAreCountedAsTheyAreStored() throws {
     // Embedding and head 130 x 48 each; a layer 2 x 48 x 48 + 2 x 48 x 16 + 3 x 48 x 80 and two norms; a norm.
     let layer = 4 * (2 * 48 * 48 + 2 * 48 * 16 + 3 * 48 * 80 + 2 * 48)
-    let network = try Golden(name: "llama_gqa_untied").network()
+    let network = try Golden("llama_gqa_untied").network()
     #expect(try network.weightBytes() == 4 * 2 * 130 * 48 + 2 * layer + 4 * 48)
     #expect(try network.largestBlockBytes() == layer)
     // Tied: the table once; bf16 matrices take two bytes, norms are floats in memory.
-    let tied = try Golden(name: "qwen2_tied_bf16").network()
+    let tied = try Golden("qwen2_tied_bf16").network()
     let other = 2 * (2 * 48 * 48 + 2 * 48 * 16 + 3 * 48 * 80) + 4 * (2 * 48 + 48 + 16 + 16)
     #expect(try tied.weightBytes() == 2 * 130 * 48 + 2 * other + 4 * 48)
   }

@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import NetworkTestSupport
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import EspalierBasics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks

@@ -2,6 +2,7 @@ import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierNumerics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -16,7 +17,7 @@ import Testing
     let range = try #require(text.firstRange(of: replaced))
     text.replaceSubrange(range, with: with)
     let changed = try Architecture.load(parsing: try JSON(parsing: text), file: "mine.json")
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: golden).path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden(golden).path)
     return try Network(checkpoint, architectures: [changed], workers: Golden.workers)
   }
 
@@ -86,7 +87,7 @@ import Testing
     ("llama_gqa_untied", "max_position_embeddings", .number(Int.min), ""),
   ])
   func hostileConfigs(golden: String, key: String, value: JSON, message: String) throws {
-    let checkpoint = Lacking(try SafetensorsCheckpoint(at: Golden(name: golden).path), config: .object([(key, value)]))
+    let checkpoint = Lacking(try SafetensorsCheckpoint(at: Golden(golden).path), config: .object([(key, value)]))
     guard !message.isEmpty else {
       #expect(try CausalLanguageModel(try Network(checkpoint, workers: Golden.workers)).contextLength == nil)
       return
@@ -103,7 +104,7 @@ import Testing
       let range = try #require(text.firstRange(of: written))
       text.replaceSubrange(range, with: #""tied": {"\#(target)": true}"#)
       let changed = try Architecture.load(parsing: try JSON(parsing: text), file: "mine.json")
-      let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+      let checkpoint = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path)
       return try Network(Lacking(checkpoint, "lm_head.weight"), architectures: [changed], workers: Golden.workers)
     }
     let problem = #expect(throws: Problem.self) { try network(tiedTo: "model.norm.weight") }

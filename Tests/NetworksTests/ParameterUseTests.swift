@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -37,7 +38,7 @@ import Testing
   }
 
   @Test func layersThatTheConfigDoesNotAskForAreNamed() throws {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path)
     let network = try Network(
       Lacking(checkpoint, nil, config: ["num_hidden_layers": 1]), workers: Golden.workers)
     let last = checkpoint.parameters.map(\.name).filter { $0.hasPrefix("model.layers.1.") }
@@ -49,7 +50,7 @@ import Testing
 
   /// A tied head that is stored is read, a buffer of another writer follows from the config; the rest is named.
   @Test func copiesAndBuffersAreNotUnread() throws {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "qwen2_tied_bf16").path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden("qwen2_tied_bf16").path)
     var model = Lacking(checkpoint)
     var head = try #require(checkpoint.parameters.first { $0.name == "model.embed_tokens.weight" })
     var (buffer, extra) = (head, head)
@@ -61,7 +62,7 @@ import Testing
   }
 
   @Test func aMissingParameterIsNamed() throws {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path)
     let lacking = Lacking(checkpoint, "model.layers.1.mlp.up_proj.weight")
     let problem = #expect(throws: Problem.self) { try Network(lacking, workers: Golden.workers) }
     #expect(problem?.code == .networkParameter)
@@ -69,7 +70,7 @@ import Testing
   }
 
   @Test func aShapeThatContradictsTheConfigIsNamed() throws {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path)
     let other = Lacking(checkpoint, nil, config: ["intermediate_size": 96])
     let problem = #expect(throws: Problem.self) { try Network(other, workers: Golden.workers) }
     #expect(problem?.code == .networkParameter)

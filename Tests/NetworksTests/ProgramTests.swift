@@ -1,6 +1,7 @@
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -9,7 +10,7 @@ import Testing
 @Suite struct ProgramTests {
   private func network(_ name: String, _ changes: JSON) throws(Problem) -> Network {
     let base: any Checkpoint
-    do { base = try SafetensorsCheckpoint(at: Golden(name: name).path) } catch { throw error.all[0] }
+    do { base = try SafetensorsCheckpoint(at: Golden(name).path) } catch { throw error.all[0] }
     return try Network(Lacking(base, config: changes), workers: Golden.workers)
   }
 
@@ -31,7 +32,7 @@ import Testing
   }
 
   @Test func bareWeightsAreNoNetwork() throws {
-    let bare = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path + "/model.safetensors")
+    let bare = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path + "/model.safetensors")
     let problem = #expect(throws: Problem.self) { try Network(bare, workers: Golden.workers) }
     #expect(problem?.code == .architectureConfig)
   }

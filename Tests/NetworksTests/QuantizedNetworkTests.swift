@@ -3,6 +3,7 @@ import EspalierBasics
 import EspalierCheckpoints
 import EspalierLinearMaps
 import EspalierNumerics
+import NetworkTestSupport
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierCheckpoints
+import NetworkTestSupport
 import TestSupport
 import Testing
 

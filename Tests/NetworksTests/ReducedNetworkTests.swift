@@ -3,6 +3,7 @@ import EspalierBasics
 import EspalierCheckpoints
 import EspalierLinearMaps
 import EspalierNumerics
+import NetworkTestSupport
 import TestSupport
 import Testing
 
@@ -65,7 +66,7 @@ import Testing
     "A sparse model gives the bits of the model with zeros in place",
     arguments: ["llama_gqa_untied", "llama_tied_mqa", "gpt2", "qwen2_untied"])
   func sparse(name: String) throws {
-    let golden = Golden(name: name)
+    let golden = Golden(name)
     let checkpoint = try SafetensorsCheckpoint(at: golden.path)
     try withTemporaryFolder { folder in
       try write(checkpoint, to: folder) { name, matrix in
@@ -85,7 +86,7 @@ import Testing
   }
 
   @Test func theNetworkRunsOnTheFormItself() throws {
-    let checkpoint = try SafetensorsCheckpoint(at: Golden(name: "llama_gqa_untied").path)
+    let checkpoint = try SafetensorsCheckpoint(at: Golden("llama_gqa_untied").path)
     try withTemporaryFolder { folder in
       try write(checkpoint, to: folder) { name, matrix in
         (matrix, try ReducedEncoding(try SparseMatrix(matrix, elementType: .f32), name: name))
@@ -104,7 +105,7 @@ import Testing
 
   @Test("Factors that lose nothing give the model back", arguments: ["llama_gqa_untied", "llama_tied_mqa"])
   func factors(name: String) throws {
-    let golden = Golden(name: name)
+    let golden = Golden(name)
     let checkpoint = try SafetensorsCheckpoint(at: golden.path)
     try withTemporaryFolder { folder in
       try write(checkpoint, to: folder) { name, matrix in

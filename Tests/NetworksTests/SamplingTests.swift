@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -84,7 +85,7 @@ import Testing
   }
 
   @Test func generationStops() throws {
-    let model = try CausalLanguageModel(try Golden(name: "llama_gqa_untied").network())
+    let model = try CausalLanguageModel(try Golden("llama_gqa_untied").network())
     let prompt: [Int32] = [1, 5, 9]
     let (all, ending) = try Generator(maxTokens: 6).continuation(of: prompt, in: Session(model))
     #expect(all.count == 6 && ending == .length)

@@ -1,5 +1,6 @@
 import EspalierBasics
 import EspalierNumerics
+import NetworkTestSupport
 import Testing
 
 @testable import EspalierNetworks
@@ -72,7 +73,7 @@ import Testing
 
   @Test func otherSequencesThreadsAndWeightsThatStreamChangeNothing() throws {
     for name in ["llama_gqa_untied", "gemma2", "mixtral", "gpt2"] {
-      let golden = Golden(name: name)
+      let golden = Golden(name)
       let rows = try golden.inputs().tokens
       let alone = try model(golden).finalStates(of: [rows[0]])
       let one = WorkerPool(threads: 1)
@@ -91,7 +92,7 @@ import Testing
   /// More keys than a page, and queries of several tiles.
   @Test func longSequencesInPieces() throws {
     for name in ["llama_gqa_untied", "mistral_sliding", "gemma3_text"] {
-      let model = try model(Golden(name: name))
+      let model = try model(Golden(name))
       let row = (0..<125).map { Int32(($0 * 37 + 11) % model.vocabularySize) }
       let whole = Session(model)
       let expected = try whole.read(row)
@@ -104,7 +105,7 @@ import Testing
   }
 
   @Test func tokensThatAreNone() throws {
-    let session = Session(try model(Golden(name: "llama_gqa_untied")))
+    let session = Session(try model(Golden("llama_gqa_untied")))
     let before = try session.read([1, 2])
     for wrong: [Int32] in [[], [130], [-1], [3, 1 << 30]] {
       let problem = #expect(throws: Problem.self) { try session.read(wrong) }

@@ -41,7 +41,7 @@ extension StorageRecipe {
         parts.append(part)
       }
       return GatheredBlockRows(runs: runs, sources: parts, height: perRow / columns)
-    case .stored, .transposed, .mapped, .updated, .reduced: return nil
+    case .stored, .transposed, .mapped, .updated, .selected, .combined, .reduced: return nil
     }
   }
 
@@ -57,7 +57,7 @@ extension StorageRecipe {
       guard GatheredBlockRows.areMoved(runs), shape.dropFirst().reduce(1, *) % columns == 0 else { return false }
       for source in sources where try !source.hasBlockRows(of: type, columns: columns, files: files) { return false }
       return true
-    case .stored, .transposed, .mapped, .updated, .reduced: return false
+    case .stored, .transposed, .mapped, .updated, .selected, .combined, .reduced: return false
     }
   }
 }

@@ -135,9 +135,8 @@ extension StorageRecipe {
   fileprivate var formatNames: [String] {
     switch self {
     case .stored(let tensor), .coded(let tensor): return [tensor.format.name]
-    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _): return base.formatNames
     case .updated(let base, _, let update): return base.formatNames + update.storedTensors.map(\.format.name)
-    case .gathered(_, let sources, _): return sources.flatMap(\.formatNames)
+    case .reordered, .transposed, .mapped, .gathered, .selected, .combined: return sources.flatMap(\.formatNames)
     case .reduced(let storage):
       let form = ReducedForm(storage)
       return ["\(form.name) \(form.typeNames.map { $0.uppercased() }.joined(separator: " and "))"]
@@ -147,12 +146,6 @@ extension StorageRecipe {
 
   /// Whether it reads a parameter in a reduced form.
   fileprivate var isReduced: Bool {
-    switch self {
-    case .stored, .coded, .packed: false
-    case .reordered(let base, _), .transposed(let base, _), .mapped(let base, _), .updated(let base, _, _):
-      base.isReduced
-    case .gathered(_, let sources, _): sources.contains(where: \.isReduced)
-    case .reduced: true
-    }
+    if case .reduced = self { true } else { sources.contains(where: \.isReduced) }
   }
 }

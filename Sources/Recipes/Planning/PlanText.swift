@@ -128,6 +128,7 @@ extension MergePlan.Verb {
     case .convert: "converted"
     case .materialize: "materialized"
     case .reduce: "reduced"
+    case .restructure: "restructured"
     }
   }
 }

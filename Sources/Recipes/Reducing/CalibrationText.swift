@@ -9,6 +9,8 @@ internal import EspalierNetworks
 public struct CalibrationText: Sendable {
   public let windows: TokenWindows
   public let documents: [StatisticsRecord.Text]
+  /// The texts whole.
+  let sets: [TextSet]
   private let tokenizer: Digest?
 
   /// - Parameters:
@@ -22,10 +24,12 @@ public struct CalibrationText: Sendable {
   ) throws(Problems) {
     var problems = Problems()
     var texts: [TokenWindows.Text] = []
+    var sets: [TextSet] = []
     var documents: [StatisticsRecord.Text] = []
     for path in paths {
       do throws(Problems) {
         let set = try TextSet.reading(path)
+        sets.append(set)
         texts += set.documents.map { TokenWindows.Text(name: path, text: $0.text) }
         if let digest = problems.collect({ () throws(Problem) in try Self.digest(of: path) }) {
           documents.append(StatisticsRecord.Text(name: set.name, digest: digest))
@@ -33,7 +37,7 @@ public struct CalibrationText: Sendable {
       } catch { problems.all += error.all }
     }
     guard problems.all.isEmpty else { throw problems }
-    self.documents = documents
+    (self.documents, self.sets) = (documents, sets)
     do throws(Problem) {
       windows = try TokenWindows(
         texts, tokenizer: try ModelTokenizer(of: checkpoint).tokenizer, count: sequences,
@@ -47,7 +51,7 @@ public struct CalibrationText: Sendable {
   /// - Parameter cut: where they are from, in words.
   public init(tokens: [[Int32]], cut: String) {
     windows = TokenWindows(tokens: tokens, cut: cut)
-    documents = []
+    (documents, sets) = ([], [])
     tokenizer = nil
   }
 

@@ -95,6 +95,9 @@ struct ReductionPieces {
     try lock.sync()
   }
 
+  /// Where something else that belongs to the run lies: it is removed with it.
+  func path(of name: String) -> String { "\(folder)/\(name)" }
+
   private func file(_ index: Int) -> String {
     let digits = String(index)
     return "\(folder)/\(String(repeating: "0", count: max(0, 5 - digits.count)))\(digits).safetensors"

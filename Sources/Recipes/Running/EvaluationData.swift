@@ -11,6 +11,8 @@ public struct EvaluationData: Sendable {
   /// Sentences whose embeddings are compared, for encoders.
   public var sentences: [(name: String, texts: [String])] = []
 
+  public init(sets: [TextSet]) { texts = sets }
+
   /// Reads files; the problems of all of them are reported at once.
   public init(
     texts: [String] = [], choices: [String] = [], answers: [String] = [], classified: [String] = [],

@@ -1,36 +1,37 @@
-import EspalierArchitectures
-import EspalierBasics
-import EspalierCheckpoints
-import EspalierNumerics
-import Testing
-
-@testable import EspalierNetworks
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNetworks
+internal import EspalierNumerics
+public import Testing
 
 /// A small model with what an independent implementation computes from it (transformers 5.23 in float64).
-struct Golden: CustomTestStringConvertible {
-  let name: String
-  var testDescription: String { name }
+public struct Golden: Sendable, CustomTestStringConvertible {
+  public let name: String
+  public var testDescription: String { name }
 
   /// The fixtures, or a folder of further cases of the same shape that the environment names.
-  static let folder =
-    FileSystem.environment("ESPALIER_NETWORK_CASES") ?? "\(FileSystem.parent(of: #filePath))/Fixtures"
+  public static let folder =
+    FileSystem.environment("ESPALIER_NETWORK_CASES")
+    ?? "\(FileSystem.parent(of: FileSystem.parent(of: #filePath)))/NetworksTests/Fixtures"
 
-  static let names: [String] = (try? FileSystem.list(folder)) ?? []
+  public static let names: [String] = (try? FileSystem.list(folder)) ?? []
 
-  var path: String { "\(Golden.folder)/\(name)" }
+  public init(_ name: String) { self.name = name }
 
-  static let workers = WorkerPool(threads: 2)
+  public var path: String { "\(Golden.folder)/\(name)" }
 
-  func network(
+  public static let workers = WorkerPool(threads: 2)
+
+  public func network(
     residency: Network.Residency = .resident, workers: WorkerPool = Golden.workers
   ) throws -> Network {
     try Network(try SafetensorsCheckpoint(at: path), residency: residency, workers: workers)
   }
 
-  func expected() throws -> Expected { try Expected(path) }
+  public func expected() throws -> Expected { try Expected(path) }
 
   /// The inputs of the golden run.
-  func inputs() throws -> NetworkInputs {
+  public func inputs() throws -> NetworkInputs {
     let expected = try expected()
     func rows(_ name: String) throws -> [[Int32]]? {
       try expected.integers(name).map { values, shape in
@@ -50,34 +51,34 @@ struct Golden: CustomTestStringConvertible {
 }
 
 /// The tensors of `expected.safetensors` and the numbers of `expected.json`.
-struct Expected {
-  let header: SafetensorsHeader
-  let json: JSON
+public struct Expected {
+  public let header: SafetensorsHeader
+  public let json: JSON
 
-  init(_ folder: String) throws {
+  public init(_ folder: String) throws {
     header = try SafetensorsHeader(reading: try File.reading("\(folder)/expected.safetensors"))
     json = try JSON(parsing: try FileSystem.read("\(folder)/expected.json"))
   }
 
-  init(tensors file: String) throws {
+  public init(tensors file: String) throws {
     header = try SafetensorsHeader(reading: try File.reading(file))
     json = nil
   }
 
-  var names: [String] { header.tensors.map(\.name) }
+  public var names: [String] { header.tensors.map(\.name) }
 
   private func bytes(_ name: String) throws -> (bytes: [UInt8], shape: [Int])? {
     guard let tensor = header.tensors.first(where: { $0.name == name }) else { return nil }
     return (try File.reading(tensor.file).read(tensor.byteCount, at: tensor.offset), tensor.shape)
   }
 
-  func floats(_ name: String) throws -> (values: [Float], shape: [Int])? {
+  public func floats(_ name: String) throws -> (values: [Float], shape: [Int])? {
     try bytes(name).map { bytes, shape in
       (bytes.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }, shape)
     }
   }
 
-  func integers(_ name: String) throws -> (values: [Int], shape: [Int])? {
+  public func integers(_ name: String) throws -> (values: [Int], shape: [Int])? {
     try bytes(name).map { bytes, shape in (bytes.withUnsafeBytes { Array($0.bindMemory(to: Int.self)) }, shape) }
   }
 }

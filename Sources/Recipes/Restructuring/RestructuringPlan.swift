@@ -1,0 +1,100 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierNetworks
+internal import EspalierRestructuring
+
+/// Everything about a change of structure that is known before a weight is read.
+public struct RestructuringPlan: Sendable {
+  public let request: RestructuringRequest
+  public let checkpoint: any Checkpoint
+  /// As the user names the model.
+  public let model: String
+  /// The model written as it is: what the output is at most.
+  public let conversion: MergePlan
+  public let warnings: [Problem]
+  /// Numbers of the model, and those that are to be left at most.
+  public let parametersBefore: Int
+  public let parametersWanted: Int
+  let run: RunOptions
+  let family: Architecture
+  let description: ModelDescription
+  let network: Network
+  let method: any StructuralMethod
+
+  /// - Parameters:
+  ///   - writing: where the result goes, and under which ceiling.
+  ///   - isGiven: the checkpoint is what is changed, whatever is at the path that `model` may be.
+  /// - Throws: every problem that can be known from headers, all at once.
+  public init(
+    _ request: RestructuringRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions,
+    writing: MergeOptions, isGiven: Bool = false
+  ) throws(Problems) {
+    var problems = Problems()
+    var conversion: MergePlan?
+    do throws(Problems) {
+      conversion = try Conversion.plan(
+        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
+    } catch { problems.all += error.all }
+    let method = problems.collect { () throws(Problem) in
+      let type = try StructuralMethods.method(named: request.method)
+      try Self.check(type.needs, request)
+      return try type.init(try StructuralParameters(request.parameters, for: type.card))
+    }
+    let family = problems.collect { () throws(Problem) in
+      guard let config = checkpoint.config,
+        let family = Architecture.recognise(config: config, among: run.families)
+      else {
+        throw Problem(
+          .restructuring, "no family is known for the model, so its axes are not known either",
+          remedy: "Describe it in a file for --families.", file: checkpoint.location)
+      }
+      return (family, try family.describe(config: config))
+    }
+    let network = problems.collect { () throws(Problem) in
+      try Network(checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
+    }
+    if let conversion {
+      problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
+    }
+    guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network else {
+      throw Problems(problems.errors.uniqued())
+    }
+    (self.request, self.checkpoint, self.model, self.run) = (request, checkpoint, model, run)
+    (self.conversion, self.method, self.family, self.description) = (conversion, method, family, description)
+    self.network = network
+    parametersBefore = ParameterCount.of(checkpoint, described: description)
+    do throws(Problem) {
+      parametersWanted = try Self.wanted(request.goal, of: parametersBefore)
+    } catch { throw Problems([error]) }
+    warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
+  }
+
+  private static func check(_ need: StructuralNeed, _ request: RestructuringRequest) throws(Problem) {
+    switch (need, request.source) {
+    case (.nothing, _), (_, .text), (.statistics, .statistics): return
+    case (.statistics, .nothing):
+      throw Problem(
+        .restructuring, "\(request.method) has to know what enters the model's matrices",
+        remedy: "Give --text, or --statistics of `espalier calibrate`.")
+    case (.text, _):
+      throw Problem(.restructuring, "\(request.method) runs the model on text", remedy: "Give --text.")
+    }
+  }
+
+  private static func wanted(_ goal: RestructuringRequest.Goal, of count: Int) throws(Problem) -> Int {
+    switch goal {
+    case .share(let share):
+      guard share > 0, share < 1 else {
+        throw Problem(.restructuring, "\(share) of the parameters is no goal: it must be between 0 and 1")
+      }
+      return Int(share * Double(count))
+    case .count(let wanted):
+      guard wanted > 0, wanted < count else {
+        throw Problem(.restructuring, "the model has \(count) parameters; \(wanted) is no fewer or none")
+      }
+      return wanted
+    }
+  }
+}

@@ -1,0 +1,90 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCheckpoints
+internal import EspalierEvaluation
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierRestructuring
+
+/// What a change of structure did, for people and programs.
+public struct RestructuringReport: Sendable {
+  public let method: String
+  public let request: String
+  public let parametersBefore: Int
+  public let parametersAfter: Int
+  public let bytesBefore: Int
+  public let evaluation: ReductionReport.Evaluation?
+  public let seconds: Double
+  public let secondsMeasuring: Double
+  /// What writing took; nil while it is not written.
+  public internal(set) var written: MergeRun.Report?
+  private let output: String
+  private let mode: String
+  private let steps: [Restructured.Step]
+
+  init(
+    _ plan: RestructuringPlan, _ result: Restructured, evaluation: ReductionReport.Evaluation?, seconds: Double,
+    secondsMeasuring: Double
+  ) throws(Problem) {
+    (method, request) = (plan.request.method, plan.request.text)
+    (output, mode, steps) = (plan.conversion.options.output, plan.run.mode.rawValue, result.steps)
+    (self.evaluation, self.seconds, self.secondsMeasuring) = (evaluation, seconds, secondsMeasuring)
+    parametersBefore = plan.parametersBefore
+    let config = result.checkpoint.config ?? .object([])
+    parametersAfter = ParameterCount.of(result.checkpoint, described: try plan.family.describe(config: config))
+    bytesBefore = plan.conversion.layout.tensors.reduce(0) { $0 + $1.byteCount }
+  }
+
+  /// Of the parameters, those that are left.
+  public var share: Double { Double(parametersAfter) / Double(max(1, parametersBefore)) }
+
+  public var json: JSON {
+    .object([
+      ("espalier_restructuring", 1), ("output", .string(output)), ("method", .string(method)),
+      ("request", .string(request)), ("mode", .string(mode)),
+      ("parameters_before", .number(parametersBefore)), ("parameters_after", .number(parametersAfter)),
+      ("bytes_before", .number(bytesBefore)),
+      (
+        "steps",
+        .array(
+          steps.map { step in
+            .object([("step", .string(step.text))] + step.figures.map { ($0.name, .number($0.value)) })
+          })
+      ),
+      ("evaluation", evaluation?.json ?? .null), ("seconds", .number(seconds)),
+      ("seconds_measuring", .number(secondsMeasuring)),
+      ("peak_bytes", Machine.peakResidentBytes.map { .number($0) } ?? .null),
+    ])
+  }
+
+  /// Some lines at the end of a run.
+  public var text: String {
+    var lines = [
+      "\(output): \(method), \(parametersBefore) parameters become \(parametersAfter) (\(Figures.percent(share)))"
+    ]
+    lines += steps.suffix(4).map { "  \(Self.line($0))" }
+    if steps.count > 4 { lines.insert("  \(steps.count) steps, of which the last are:", at: 1) }
+    let writing = written.map { ", writing \(Decimals.text($0.seconds, 1)) s" } ?? ""
+    lines.append("choosing \(Decimals.text(seconds, 1)) s, measuring \(Decimals.text(secondsMeasuring, 1)) s\(writing)")
+    lines.append("memory at most \(Machine.peakResidentBytes.map { ByteCount.text($0) } ?? "unknown")")
+    if let evaluation { lines.append("\n" + evaluation.text) }
+    return lines.joined(separator: "\n")
+  }
+
+  public var markdown: String {
+    var text = "# Restructured by \(method)\n\n\(request), \(mode) mode\n\n"
+    text += "\(parametersBefore) parameters became \(parametersAfter), \(Figures.percent(share)).\n\n"
+    text += "| step | cost |\n|---|---|\n"
+    for step in steps { text += "| \(step.text) | \(Self.figures(step)) |\n" }
+    if let evaluation { text += "\n```\n\(evaluation.text)\n```\n" }
+    return text
+  }
+
+  private static func line(_ step: Restructured.Step) -> String {
+    step.figures.isEmpty ? step.text : "\(step.text): \(figures(step))"
+  }
+
+  private static func figures(_ step: Restructured.Step) -> String {
+    step.figures.map { "\($0.name) \(Figures.text($0.value, significant: 4))" }.joined(separator: ", ")
+  }
+}

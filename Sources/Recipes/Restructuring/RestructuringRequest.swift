@@ -1,0 +1,47 @@
+public import EspalierBasics
+internal import EspalierCalibration
+
+/// What a change of structure is asked for.
+public struct RestructuringRequest: Sendable {
+  /// How many numbers are to be left.
+  public enum Goal: Sendable, Hashable {
+    /// Of those that the model has.
+    case share(Double)
+    case count(Int)
+  }
+
+  /// What is known of the inputs.
+  public enum Source: Sendable {
+    case nothing
+    /// A file of `calibrate`.
+    case statistics(String)
+    /// Text, from which statistics are gathered, and on which the model runs.
+    case text(CalibrationText)
+  }
+
+  public var method: String
+  public var goal: Goal
+  public var parameters: [String: ParameterValue] = [:]
+  public var source: Source
+
+  public init(method: String, goal: Goal, source: Source) {
+    (self.method, self.goal, self.source) = (method, goal, source)
+  }
+
+  /// The request in a line, which says everything that the result depends on but the model.
+  public var text: String {
+    let goal =
+      switch goal {
+      case .share(let share): "\(share) of the parameters"
+      case .count(let count): "\(count) parameters"
+      }
+    let source =
+      switch source {
+      case .nothing: "no data"
+      case .statistics(let path): "statistics \(FileSystem.lastComponent(of: path))"
+      case .text(let text): "\(text.windows.cut), \(text.windows.tokenCount) tokens"
+      }
+    let settings = parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+    return "restructure: " + ([method, goal] + settings + [source]).joined(separator: ", ")
+  }
+}

@@ -1,0 +1,51 @@
+public import EspalierBasics
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierRestructuring
+
+/// Carries a change of structure out: chooses what stays, measures the changed model, writes it.
+public enum RestructuringRun {
+  /// - Parameter measure: compares the changed model, which is given, with the original, before it is written.
+  /// - Throws: what the method, measuring and writing throw. What an interrupted run wrote stays for `--resume`.
+  public static func execute(
+    _ plan: RestructuringPlan, listener: any ProgressListener,
+    measure: ((any Checkpoint) throws(Problem) -> ReductionReport.Evaluation?)? = nil
+  ) throws(Problem) -> RestructuringReport {
+    let output = plan.conversion.options.output
+    let identity = try ModelIdentity(of: plan.checkpoint, workers: plan.run.pool)
+    let pieces = try ReductionPieces(
+      beside: output,
+      fingerprint: [
+        "request": .string(plan.request.text), "weights": .string(identity.weights.description),
+        "config": .string(identity.config.description), "mode": .string(plan.run.mode.rawValue),
+        "version": .string(MergeRun.version),
+      ], policy: plan.conversion.options.policy)
+    let began = Machine.monotonicSeconds
+    let subject = PlannedSubject(plan, pieces: pieces, listener: listener)
+    listener.receive(.began(stage: "restructure", totalBytes: 0))
+    let result = try plan.method.restructure(subject, to: plan.parametersWanted)
+    let chosen = Machine.monotonicSeconds
+    listener.receive(.ended(stage: "restructure", seconds: chosen - began))
+    let evaluation = try measure?(result.checkpoint)
+    var report = try RestructuringReport(
+      plan, result, evaluation: evaluation, seconds: chosen - began,
+      secondsMeasuring: Machine.monotonicSeconds - chosen)
+    var conversion: MergePlan
+    do throws(Problems) {
+      // What was planned for the original is planned again for what came of it.
+      conversion = try Conversion.plan(
+        of: plan.model, elementType: nil, options: plan.conversion.options,
+        given: [ExactString(plan.model): result.checkpoint])
+    } catch { throw error.all.first ?? Problem(.restructuring, "the changed model cannot be written") }
+    conversion.verb = .restructure
+    conversion.text = ([plan.request.text] + result.steps.map(\.text)).joined(separator: "\n") + "\n"
+    conversion.reports = [
+      ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
+      ("REPORT.md", Array(report.markdown.utf8)),
+    ]
+    report.written = try MergeRun.execute(conversion, listener: listener)
+    try pieces.remove()
+    return report
+  }
+}

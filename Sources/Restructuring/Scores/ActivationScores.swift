@@ -1,0 +1,116 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+
+/// What enters the maps that read a unit, by its statistics.
+extension UnitGroup {
+  /// For every place on a reader's input the root mean square of what enters there.
+  func inputScales(of member: Member, in subject: any StructuralSubject) throws(Problem) -> [Double] {
+    guard let site = member.parameter.inputSite else {
+      throw Problem(.restructuring, "nothing enters it", tensor: member.stored.name)
+    }
+    let statistics = try subject.statistics(ofSite: site)
+    let width = member.stored.shape[member.dimension]
+    guard statistics.width == width else {
+      throw Problem(
+        .restructuring, "statistics of \(statistics.width) inputs do not fit its \(width)", tensor: member.stored.name)
+    }
+    return statistics.rootMeanSquares
+  }
+
+  func requireReaders(_ score: MethodCard) throws(Problem) {
+    guard readers.isEmpty else { return }
+    throw Problem(
+      .restructuring, "no map reads the units of `\(axis.instance)`, whose inputs \(score.name) would weigh",
+      remedy: "Score them by magnitude, or by what the model loses.")
+  }
+}
+
+/// The norm of the unit's activations: Minitron's importance of neurons and heads.
+public struct ActivationScore: UnitScore {
+  public static let card = MethodCard(
+    name: "activation", summary: "the norm of what the unit gives to the maps that read it", source: "minitron",
+    notes: "√Σ E[x²] over the unit's inputs to its readers, from statistics of the calibration text.")
+  public static let needs = StructuralNeed.statistics
+
+  public init() {}
+
+  public func scores(
+    of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
+  ) throws(Problem) -> [Double] {
+    try group.requireReaders(Self.card)
+    var squares = [Double](repeating: 0, count: group.count)
+    for member in group.readers {
+      let scales = try group.inputScales(of: member, in: subject)
+      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
+        squares[unit] += scales[place] * scales[place]
+      }
+    }
+    return squares.map { $0.squareRoot() }
+  }
+}
+
+/// `Σ |W_ij| ‖x_j‖` over the columns that the unit enters by: Wanda's score, summed over a unit.
+public struct WandaScore: UnitScore {
+  public static let card = MethodCard(
+    name: "wanda", summary: "weights that read the unit, times the norms of what it gives them", source: "sun2024wanda")
+  public static let needs = StructuralNeed.statistics
+
+  public init() {}
+
+  public func scores(
+    of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
+  ) throws(Problem) -> [Double] {
+    try group.requireReaders(Self.card)
+    var result = [Double](repeating: 0, count: group.count)
+    for member in group.readers {
+      let scales = try group.inputScales(of: member, in: subject)
+      let absolute = try group.columnSums(of: member, files: files) { Double(abs($0)) }
+      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
+        result[unit] += absolute[place] * scales[place]
+      }
+    }
+    return result
+  }
+}
+
+/// `E‖W_S x_S‖²` where the inputs of the unit are taken as uncorrelated: what the layer's output loses without it.
+public struct OutputScore: UnitScore {
+  public static let card = MethodCard(
+    name: "output", summary: "the mean square of what the unit adds to its layer's output", source: "greedyoutput",
+    notes: "Σ_j ‖W_:j‖² E[x_j²] over the unit's inputs; comparable across the layers of one residual stream.")
+  public static let needs = StructuralNeed.statistics
+
+  public init() {}
+
+  public func scores(
+    of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
+  ) throws(Problem) -> [Double] {
+    try group.requireReaders(Self.card)
+    var result = [Double](repeating: 0, count: group.count)
+    for member in group.readers {
+      let scales = try group.inputScales(of: member, in: subject)
+      let squares = try group.columnSums(of: member, files: files) { Double($0) * Double($0) }
+      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
+        result[unit] += squares[place] * scales[place] * scales[place]
+      }
+    }
+    return result
+  }
+}
+
+extension UnitGroup {
+  /// For every place on a reader's input the sum of a function of its weights.
+  fileprivate func columnSums(
+    of member: Member, files: FilePool, _ term: (Float) -> Double
+  ) throws(Problem) -> [Double] {
+    let shape = member.stored.shape
+    let inner = shape[(member.dimension + 1)...].reduce(1, *)
+    let size = shape[member.dimension]
+    var sums = [Double](repeating: 0, count: size)
+    for (index, value) in try member.stored.values(files: files).enumerated() {
+      sums[index / inner % size] += term(value)
+    }
+    return sums
+  }
+}

@@ -1,0 +1,39 @@
+public import EspalierArchitectures
+public import EspalierBasics
+
+extension Problem.Code {
+  /// A change of structure that the model or its family does not allow.
+  public static let restructuring = Problem.Code("restructuring")
+}
+
+/// What stays of a model's structure: entries of axes, and layers. A subset prunes, another order permutes.
+///
+/// One change says the same of every tensor that carries an axis: weights, biases, norms, whatever they are fused with.
+public struct StructuralChange: Sendable, Hashable {
+  /// What is taken of axes, by ``Axis/instance`` (`text/3/inner`, `hidden`). Layers are numbered as they are before the
+  /// change.
+  public var choices: [String: AxisChoice] = [:]
+  /// The layers that a tower has afterwards, by its name; repeats are allowed. Towers that are not named keep theirs.
+  public var layers: [String: [Int]] = [:]
+
+  public init() {}
+
+  public init(choices: [String: AxisChoice], layers: [String: [Int]] = [:]) {
+    (self.choices, self.layers) = (choices, layers)
+  }
+
+  public var isEmpty: Bool { choices.isEmpty && layers.isEmpty }
+}
+
+extension ModelDescription {
+  /// Every axis of the model, once an instance, in the order of the parameters.
+  public var axes: [Axis] {
+    var seen = Set<String>()
+    return parameters.flatMap { $0.dimensions.flatMap(\.axes) }.filter { seen.insert($0.instance).inserted }
+  }
+
+  /// The parameters that carry an axis, in their order.
+  public func parameters(along instance: String) -> [ParameterDescription] {
+    parameters.filter { $0.dimensions.contains { $0.axes.contains { $0.instance == instance } } }
+  }
+}

@@ -1,0 +1,49 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+
+/// Whether a model can be changed as it is asked.
+enum StructuralChecks {
+  /// - Throws: the first choice on an axis that the model does not have or that must stay as it is.
+  static func check(_ change: StructuralChange, of model: ModelDescription) throws(Problem) {
+    let axes = Dictionary(model.axes.map { ($0.instance, $0) }, uniquingKeysWith: { first, _ in first })
+    for (instance, choice) in change.choices.sorted(by: { $0.key < $1.key }) {
+      guard let axis = axes[instance] else {
+        throw Problem(
+          .restructuring, "the model has no axis `\(instance)`",
+          remedy: "`espalier groups MODEL` lists the axes.")
+      }
+      try check(choice, on: axis)
+    }
+    for (tower, layers) in change.layers.sorted(by: { $0.key < $1.key }) {
+      guard let found = model.tower(named: tower) else {
+        throw Problem(.restructuring, "the model has no tower `\(tower)`")
+      }
+      guard !layers.isEmpty else { throw Problem(.restructuring, "no layer of `\(tower)` would be left") }
+      if let wrong = layers.first(where: { $0 < 0 || $0 >= found.layerCount }) {
+        throw Problem(.restructuring, "`\(tower)` has \(found.layerCount) layers, layer \(wrong) is wanted")
+      }
+    }
+  }
+
+  private static func check(_ choice: AxisChoice, on axis: Axis) throws(Problem) {
+    guard choice.count > 0 else { throw Problem(.restructuring, "nothing of `\(axis.instance)` would be left") }
+    for list in choice.lists {
+      if let wrong = list.first(where: { $0 < 0 || $0 >= axis.size }) {
+        throw Problem(.restructuring, "`\(axis.instance)` has \(axis.size) entries, entry \(wrong) is wanted")
+      }
+      let isPermutation = list.count == axis.size && Set(list).count == list.count
+      if list == Array(0..<axis.size) { continue }
+      if isPermutation {
+        guard axis.permutation == .free else {
+          throw Problem(
+            .restructuring,
+            axis.permutation == .pairs
+              ? "entries of `\(axis.instance)` turn in pairs with frequencies that follow from the config: they stay in order"
+              : "entries of `\(axis.instance)` have places of their own: they stay in order")
+        }
+      } else if axis.selection == .none {
+        throw Problem(.restructuring, "`\(axis.instance)` cannot be smaller or larger in this family")
+      }
+    }
+  }
+}

@@ -1,0 +1,119 @@
+public import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+public import EspalierNetworks
+
+/// A way of choosing what of a model's structure stays, and of making the rest make up for what goes.
+///
+/// A method is a value: its parameters. What it asks of the model it asks a ``StructuralSubject``; it knows nothing of
+/// files, outputs or recipes. Adding one takes a file, a line in ``StructuralMethods`` and a test.
+public protocol StructuralMethod: Sendable {
+  static var card: MethodCard { get }
+  /// What it has to know of the model's inputs, whatever its parameters.
+  static var needs: StructuralNeed { get }
+  init(_ parameters: StructuralParameters) throws(Problem)
+
+  /// The model with at most `parameters` numbers (``ParameterCount``).
+  ///
+  /// - Throws: `restructuring` for a goal that the method cannot reach, naming the least that it can.
+  func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured
+}
+
+/// What a method has to know beside the weights.
+public enum StructuralNeed: String, Sendable, CaseIterable {
+  case nothing
+  /// Statistics of the inputs of matrices.
+  case statistics
+  /// Text, to run the model on.
+  case text
+}
+
+/// What came of a method.
+public struct Restructured: Sendable {
+  /// One decision, in the order they were taken.
+  public struct Step: Sendable {
+    /// What was done: `layer 7 leaves`, `mlp of layer 3: 512 of 768 channels stay`.
+    public var text: String
+    /// What it cost, as far as it was measured, with the name of the figure: nats, a relative error.
+    public var figures: [(name: String, value: Double)]
+
+    public init(_ text: String, figures: [(name: String, value: Double)] = []) {
+      (self.text, self.figures) = (text, figures)
+    }
+  }
+
+  /// The model as it is now; nothing of it is written, but for parameters that ``StructuralSubject/store(_:values:)`` took.
+  public var checkpoint: any Checkpoint
+  public var steps: [Step]
+
+  public init(_ checkpoint: any Checkpoint, steps: [Step]) {
+    (self.checkpoint, self.steps) = (checkpoint, steps)
+  }
+}
+
+/// The model that a method changes, and what it may ask of it.
+public protocol StructuralSubject: AnyObject {
+  var checkpoint: any Checkpoint { get }
+  var family: Architecture { get }
+  var description: ModelDescription { get }
+  /// The model as it is, ready to run.
+  var network: Network { get }
+  var workers: WorkerPool { get }
+  /// Windows of the calibration text; empty without one.
+  var sequences: [[Int32]] { get }
+
+  /// Statistics of what enters the maps of a site, by the name of ``ParameterDescription/inputSite``.
+  ///
+  /// - Throws: `restructuring` if there are none, with what the user can do.
+  func statistics(ofSite site: String) throws(Problem) -> SiteStatistics
+
+  /// How far a changed model's predictions on the calibration text are from the original's: the Kullback-Leibler
+  /// divergence in nats a token.
+  ///
+  /// - Throws: `restructuring` without text.
+  func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
+
+  /// Keeps new values of a parameter until the model is written, rounded once to its type.
+  ///
+  /// - Parameters:
+  ///   - parameter: its name, shape and type.
+  ///   - values: row-major, as they are stored.
+  /// - Returns: the parameter that reads them.
+  func store(_ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter
+
+  /// Tells the user how far it is.
+  func progress(_ text: String)
+}
+
+/// Values of a method's parameters, checked against its card.
+public struct StructuralParameters: Sendable, Hashable {
+  private let values: [String: ParameterValue]
+
+  /// - Throws: `restructuring` for a name that the card does not have, a value that it does not allow, or a required one
+  ///   that is missing.
+  public init(_ given: [String: ParameterValue], for card: MethodCard) throws(Problem) {
+    var values: [String: ParameterValue] = [:]
+    for parameter in card.parameters { values[parameter.name] = parameter.standard }
+    for (name, value) in given.sorted(by: { $0.key < $1.key }) {
+      guard let parameter = card.parameter(name) else {
+        let known = card.parameters.map(\.name)
+        throw Problem(
+          .restructuring, "\(card.name) has no parameter `\(name)`",
+          remedy: known.isEmpty ? "It has none." : "It has: \(known.joined(separator: ", ")).")
+      }
+      if let complaint = parameter.complaint(about: value) {
+        throw Problem(.restructuring, "\(card.name): \(complaint)")
+      }
+      values[name] = value
+    }
+    if let missing = card.parameters.first(where: { $0.isRequired && values[$0.name] == nil }) {
+      throw Problem(.restructuring, "\(card.name) needs a value for `\(missing.name)`")
+    }
+    self.values = values
+  }
+
+  public func number(_ name: String) -> Double? { if case .number(let value)? = values[name] { value } else { nil } }
+  public func integer(_ name: String) -> Int? { number(name).flatMap { Int(exactly: $0) } }
+  public func flag(_ name: String) -> Bool? { if case .flag(let value)? = values[name] { value } else { nil } }
+  public func word(_ name: String) -> String? { if case .word(let value)? = values[name] { value } else { nil } }
+}

@@ -1,0 +1,121 @@
+import ArgumentParser
+import EspalierBasics
+import EspalierLinearMaps
+import EspalierNetworks
+import EspalierRecipes
+import EspalierReduction
+import EspalierRestructuring
+
+struct Restructure: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Takes layers, channels, heads or experts out of a model, and gives back an ordinary, smaller one.",
+    discussion: """
+      What leaves is gone from every tensor and from the config: the result is smaller and faster everywhere, and opens \
+      wherever a model of its family does. `espalier groups MODEL` lists what can leave. report.json and REPORT.md say \
+      what was decided, and with --test what it cost.
+
+      EXAMPLES
+        espalier restructure model --method drop-layers --parameters 0.75 --text book.txt -o shallow
+        espalier restructure model --method width --parameters 0.8 --text book.txt --test novel.txt -o narrow
+        espalier restructure model --method width --set axis=heads --parameters 0.9 --statistics s.safetensors -o out
+        espalier methods --restructuring
+      """)
+
+  @Argument(help: "The model: a folder, a GGUF file, or model+adapter.", completion: .directory)
+  var model: String
+
+  @Option(
+    help: ArgumentHelp("How what leaves is chosen; `espalier methods --restructuring` tells.", valueName: "method"))
+  var method: String
+
+  @Option(
+    help: ArgumentHelp(
+      "What is to be left: a share of the parameters (0.75), or a number (100M).", valueName: "share|n"))
+  var parameters: String
+
+  @OptionGroup(title: "Calibration") var calibrating: CalibratingOptions
+
+  @Option(
+    name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
+  var settings: [String] = []
+
+  @OptionGroup var testing: TestingOptions
+
+  @Flag(help: "Say what would be done, touch nothing.")
+  var plan = false
+
+  @OptionGroup var writing: WritingOptions
+  @OptionGroup var running: RunningOptions
+  @OptionGroup var lookup: ModelLookup
+  @OptionGroup var work: WorkOptions
+  @OptionGroup var style: OutputStyle
+
+  func validate() throws {
+    try testing.requireText()
+    if Self.goal(parameters) == nil {
+      throw ValidationError("--parameters \(parameters) is neither a share like 0.75 nor a number like 100M.")
+    }
+    if !StructuralMethods.all.contains(where: { $0.card.name == method }) {
+      let names = StructuralMethods.all.map { $0.card.name }.joined(separator: ", ")
+      throw ValidationError("--method \(method) is none of \(names).")
+    }
+    for setting in settings where !setting.contains("=") {
+      throw ValidationError("--set \(setting) is not name=value.")
+    }
+  }
+
+  /// `0.75`, `100M`, `1200000`.
+  static func goal(_ text: String) -> RestructuringRequest.Goal? {
+    if let share = Double(text), share < 1 { return share > 0 ? .share(share) : nil }
+    let units: [(Character, Double)] = [("K", 1e3), ("M", 1e6), ("B", 1e9)]
+    for (unit, factor) in units where text.last == unit {
+      guard let number = Double(text.dropLast()), number > 0, number * factor < 1e15 else { return nil }
+      return .count(Int(number * factor))
+    }
+    return Int(text).flatMap { $0 > 1 ? .count($0) : nil }
+  }
+
+  func run() throws {
+    var judgement = Judgement()
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      let checkpoint = try lookup.open(model)
+      let test = try testing.read()
+      var source = RestructuringRequest.Source.nothing
+      if let path = calibrating.statistics { source = .statistics(path) }
+      if !calibrating.text.text.isEmpty { source = .text(try calibrating.text.read(for: checkpoint)) }
+      var request = RestructuringRequest(method: method, goal: Self.goal(parameters) ?? .share(1), source: source)
+      do throws(Problem) {
+        request.parameters = try StructuralMethods.method(named: method).card.values(settings)
+      } catch { throw Problems([error]) }
+      let run = try running.options(work, lookup, default: .exact)
+      let plan = try RestructuringPlan(
+        request, of: model, checkpoint: checkpoint, run: run, writing: writing.options(work, lookup))
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      let summary = "\(plan.request.text): \(plan.parametersBefore) parameters, at most \(plan.parametersWanted) stay"
+      if self.plan { return print(style.json ? plan.json.text() : summary) }
+      if !style.quiet, !style.json { Machine.writeToStandardError(summary + "\n") }
+      var found = judgement
+      defer { judgement = found }
+      do throws(Problem) {
+        let report = try RestructuringRun.execute(plan, listener: listener) { (changed) throws(Problem) in
+          try test.compare(
+            changed, named: writing.output, against: checkpoint, named: model, run: run, listener: listener,
+            judgement: &found)
+        }
+        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+      } catch { throw Problems([error]) }
+      if let problems = found.problems { throw problems }
+    }
+    if !judgement.passes { throw gateFailed }
+  }
+}
+
+extension RestructuringPlan {
+  fileprivate var json: JSON {
+    [
+      "request": .string(request.text), "parameters_before": .number(parametersBefore),
+      "parameters_wanted": .number(parametersWanted),
+    ]
+  }
+}
