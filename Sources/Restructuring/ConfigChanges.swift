@@ -4,9 +4,13 @@ internal import EspalierBasics
 /// What a change of structure is in terms of the config.
 enum ConfigChanges {
   /// - Throws: `restructuring` if layers of a tower would have different sizes of one axis.
-  static func changes(of change: StructuralChange, in model: ModelDescription) throws(Problem) -> [ConfigChange] {
+  ///
+  /// - Parameter stored: canonical names of the parameters that there are: experts one by one, or stacked.
+  static func changes(
+    of change: StructuralChange, in model: ModelDescription, stored: Set<String>
+  ) throws(Problem) -> [ConfigChange] {
     var changes: [ConfigChange] = []
-    for (name, axes) in axesByName(of: model, after: change) {
+    for (name, axes) in axesByName(of: model, stored, after: change) {
       let sizes = axes.map { change.choices[$0.instance]?.count ?? $0.size }
       guard let size = sizes.first, sizes != axes.map(\.size) else { continue }
       guard sizes.allSatisfy({ $0 == size }) else {
@@ -22,12 +26,12 @@ enum ConfigChanges {
 
   /// The axes of the layers that stay, by the name they have in the family.
   private static func axesByName(
-    of model: ModelDescription, after change: StructuralChange
+    of model: ModelDescription, _ stored: Set<String>, after change: StructuralChange
   ) -> [(name: String, axes: [Axis])] {
     var order: [String] = []
     var groups: [String: [Axis]] = [:]
     var seen = Set<String>()
-    for parameter in model.parameters {
+    for parameter in model.parameters where stored.contains(parameter.name) {
       if let layer = parameter.layer, let kept = change.layers[parameter.tower], !kept.contains(layer) { continue }
       for axis in parameter.dimensions.flatMap(\.axes) where seen.insert(axis.instance).inserted {
         if groups[axis.name] == nil { order.append(axis.name) }

@@ -9,7 +9,7 @@ internal import EspalierCheckpoints
 struct NormCompensation {
   /// The factor of a norm's weight, by the parameter's canonical name.
   private var factors: [String: Double] = [:]
-  /// Config keys of epsilons that all their norms want multiplied by the same.
+  /// The factors of epsilons, by their config keys: where norms that share one want different ones, what most want.
   private var epsilons: [String: Double] = [:]
 
   init(
@@ -17,7 +17,7 @@ struct NormCompensation {
   ) throws(Problem) {
     // A family without a program has no norms that are known; permutations change no sum.
     guard !change.choices.isEmpty, let program = try? family.program(config: config) else { return }
-    var wanted: [String: Set<Double>] = [:]
+    var wanted: [String: [Double: Int]] = [:]
     for statement in program.sections.flatMap(\.statements) where statement.operation == "rmsNorm" {
       for name in statement.parameters["weight"] ?? statement.parameters.values.first ?? [] {
         guard let weight = description.parameter(named: name), let dimension = weight.dimensions.last else { continue }
@@ -26,12 +26,13 @@ struct NormCompensation {
         // Within groups of heads the mean is over each group.
         let ratio = kept == 0 ? 1 : Double(size) / Double(kept)
         // The keys of a tower within another config lie elsewhere: its epsilons stay as they are.
-        if let key = statement.epsilonKey, config[key] != nil { wanted[key, default: []].insert(ratio) }
+        if let key = statement.epsilonKey, config[key] != nil { wanted[key, default: [:]][ratio, default: 0] += 1 }
         if ratio != 1 { factors[name] = ratio.squareRoot() }
       }
     }
     for (key, ratios) in wanted {
-      if ratios.count == 1, let ratio = ratios.first, ratio != 1 { epsilons[key] = ratio }
+      let most = ratios.max { $0.value == $1.value ? $0.key > $1.key : $0.value < $1.value }
+      if let ratio = most?.key, ratio != 1 { epsilons[key] = ratio }
     }
   }
 

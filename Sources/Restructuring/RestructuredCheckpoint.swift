@@ -40,6 +40,7 @@ public struct RestructuredCheckpoint: Checkpoint {
     let after: ModelDescription
     let config: JSON
     let compensation: NormCompensation
+    let fit: ModelDescription.Fit
     var parameters: [Parameter] = []
     var warnings: [Problem] = []
     var problems = Problems()
@@ -51,16 +52,18 @@ public struct RestructuredCheckpoint: Checkpoint {
           throw Problem(.restructuring, "the model has no config, so its axes are not known", file: base.location)
         }
         before = try family.describe(config: config)
+        fit = before.fit(names: base.parameters.map(\.name))
         try StructuralChecks.check(change, of: before)
         compensation = try NormCompensation(of: change, family: family, config: config, description: before)
-        let changed = try family.config(config, with: try ConfigChanges.changes(of: change, in: before))
+        let changed = try family.config(
+          config,
+          with: try ConfigChanges.changes(of: change, in: before, stored: Set(fit.described.map(\.parameter.name))))
         self.config = compensation.applied(to: changed)
         after = try family.describe(config: self.config)
       } catch { throw Problems([error]) }
     }
 
     mutating func run() throws(Problems) {
-      let fit = before.fit(names: base.parameters.map(\.name))
       let stored = Dictionary(
         fit.described.map { ($0.parameter.name, $0.name) }, uniquingKeysWith: { first, _ in first })
       let byName = base.parametersByName()

@@ -15,7 +15,7 @@ public struct LayerDropping: StructuralMethod {
   }
 
   public static let card = MethodCard(
-    name: "drop-layers", summary: "whole layers leave", source: "layerpruning",
+    name: "drop-layers", summary: "whole layers leave", source: "lu2024layers",
     parameters: [
       ParameterCard(
         "metric", .choice(Metric.allCases.map(\.rawValue)), default: .word("divergence"),

@@ -5,7 +5,8 @@ internal import EspalierCheckpoints
 /// Of every layer the same share of units stays: those with the highest scores.
 public struct UniformWidth: StructuralMethod {
   public static let card = MethodCard(
-    name: "width", summary: "the same share of channels (or heads) of every layer goes, by a score", source: "minitron",
+    name: "width", summary: "the same share of channels (or heads) of every layer goes, by a score",
+    source: "sreenivas2024minitron",
     parameters: [
       ParameterCard("axis", .choice(["inner", "heads"]), default: .word("inner"), "which units go"),
       ParameterCard("score", .choice(UnitScores.names), default: .word("output"), "what tells the units that go"),

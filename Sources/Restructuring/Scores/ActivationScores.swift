@@ -29,7 +29,8 @@ extension UnitGroup {
 /// The norm of the unit's activations: Minitron's importance of neurons and heads.
 public struct ActivationScore: UnitScore {
   public static let card = MethodCard(
-    name: "activation", summary: "the norm of what the unit gives to the maps that read it", source: "minitron",
+    name: "activation", summary: "the norm of what the unit gives to the maps that read it",
+    source: "sreenivas2024minitron",
     notes: "√Σ E[x²] over the unit's inputs to its readers, from statistics of the calibration text.")
   public static let needs = StructuralNeed.statistics
 
@@ -77,7 +78,7 @@ public struct WandaScore: UnitScore {
 /// `E‖W_S x_S‖²` where the inputs of the unit are taken as uncorrelated: what the layer's output loses without it.
 public struct OutputScore: UnitScore {
   public static let card = MethodCard(
-    name: "output", summary: "the mean square of what the unit adds to its layer's output", source: "greedyoutput",
+    name: "output", summary: "the mean square of what the unit adds to its layer's output", source: "li2025greedy",
     notes: "Σ_j ‖W_:j‖² E[x_j²] over the unit's inputs; comparable across the layers of one residual stream.")
   public static let needs = StructuralNeed.statistics
 
