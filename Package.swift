@@ -33,7 +33,7 @@ let package = Package(
       targets: [
         "EspalierBasics", "EspalierNumerics", "EspalierCoding", "EspalierLinearMaps", "EspalierCheckpoints",
         "EspalierArchitectures", "EspalierExecution", "EspalierTokenizers", "EspalierNetworks", "EspalierEvaluation",
-        "EspalierCalibration", "EspalierReduction", "EspalierMerging", "EspalierRecipes",
+        "EspalierCalibration", "EspalierReduction", "EspalierRestructuring", "EspalierMerging", "EspalierRecipes",
       ]),
   ],
   traits: [
@@ -82,12 +82,13 @@ let package = Package(
       "Calibration",
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"]),
     room("Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], c: ["CKernels"]),
+    room("Restructuring", imports: ["Basics", "Numerics", "Checkpoints", "Architectures"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",
       imports: [
         "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Calibration", "Reduction", "Merging",
+        "Evaluation", "Calibration", "Reduction", "Restructuring", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(
@@ -130,6 +131,9 @@ let package = Package(
       ]),
     tests(
       "Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Reduction"], excluding: ["Fixtures"]),
+    tests(
+      "Restructuring",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks", "Restructuring"]),
     tests(
       "Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution", "Merging"],
       excluding: ["Fixtures", "make_fixtures.py"]),

@@ -87,15 +87,8 @@ extension Dimension {
   /// - Throws: `architecture.config` if the axis does not occur, or an index is not on it, or a size is impossible.
   /// - Complexity: the size of the result plus the size of the dimension.
   public func indices(selecting selection: [Int], of name: String) throws(Problem) -> [Int] {
-    try refuseGiant()
-    let found = axes.filter { $0.name == name }
-    guard !found.isEmpty else {
+    guard axes.contains(where: { $0.name == name }) else {
       throw Problem(.architectureConfig, "the dimension `\(description)` has no axis `\(name)`")
-    }
-    for axis in found {
-      if let wrong = selection.first(where: { $0 < 0 || $0 >= axis.size }) {
-        throw Problem(.architectureConfig, "index \(wrong) is not on the axis `\(name)`, whose size is \(axis.size)")
-      }
     }
     return try indices { axis in axis.name == name ? selection : nil }
   }
@@ -115,11 +108,20 @@ extension Dimension {
     guard try size() < 1 << 31 else { throw Dimension.tooLarge(description) }
   }
 
-  private func indices(taking choice: (Axis) -> [Int]?) throws(Problem) -> [Int] {
+  /// The stored positions that stay when of every axis the entries are taken that `choice` gives for it; of an axis for
+  /// which it gives nil, all.
+  ///
+  /// - Throws: `architecture.config` if an index is not on its axis or a size is impossible.
+  public func indices(taking choice: (Axis) -> [Int]?) throws(Problem) -> [Int] {
+    try refuseGiant()
     switch self {
     case .axis(let axis):
-      if let chosen = choice(axis) { return chosen }
-      return try every()
+      guard let chosen = choice(axis) else { return try every() }
+      if let wrong = chosen.first(where: { $0 < 0 || $0 >= axis.size }) {
+        throw Problem(
+          .architectureConfig, "index \(wrong) is not on the axis `\(axis.name)`, whose size is \(axis.size)")
+      }
+      return chosen
     case .literal: return try every()
     case .product(let factors):
       return try Dimension.combine(factors) { factor throws(Problem) in try factor.indices(taking: choice) }
