@@ -63,6 +63,8 @@ struct TowerTemplate: Sendable {
   var kinds: Kinds
   /// Config keys of lists with an entry a layer.
   var lists: [String]
+  /// What a layer can do without, each with the slot that it adds to the stream.
+  var blocks: [(name: String, slot: String)]
   var before: [ParameterTemplate]
   var layer: [ParameterTemplate]
   var after: [ParameterTemplate]

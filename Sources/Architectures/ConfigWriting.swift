@@ -6,6 +6,8 @@ public enum ConfigChange: Sendable, Hashable {
   case size(axis: String, Int)
   /// The layers of a tower are now these layers of the old one, in this order; repeats are allowed.
   case layers(tower: String, sources: [Int])
+  /// The layers of a tower have these shapes, one a layer. Axes that a shape does not name keep the size they have.
+  case shapes(tower: String, [LayerShape])
 }
 
 extension Architecture {
@@ -13,7 +15,9 @@ extension Architecture {
   ///
   /// Keys that are there are updated; a key that was implied by a default is added only where the default would now
   /// be wrong. Lists with an entry a layer follow the layers; a pattern of layer kinds that no longer holds is written
-  /// out. What holds afterwards: reading the result gives the changed sizes, layer counts and kinds, and all others as
+  /// out. What single layers have of their own is under `espalier`, as far as it differs from what the config says of
+  /// all; where all layers agree, the config says it of all. Changes apply in their order, and the new size of an axis
+  /// is that of every layer. What holds afterwards: reading the result gives the changed sizes, layer counts and kinds, and all others as
   /// before.
   /// - Throws: `architecture.inverse` if the family's config cannot say that; `architecture.config` if the config
   ///   itself is unreadable.
@@ -39,11 +43,13 @@ extension Architecture {
 }
 
 /// Applies changes to one config, included families first.
-private struct ConfigWriter {
+struct ConfigWriter {
   let architecture: Architecture
   var scope: Scope
   /// The sizes that are to hold at the end, of all axes that have one size in the whole model.
-  private var sizes: [String: Value] = [:]
+  var sizes: [String: Value] = [:]
+  /// The same before anything changed.
+  private var sizesBefore: [String: Value] = [:]
 
   init(_ architecture: Architecture, config: JSON, include: Include? = nil) {
     self.architecture = architecture
@@ -63,10 +69,13 @@ private struct ConfigWriter {
     }
     guard !own.isEmpty else { return scope.config }
     sizes = currentSizes()
+    sizesBefore = sizes
     var towers = try layerStates()
     for change in own { try note(change, in: &towers) }
+    if towers.contains(where: { $0.shapes != nil }) { settle(&towers) }
     try writeSizes(changed: own)
     for tower in towers { try write(tower) }
+    for tower in towers { try writeEntries(of: tower) }
     try verify(towers)
     return scope.config
   }
@@ -78,12 +87,18 @@ private struct ConfigWriter {
         throw Problem(.architectureInverse, "the axis `\(axis)` of \(architecture.name) has no size in the config")
       }
       sizes[axis] = .integer(size)
-    case .layers(let tower, let sources):
-      guard let index = towers.firstIndex(where: { $0.template.name == tower }) else {
-        throw Problem(.architectureInverse, "\(architecture.name) has no tower `\(tower)` with a number of layers")
-      }
-      try towers[index].take(sources)
+      for index in towers.indices { towers[index].resize(axis, to: size) }
+    case .layers(let tower, let sources): try towers[index(of: tower, in: towers)].take(sources)
+    case .shapes(let tower, let shapes):
+      try towers[index(of: tower, in: towers)].take(shapes, of: architecture, in: scope)
     }
+  }
+
+  private func index(of tower: String, in towers: [LayerState]) throws(Problem) -> Int {
+    guard let index = towers.firstIndex(where: { $0.template.name == tower }) else {
+      throw Problem(.architectureInverse, "\(architecture.name) has no tower `\(tower)` with a number of layers")
+    }
+    return index
   }
 }
 
@@ -95,10 +110,23 @@ extension ConfigChange {
     case .size(let axis, let size):
       return axis.hasPrefix(prefix) ? .size(axis: String(axis.dropFirst(prefix.count)), size) : nil
     case .layers(let tower, let sources):
-      // An included family of one tower gave it the name of the inclusion.
-      if tower == include.tower { return family.towers.first.map { .layers(tower: $0.name, sources: sources) } }
-      return tower.hasPrefix(prefix) ? .layers(tower: String(tower.dropFirst(prefix.count)), sources: sources) : nil
+      return self.tower(tower, inside: include, family).map { .layers(tower: $0, sources: sources) }
+    case .shapes(let tower, let shapes):
+      let inner = shapes.map { shape in
+        let sizes = shape.sizes.map { name, size in
+          (name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name, size)
+        }
+        return LayerShape(sizes: Dictionary(sizes, uniquingKeysWith: { $1 }), missing: shape.missing)
+      }
+      return self.tower(tower, inside: include, family).map { .shapes(tower: $0, inner) }
     }
+  }
+
+  /// An included family of one tower gave it the name of the inclusion.
+  private func tower(_ name: String, inside include: Include, _ family: Architecture) -> String? {
+    let prefix = include.tower + "."
+    if name == include.tower { return family.towers.first?.name }
+    return name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : nil
   }
 }
 
@@ -118,7 +146,8 @@ extension ConfigWriter {
   }
 
   private mutating func writeSizes(changed: [ConfigChange]) throws(Problem) {
-    for axis in architecture.axes where changed.contains(where: { $0.axis == axis.name }) {
+    for axis in architecture.axes
+    where changed.contains(where: { $0.axis == axis.name }) || sizes[axis.name] != sizesBefore[axis.name] {
       for (key, formula) in axis.writes where isPresent(key) { try write(key, formula) }
     }
     for axis in architecture.axes {
@@ -129,7 +158,7 @@ extension ConfigWriter {
     }
   }
 
-  private func isRight(_ axis: AxisTemplate) throws(Problem) -> Bool {
+  func isRight(_ axis: AxisTemplate) throws(Problem) -> Bool {
     guard let wanted = sizes[axis.name] else { return true }
     // A half-written config may be unreadable for the moment: that is not right yet.
     return (try? axis.size.evaluate(in: scope)) == wanted
@@ -151,98 +180,4 @@ extension ConfigWriter {
 
 extension ConfigChange {
   fileprivate var axis: String? { if case .size(let axis, _) = self { axis } else { nil } }
-}
-
-// MARK: - Layers
-
-/// The layers of one tower, as they are to be.
-private struct LayerState {
-  let template: TowerTemplate
-  /// The config key of their number.
-  let key: String
-  var count: Int
-  var kinds: [String]
-  /// Where the layers come from, if they changed.
-  var sources: [Int]?
-
-  mutating func take(_ sources: [Int]) throws(Problem) {
-    if let wrong = sources.first(where: { $0 < 0 || $0 >= count }) {
-      throw Problem(.architectureInverse, "the tower \(template.name) has \(count) layers, layer \(wrong) is wanted")
-    }
-    kinds = kinds.isEmpty ? [] : sources.map { kinds[$0] }
-    count = sources.count
-    self.sources = sources
-  }
-}
-
-extension ConfigWriter {
-  private func layerStates() throws(Problem) -> [LayerState] {
-    var states: [LayerState] = []
-    for tower in architecture.towers where tower.repetition == nil {
-      guard let key = tower.layerCount?.bareName else { continue }
-      if let condition = tower.condition, try !condition.truth(in: scope) { continue }
-      let count = try scope.lookUp(key).integer(of: key)
-      guard (0...Instantiation.mostLayers).contains(count) else {
-        throw Problem(.architectureConfig, "`\(key)` is \(count)")
-      }
-      states.append(LayerState(template: tower, key: key, count: count, kinds: try tower.kinds(of: count, in: scope)))
-    }
-    return states
-  }
-
-  private mutating func write(_ tower: LayerState) throws(Problem) {
-    if try scope.lookUp(tower.key) != .integer(tower.count) { scope.config[tower.key] = .number(tower.count) }
-    if let sources = tower.sources {
-      for key in tower.template.lists {
-        guard let list = scope.config[key]?.array else { continue }
-        guard let taken = list.taking(sources) else {
-          throw Problem(.architectureConfig, "`\(key)` has \(list.count) entries, fewer than there are layers")
-        }
-        scope.config[key] = .array(taken)
-      }
-    }
-    if !hasKinds(of: tower) {
-      for (key, form) in tower.template.kinds.writes { scope.config[key] = form.json(of: tower.kinds) }
-    }
-  }
-
-  private func hasKinds(of tower: LayerState) -> Bool {
-    (try? tower.template.kinds(of: tower.count, in: scope)) == tower.kinds
-  }
-
-  private func verify(_ towers: [LayerState]) throws(Problem) {
-    for axis in architecture.axes where try !isRight(axis) {
-      let found = try axis.size.integer(in: scope)
-      let wanted = sizes[axis.name]?.json.text() ?? ""
-      throw Problem(
-        .architectureInverse,
-        "a config of \(architecture.name) cannot store these sizes: `\(axis.name)` should be \(wanted) and is \(found)",
-        remedy: "change every axis that is stored under the same key together")
-    }
-    for tower in towers {
-      guard try scope.lookUp(tower.key) == .integer(tower.count), hasKinds(of: tower) else {
-        throw Problem(
-          .architectureInverse,
-          "a config of \(architecture.name) cannot store this order of layer kinds in the tower \(tower.template.name): "
-            + tower.kinds.joined(separator: ", "))
-      }
-    }
-  }
-}
-
-extension KindsForm {
-  fileprivate func json(of kinds: [String]) -> JSON {
-    switch self {
-    case .each(let values): .array(kinds.map { .string(values[$0] ?? $0) })
-    case .count(let kind): .number(kinds.count { $0 == kind })
-    case .indices(let kind): .array(kinds.indices.filter { kinds[$0] == kind }.map { .number($0) })
-    case .constant(let value): value
-    }
-  }
-}
-
-extension [JSON] {
-  fileprivate func taking(_ positions: [Int]) -> [JSON]? {
-    positions.contains { !indices.contains($0) } ? nil : positions.map { self[$0] }
-  }
 }

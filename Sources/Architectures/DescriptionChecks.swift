@@ -20,6 +20,12 @@ extension DescriptionReader {
         }
       }
       check(tower.program, of: tower, names: names)
+      for (name, slot) in tower.blocks {
+        let adding = tower.program?.layer.filter { $0.adds(slot) } ?? []
+        if adding.isEmpty || tower.repetition != nil {
+          complain("towers.\(tower.name).blocks.\(name)", "no statement of a layer adds `\(slot)` to another slot")
+        }
+      }
       // An included family may write what this one gives out.
       if architecture.includes.isEmpty { checkOutputs(of: tower, written: written) }
       for (key, form) in tower.kinds.writes { check(form, of: tower, at: "towers.\(tower.name).writes.\(key)") }

@@ -68,7 +68,9 @@ struct DescriptionReader {
   }
 
   private mutating func tower(_ name: String, _ json: JSON, _ path: String) -> TowerTemplate? {
-    let keys = ["when", "repeat", "layers", "kinds", "lists", "writes", "before", "layer", "after", "program"]
+    let keys = [
+      "when", "repeat", "layers", "kinds", "lists", "blocks", "writes", "before", "layer", "after", "program",
+    ]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     let repetition = named(members["repeat"], at: path + ".repeat") { reader, key, json, path in
       reader.formula(json, at: path).map { (variable: key, count: $0) }
@@ -85,6 +87,9 @@ struct DescriptionReader {
     return TowerTemplate(
       name: name, repetition: repetition.first, condition: members["when"].flatMap { formula($0, at: path + ".when") },
       layerCount: layerCount, kinds: kinds, lists: members["lists"].map { texts($0, at: path + ".lists") } ?? [],
+      blocks: named(members["blocks"], at: path + ".blocks") { reader, key, json, path in
+        reader.text(json, at: path).map { (name: key, slot: $0) }
+      },
       before: parameters(members["before"], at: path + ".before"),
       layer: parameters(members["layer"], at: path + ".layer"),
       after: parameters(members["after"], at: path + ".after"),

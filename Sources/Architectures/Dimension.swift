@@ -87,17 +87,22 @@ extension Dimension {
   /// - Throws: `architecture.config` if the axis does not occur, or an index is not on it, or a size is impossible.
   /// - Complexity: the size of the result plus the size of the dimension.
   public func indices(selecting selection: [Int], of name: String) throws(Problem) -> [Int] {
-    try refuseGiant()
-    let found = axes.filter { $0.name == name }
-    guard !found.isEmpty else {
+    guard axes.contains(where: { $0.name == name }) else {
       throw Problem(.architectureConfig, "the dimension `\(description)` has no axis `\(name)`")
     }
-    for axis in found {
-      if let wrong = selection.first(where: { $0 < 0 || $0 >= axis.size }) {
-        throw Problem(.architectureConfig, "index \(wrong) is not on the axis `\(name)`, whose size is \(axis.size)")
-      }
+    return try indices { axis in axis.name == name ? selection : nil }
+  }
+
+  /// The stored positions that stay when of every axis the entries are taken that `choice` gives for it; of an axis for
+  /// which it gives nil, all.
+  ///
+  /// - Throws: `architecture.config` if an index is not on its axis or a size is impossible.
+  public func indices(taking choice: (Axis) -> [Int]?) throws(Problem) -> [Int] {
+    try refuseGiant()
+    return try indices(within: [:]) { axis, _ throws(Problem) in
+      guard let chosen = choice(axis) else { return nil }
+      return try AxisChoice(chosen).entries(of: axis, within: [:])
     }
-    return try indices(within: [:]) { axis, _ in axis.name == name ? selection : nil }
   }
 
   /// The stored positions that stay, in the order they are wanted, when these choices are made on axes, by

@@ -240,7 +240,7 @@ struct GGUFExportNaming {
       recipe = recipe.transposing(to: shape)
     }
     if let rows {
-      let scope = scope.with("layer", .integer(layer))
+      let scope = mapping.layers?.scope(ofLayer: layer, in: scope) ?? scope.with("layer", .integer(layer))
       recipe = try recipe.reordering(by: try rows.order(rowCount: shape.first ?? 1, in: scope).inverse)
     }
     return (recipe, shape)

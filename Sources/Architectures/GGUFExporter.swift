@@ -6,7 +6,7 @@ internal import EspalierNumerics
 /// what a reader would make of both.
 struct GGUFExporter {
   let family: Architecture
-  let mapping: GGUFMapping
+  private(set) var mapping: GGUFMapping
   let writing: GGUFWriting
   let description: ModelDescription
   let config: JSON
@@ -21,6 +21,27 @@ struct GGUFExporter {
     self.writing = writing
     self.description = description
     self.config = config
+    isUneven = config[LayerEntry.section] != nil && Self.entries(of: family, in: config).contains { !$0.isEven }
+    guard isUneven else { return }
+    if let layers = mapping.layers {
+      self.mapping.architecture = layers.architecture
+    } else {
+      problems.add(
+        Problem(
+          .ggufConfig,
+          "the layers of the model differ, and llama.cpp takes the sizes of the first for all in files of the family "
+            + family.name,
+          remedy: "`espalier convert --pad` makes all layers alike."))
+    }
+  }
+
+  /// Whether layers have sizes of their own, or lack blocks.
+  private let isUneven: Bool
+
+  private static func entries(of family: Architecture, in config: JSON) -> [LayerEntry] {
+    let scope = Scope(config: config, defaults: family.defaults)
+    guard let tower = family.towers.first else { return [] }
+    return (try? family.layerEntries(in: scope))?[tower.name] ?? []
   }
 
   private var scope: Scope { Scope(config: config, defaults: family.defaults) }
@@ -103,6 +124,7 @@ struct GGUFExporter {
       metadata.set(key, to: value)
     }
     let prefix = mapping.architecture + "."
+    if isUneven { addLayers(to: &metadata, in: scope) }
     if writing.hasPooling, let folder, let pooling = GGUFPooling(folder: folder) {
       metadata.set(prefix + "pooling_type", to: .u32(pooling.rawValue))
     }
@@ -115,6 +137,22 @@ struct GGUFExporter {
     let scaling = problems.collect { () throws(Problem) in try rotary.scaling(width: width, allowed: allowed) }
     for (key, value) in scaling?.metadata ?? [] { metadata.set(prefix + key, to: value) }
     return (metadata, scaling?.tensors ?? [])
+  }
+
+  /// Adds what the file says of single layers.
+  private mutating func addLayers(to metadata: inout GGUFMetadata, in scope: Scope) {
+    guard let layers = mapping.layers, let tower = family.towers.first else { return }
+    let entries = Self.entries(of: family, in: config)
+    let kinds = description.towers.first?.layerKinds ?? []
+    let scopes = entries.indices.map { layer in
+      tower.scope(
+        ofLayer: layer, kind: kinds.isEmpty ? nil : kinds[layer], entry: entries[layer], in: scope)
+    }
+    let own = GGUFWriting(metadata: layers.metadata)
+    for (key, value) in own.entries(architecture: mapping.architecture, in: scope, problems: &problems) {
+      metadata.set(key, to: value)
+    }
+    for (key, value) in layers.metadata(entries, scopes: scopes, problems: &problems) { metadata.set(key, to: value) }
   }
 
   /// Every how many layers one attends to everything, where the layers have such an order.
@@ -139,7 +177,8 @@ struct GGUFExporter {
         byteCount: tensor.shape.reduce(4, *))
     }
     let view = GGUFMetadataView(metadata, tensors: stored, architecture: mapping.architecture)
-    let reader = Scope(config: view.json)
+    let plain = Scope(config: view.json)
+    let reader = mapping.layers?.scopeOfAll(in: plain) ?? plain
     var found = JSON.object([])
     for (key, template) in mapping.config {
       let value = problems.collect { () throws(Problem) in try template.value(in: reader) }
@@ -147,7 +186,8 @@ struct GGUFExporter {
     }
     let read = Scope(config: found, defaults: family.defaults)
     let scope = scope
-    let unchecked = writing.unchecked + ["architectures", "tie_word_embeddings"]
+    var unchecked = writing.unchecked + ["architectures", "tie_word_embeddings"]
+    if isUneven { unchecked += checkLayers(of: found, plain) }
     for (key, _) in mapping.config where !unchecked.contains(key) {
       let values = problems.collect { () throws(Problem) in
         (meant: try scope.lookUp(key), read: try read.lookUp(key))
@@ -166,6 +206,23 @@ struct GGUFExporter {
       warnings.append(
         Problem(.ggufFamily, "the file will be taken for one of the family \(other.name)", severity: .warning))
     }
+  }
+
+  /// Compares the layers' parameters with those that a reader expects by the arrays; returns the config keys that this
+  /// looks after.
+  private mutating func checkLayers(of found: JSON, _ metadata: Scope) -> [String] {
+    var read = found
+    let parameters = problems.collect { () throws(Problem) in
+      read[LayerEntry.section] = try GGUFNaming.layers(of: family, mapping, metadata: metadata, config: found)
+      return try family.describe(config: read).parameters
+    }
+    let expected = Set((parameters ?? []).map { "\($0.name) \($0.shape)" })
+    for parameter in description.parameters where parameter.layer != nil && !parameter.isOptional {
+      guard parameters != nil, !expected.contains("\(parameter.name) \(parameter.shape)") else { continue }
+      problems.add(
+        Problem(.ggufConfig, "the file cannot say that its shape is \(parameter.shape)", tensor: parameter.name))
+    }
+    return mapping.layers?.arrays.map(\.key) ?? []
   }
 
   /// What a config does not say cannot be wrong; metadata have float32.

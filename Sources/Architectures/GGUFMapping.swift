@@ -18,6 +18,8 @@ struct GGUFMapping: Sendable {
   /// What becomes of tensors, by the file's name with `{layer}` and `{expert}` for numbers, with or without `.weight`
   /// and `.bias`.
   var tensors: [(name: String, variants: [GGUFTensorTarget])]
+  /// How files of models of uneven layers say what they are; nil if they cannot.
+  var layers: GGUFLayers?
   /// How files of the family are written; nil if they are not.
   var writing: GGUFWriting?
 
@@ -103,7 +105,7 @@ indirect enum ConfigTemplate: Sendable {
 extension DescriptionReader {
   /// The `gguf` section of a description.
   mutating func ggufMapping(_ json: JSON, at path: String) -> GGUFMapping? {
-    let keys = ["architecture", "when", "like", "rotary", "config", "tensors", "writes"]
+    let keys = ["architecture", "when", "like", "rotary", "config", "tensors", "layers", "writes"]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     guard let architecture = text(members["architecture"], at: path + ".architecture") else { return nil }
     return GGUFMapping(
@@ -114,7 +116,8 @@ extension DescriptionReader {
       tensors: named(members["tensors"], at: path + ".tensors") { reader, name, json, path in
         let variants = json.array ?? [json]
         return (name, variants.compactMap { reader.ggufTarget($0, at: path) })
-      }, writing: members["writes"].flatMap { ggufWriting($0, at: path + ".writes") })
+      }, layers: members["layers"].flatMap { ggufLayers($0, at: path + ".layers") },
+      writing: members["writes"].flatMap { ggufWriting($0, at: path + ".writes") })
   }
 
   private mutating func configMembers(_ json: JSON?, at path: String) -> [(key: String, value: ConfigTemplate)] {

@@ -50,7 +50,8 @@ extension Architecture {
   ) throws(Problem) -> Architecture? {
     let scope = Scope(config: view.json)
     for family in families {
-      guard let mapping = family.gguf, mapping.architecture == ggufArchitecture else { continue }
+      guard let mapping = family.gguf, [mapping.architecture, mapping.layers?.architecture].contains(ggufArchitecture)
+      else { continue }
       if let condition = mapping.condition, try !condition.truth(in: scope) { continue }
       return family
     }
@@ -59,7 +60,7 @@ extension Architecture {
 }
 
 /// Turns the tensors and metadata of one file into the family's parameters and config.
-private struct GGUFNaming {
+struct GGUFNaming {
   let family: Architecture
   private let mapping: GGUFMapping
   private let targets: [ExactString: [GGUFTensorTarget]]
@@ -83,7 +84,8 @@ private struct GGUFNaming {
         architecture: "", isRotary: false, config: [], tensors: [])
     targets = Dictionary(
       mapping.tensors.map { (ExactString($0.name), $0.variants) }, uniquingKeysWith: { first, _ in first })
-    scope = Scope(config: metadata)
+    let stored = Scope(config: metadata)
+    scope = mapping.layers?.scopeOfAll(in: stored) ?? stored
     config = .object([])
     if mapping.isRotary {
       let rotary = GGUFRotary(metadata: metadata, factors: try Self.factors(among: tensors))
@@ -95,8 +97,23 @@ private struct GGUFNaming {
     for (key, template) in mapping.config {
       if let value = try template.value(in: scope) { config[key] = value }
     }
+    let own = try Self.layers(of: family, mapping, metadata: stored, config: config)
+    if let own { config[LayerEntry.section] = own }
     config = Self.completed(config, family: family, metadata: metadata, tensors: tensors)
     description = try family.describe(config: config)
+  }
+
+  /// What single layers have of their own, as a config says it; nil if they are alike.
+  static func layers(
+    of family: Architecture, _ mapping: GGUFMapping, metadata: Scope, config: JSON
+  ) throws(Problem) -> JSON? {
+    guard let layers = mapping.layers, let tower = family.towers.first, let formula = tower.layerCount else {
+      return nil
+    }
+    let count = try formula.integer(in: Scope(config: config, defaults: family.defaults))
+    guard (0...Instantiation.mostLayers).contains(count) else { return nil }
+    let entries = try layers.entries(count: count, metadata: metadata, config: mapping.config)
+    return entries.map { [LayerEntry.layers: [tower.name: .array($0.map(\.json))]] }
   }
 
   private static func factors(among tensors: [StoredTensor]) throws(Problem) -> [String: [Float]] {
@@ -221,7 +238,10 @@ private struct GGUFNaming {
     return nil
   }
 
-  private func scope(_ layer: Int?) -> Scope { layer.map { scope.with("layer", .integer($0)) } ?? scope }
+  private func scope(_ layer: Int?) -> Scope {
+    guard let layer else { return scope }
+    return mapping.layers?.scope(ofLayer: layer, in: scope) ?? scope.with("layer", .integer(layer))
+  }
 
   /// Adds one parameter in the form in which checkpoints of the family store it.
   private mutating func add(_ tensor: StoredTensor, as part: GGUFTensorTarget.Part, layer: Int?) throws(Problem) {

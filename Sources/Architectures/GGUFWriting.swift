@@ -88,13 +88,7 @@ extension DescriptionReader {
     let keys = ["metadata", "refuses", "warns", "unchecked", "omits", "scalings", "slidingPeriod", "pooling"]
     guard let members = object(json, at: path, keys: keys) else { return nil }
     var writing = GGUFWriting()
-    writing.metadata = named(members["metadata"], at: path + ".metadata") { reader, key, json, path in
-      guard let members = json.members else {
-        return reader.formula(json, at: path).map { .init(key: key, isFloat: false, formula: $0) }
-      }
-      _ = reader.object(json, at: path, keys: ["f32"])
-      return reader.formula(members["f32"], at: path + ".f32").map { .init(key: key, isFloat: true, formula: $0) }
-    }
+    writing.metadata = ggufEntries(members["metadata"], at: path + ".metadata")
     writing.refusals = conditions(members["refuses"], at: path + ".refuses")
     writing.warnings = conditions(members["warns"], at: path + ".warns")
     writing.unchecked = members["unchecked"].map { texts($0, at: path + ".unchecked") } ?? []
@@ -107,7 +101,18 @@ extension DescriptionReader {
     return writing
   }
 
-  private mutating func conditions(_ json: JSON?, at path: String) -> [(condition: Expression, what: String)] {
+  /// Metadata entries with their formulas.
+  mutating func ggufEntries(_ json: JSON?, at path: String) -> [GGUFWriting.Entry] {
+    named(json, at: path) { reader, key, json, path in
+      guard let members = json.members else {
+        return reader.formula(json, at: path).map { .init(key: key, isFloat: false, formula: $0) }
+      }
+      _ = reader.object(json, at: path, keys: ["f32"])
+      return reader.formula(members["f32"], at: path + ".f32").map { .init(key: key, isFloat: true, formula: $0) }
+    }
+  }
+
+  mutating func conditions(_ json: JSON?, at path: String) -> [(condition: Expression, what: String)] {
     named(json, at: path) { reader, condition, json, path in
       guard let what = reader.text(json, at: path) else { return nil }
       return reader.formula(.string(condition), at: path).map { (condition: $0, what: what) }

@@ -26,6 +26,8 @@ struct Instantiation {
   private(set) var scope: Scope
   private(set) var towers: [ModelDescription.Tower] = []
   private(set) var parameters: [ParameterDescription] = []
+  /// What single layers have otherwise, by tower.
+  private var entries: [String: [LayerEntry]] = [:]
   /// The axes of included towers, by prefixed name.
   private var includedAxes: [String: Axis] = [:]
 
@@ -39,6 +41,7 @@ struct Instantiation {
 
   mutating func run() throws(Problem) {
     guard scope.config.members != nil else { throw Problem(.architectureConfig, "the config is not a JSON object") }
+    entries = try architecture.layerEntries(in: scope)
     for include in architecture.includes { try add(include) }
     for tower in architecture.towers {
       if let condition = tower.condition, try !condition.truth(in: scope) { continue }
@@ -84,15 +87,20 @@ extension Instantiation {
     }
     let kinds = try tower.kinds(of: count ?? 0, in: scope)
     let key = tower.layerCount?.bareName.map { configPath + [$0] }
-    towers.append(.init(name: placed, layerCount: count ?? 0, layerCountKey: key, layerKinds: kinds))
+    let entries = entries[tower.name]
+    let missing = try MissingBlocks(of: tower, in: architecture, scope: scope, entries: self.entries)
+    towers.append(
+      .init(
+        name: placed, layerCount: count ?? 0, layerCountKey: key, layerKinds: kinds,
+        missingBlocks: missing == nil ? [] : (entries ?? []).map(\.missing)))
     let place = Place(tower: placed, position: .beforeLayers, kind: nil, scope: scope)
     for template in tower.before { try add(template, at: place) }
     for layer in 0..<(count ?? 0) {
-      var inner = scope.with("layer", .integer(layer))
       let kind = kinds.isEmpty ? nil : kinds[layer]
-      if let kind { inner = inner.with("kind", .text(kind)) }
+      let inner = tower.scope(ofLayer: layer, kind: kind, entry: entries?[layer], in: scope)
       let place = Place(tower: placed, position: .inLayer(layer), kind: kind, scope: inner)
-      for template in tower.layer { try add(template, at: place) }
+      let templates = try missing?.parameters(entries?[layer] ?? LayerEntry(), in: inner) ?? tower.layer
+      for template in templates { try add(template, at: place) }
     }
     let end = Place(tower: placed, position: .afterLayers, kind: nil, scope: scope)
     for template in tower.after { try add(template, at: end) }

@@ -32,6 +32,8 @@ private struct ProgramWriter {
   let instantiation: Instantiation
   var sections: [ModelProgram.Section] = []
   var positionsSkip: Int?
+  /// What single layers have otherwise, by tower.
+  private var entries: [String: [LayerEntry]] = [:]
 
   init(_ architecture: Architecture, config: JSON, description: ModelDescription, include: Include? = nil) {
     self.architecture = architecture
@@ -41,6 +43,7 @@ private struct ProgramWriter {
 
   mutating func run() throws(Problem) {
     let scope = instantiation.scope
+    entries = try architecture.layerEntries(in: scope)
     for include in architecture.includes {
       let (family, config) = try architecture.included(include, config: scope.config)
       var inner = ProgramWriter(family, config: config, description: description, include: include)
@@ -75,25 +78,29 @@ private struct ProgramWriter {
       positionsSkip = padding
     }
     let placed = instantiation.placedName(name)
-    try append(.before, "before", program, placed, scope)
+    try append(.before, "before", program, program.before, placed, scope)
     if let layers = tower.layerCount {
       let count = try layers.integer(in: scope)
       let kinds = try tower.kinds(of: count, in: scope)
+      let entries = entries[tower.name]
+      let missing = try MissingBlocks(of: tower, in: architecture, scope: scope, entries: self.entries)
       for layer in 0..<count {
-        var inner = scope.with("layer", .integer(layer))
-        if !kinds.isEmpty { inner = inner.with("kind", .text(kinds[layer])) }
-        try append(.layer(layer), "layer", program, placed, inner)
+        let kind = kinds.isEmpty ? nil : kinds[layer]
+        let inner = tower.scope(ofLayer: layer, kind: kind, entry: entries?[layer], in: scope)
+        let statements = try missing?.statements(entries?[layer] ?? LayerEntry(), in: inner) ?? program.layer
+        try append(.layer(layer), "layer", program, statements, placed, inner)
       }
     }
-    try append(.after, "after", program, placed, scope)
-    try append(.head, "head", program, placed, scope)
+    try append(.after, "after", program, program.after, placed, scope)
+    try append(.head, "head", program, program.head, placed, scope)
   }
 
   private mutating func append(
-    _ part: ModelProgram.Section.Part, _ section: String, _ program: ProgramTemplate, _ tower: String, _ scope: Scope
+    _ part: ModelProgram.Section.Part, _ section: String, _ program: ProgramTemplate,
+    _ templates: [StatementTemplate], _ tower: String, _ scope: Scope
   ) throws(Problem) {
     var statements: [Statement] = []
-    for template in program.statements(of: section) {
+    for template in templates {
       if let condition = template.condition, try !condition.truth(in: scope) { continue }
       do throws(Problem) { statements.append(try fill(template, in: scope)) } catch {
         throw Problem(error.code, "\(error.message), in `\(template.source)`", remedy: error.remedy)
@@ -157,8 +164,8 @@ extension Scope {
   /// The config with the family's constant defaults where it is silent at the top.
   var configWithDefaults: JSON {
     var config = config
-    for (key, formula) in defaults where !key.contains(".") {
-      if config[key].map(\.isNull) ?? true, let value = try? formula.evaluate(in: self) { config[key] = value.json }
+    for key in defaults.keys where !key.contains(".") {
+      if config[key].map(\.isNull) ?? true, let value = try? lookUp(key) { config[key] = value.json }
     }
     return config
   }

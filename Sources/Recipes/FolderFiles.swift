@@ -107,12 +107,14 @@ enum LayerCounts {
   ) -> JSON {
     switch recipe.body {
     case .models: return config
-    case .slices(let slices): return written(config, slices, tower: nil, families: families, problems: &problems)
+    case .slices(let slices):
+      return written(config, slices, tower: nil, models: models, families: families, problems: &problems)
     case .modules(let modules):
       var config = config
       for module in modules {
         if case .slices(let slices) = module.module.body {
-          config = written(config, slices, tower: module.name, families: families, problems: &problems)
+          config = written(
+            config, slices, tower: module.name, models: models, families: families, problems: &problems)
         }
       }
       return config
@@ -120,7 +122,8 @@ enum LayerCounts {
   }
 
   private static func written(
-    _ config: JSON, _ slices: [Recipe.Slice], tower: String?, families: [Architecture], problems: inout Problems
+    _ config: JSON, _ slices: [Recipe.Slice], tower: String?, models: [MergePlanner.OpenModel],
+    families: [Architecture], problems: inout Problems
   ) -> JSON {
     let sources = slices.flatMap { slice in slice.sources.first?.layers.map(Array.init) ?? [] }
     guard let family = Architecture.recognise(config: config, among: families) else {
@@ -132,7 +135,31 @@ enum LayerCounts {
       let towers = try family.describe(config: config).towers.filter { $0.layerCount > 0 }
       guard let tower = towers.first(where: { tower == nil || MergePlanner.names($0.name).contains(tower ?? "") })
       else { return config }
-      return try family.config(config, with: [.layers(tower: tower.name, sources: sources)])
+      var changes = [ConfigChange.layers(tower: tower.name, sources: sources)]
+      if let shapes = try shapes(of: slices, tower: tower.name, models: models, families: families) {
+        changes.append(.shapes(tower: tower.name, shapes))
+      }
+      return try family.config(config, with: changes)
     } ?? config
+  }
+
+  /// The shapes of the layers that slices take, each from its own model; nil if the layers of all models are alike.
+  private static func shapes(
+    of slices: [Recipe.Slice], tower: String, models: [MergePlanner.OpenModel], families: [Architecture]
+  ) throws(Problem) -> [LayerShape]? {
+    var known: [String: [LayerShape]] = [:]
+    for model in models {
+      guard let config = model.checkpoint.config,
+        let family = Architecture.recognise(config: config, among: families)
+      else { continue }
+      known[model.reference.key] = try family.layerShapes(config: config).first { $0.tower == tower }?.layers
+    }
+    guard Set(known.values.joined()).count > 1 else { return nil }
+    var shapes: [LayerShape] = []
+    for source in slices.compactMap(\.sources.first) {
+      guard let layers = known[source.model.key] else { return nil }
+      for layer in source.layers ?? 0..<0 where layers.indices.contains(layer) { shapes.append(layers[layer]) }
+    }
+    return shapes
   }
 }

@@ -15,17 +15,21 @@ struct Convert: ParsableCommand {
         espalier convert model.Q4_K_M.gguf -o model
         espalier convert model.gguf -o model --dtype bf16
         espalier convert base+adapter -o merged --dtype f32
+        espalier convert uneven -o plain --pad
       """)
 
   @Argument(help: "A model: a folder, a safetensors or GGUF file, or model+adapter.", completion: .directory)
   var model: String
+
+  @Flag(help: "Make the layers of an uneven model alike, with zeros: a plain model with the same logits.")
+  var pad = false
 
   @OptionGroup var options: ConvertingOptions
 
   func run() throws {
     try options.run(
       { (elementType, options) throws(Problems) in
-        try Conversion.plan(of: model, elementType: elementType, options: options)
+        try Conversion.plan(of: model, elementType: elementType, options: options, padding: pad)
       }, text: { _, report in report.text }, json: { _, report in report.json })
   }
 }

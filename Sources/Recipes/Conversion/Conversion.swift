@@ -1,8 +1,10 @@
+internal import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierMerging
 public import EspalierNumerics
+internal import EspalierRestructuring
 internal import EspalierTokenizers
 
 extension Problem.Code {
@@ -24,12 +26,25 @@ public enum Conversion {
   /// - Parameters:
   ///   - model: a path or hub name, perhaps with an adapter: `model+adapter`.
   ///   - elementType: one of ``elementTypes``, or nil to keep types.
+  ///   - padding: whether the layers of an uneven model are made alike by zeros (``PaddedCheckpoint``).
   ///   - given: models that were opened already, or will be there, by name.
   /// - Throws: every problem that can be known now, all at once.
   public static func plan(
-    of model: String, elementType: ElementType?, options: MergeOptions, given: [ExactString: any Checkpoint] = [:]
+    of model: String, elementType: ElementType?, options: MergeOptions, padding: Bool = false,
+    given: [ExactString: any Checkpoint] = [:]
   ) throws(Problems) -> MergePlan {
-    try plan(.convert, of: model, elementType: elementType, options: options, given: given)
+    guard padding else {
+      return try plan(.convert, of: model, elementType: elementType, options: options, given: given)
+    }
+    let reference = ModelReference(parsing: model, line: 0)
+    let families = try Architecture.families(with: options.architectures)
+    let key = ExactString(reference.key)
+    let locator = ModelLocator(recipeFolder: ".", models: options.models)
+    let base = if let known = given[key] { known } else { try locator.open(reference, families: families) }
+    let padded = try PaddedCheckpoint(base, families: families)
+    return try plan(
+      .convert, of: model, elementType: elementType, options: options, note: ", padded",
+      given: given.merging([key: padded]) { $1 })
   }
 
   /// The same for a model with parameters in reduced forms, which become plain.
@@ -52,7 +67,7 @@ public enum Conversion {
   }
 
   private static func plan(
-    _ verb: MergePlan.Verb, of model: String, elementType: ElementType?, options: MergeOptions,
+    _ verb: MergePlan.Verb, of model: String, elementType: ElementType?, options: MergeOptions, note: String = "",
     given: [ExactString: any Checkpoint] = [:]
   ) throws(Problems) -> MergePlan {
     let reference = ModelReference(parsing: model, line: 0)
@@ -60,7 +75,7 @@ public enum Conversion {
       method: Passthrough.card.name, methodLine: 0,
       body: .models([.init(model: reference, parameters: .none, layers: nil, line: 0)]), parameters: .none,
       outputType: elementType, line: 0)
-    let text = "\(verb.rawValue) \(reference.key) to \(elementType?.rawValue ?? "its own types")\n"
+    let text = "\(verb.rawValue) \(reference.key) to \(elementType?.rawValue ?? "its own types")\(note)\n"
     do throws(Problems) {
       var plan = try MergePlan.prepare(recipe, text: text, file: "", options: options, given: given)
       plan.verb = verb
