@@ -25,12 +25,14 @@ public struct Axis: Sendable, Hashable {
     case pairs
   }
 
-  /// What taking a subset of the entries does.
+  /// What leaving entries out does.
   public enum Selection: String, Sendable, Hashable, CaseIterable {
     case none
-    /// The network still runs, on less.
+    /// The network still runs, on less. Even entries that were silent are missed: by a softmax that runs over them, a norm
+    /// over groups, a scale that follows from their number.
     case approximate
-    /// What is kept computes what it did, e.g. the logits of the tokens kept.
+    /// Without entries that were silent the network computes what it did; of root mean square norms, once their weight and
+    /// epsilon follow.
     case exact
   }
 

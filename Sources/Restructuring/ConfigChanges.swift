@@ -2,40 +2,69 @@ internal import EspalierArchitectures
 internal import EspalierBasics
 
 /// What a change of structure is in terms of the config.
-enum ConfigChanges {
-  /// - Throws: `restructuring` if layers of a tower would have different sizes of one axis.
-  ///
-  /// - Parameter stored: canonical names of the parameters that there are: experts one by one, or stacked.
-  static func changes(
-    of change: StructuralChange, in model: ModelDescription, stored: Set<String>
-  ) throws(Problem) -> [ConfigChange] {
+struct ConfigChanges {
+  private let change: StructuralChange
+  private let model: ModelDescription
+  /// Canonical names of the parameters that there are: experts one by one, or stacked.
+  private let stored: Set<String>
+
+  init(of change: StructuralChange, in model: ModelDescription, stored: Set<String>) {
+    (self.change, self.model, self.stored) = (change, model, stored)
+  }
+
+  /// - Parameter shapes: of the layers before the change.
+  /// - Throws: `restructuring` for sizes that differ where a model has only one.
+  func all(shapes: [(tower: String, layers: [LayerShape])]) throws(Problem) -> [ConfigChange] {
     var changes: [ConfigChange] = []
-    for (name, axes) in axesByName(of: model, stored, after: change) {
-      let sizes = axes.map { change.choices[$0.instance]?.count ?? $0.size }
-      guard let size = sizes.first, sizes != axes.map(\.size) else { continue }
-      guard sizes.allSatisfy({ $0 == size }) else {
-        throw Problem(.restructuring, "layers would have different numbers of `\(name)`: \(Set(sizes).sorted())")
+    /// The sizes that layers have of their own, by tower and layer before the change.
+    var own: [String: [Int: [String: Int]]] = [:]
+    for (name, uses) in axes() {
+      let sizes = uses.map { change.choices[$0.axis.instance]?.count ?? $0.axis.size }
+      guard sizes != uses.map(\.axis.size), let size = sizes.first else { continue }
+      if sizes.allSatisfy({ $0 == size }), uses.allSatisfy({ $0.axis.size == uses[0].axis.size }) {
+        changes.append(.size(axis: name, size))
+        continue
       }
-      changes.append(.size(axis: name, size))
+      for (use, size) in zip(uses, sizes) {
+        guard let layer = use.layer else {
+          throw Problem(.restructuring, "parts of the model would have different numbers of `\(name)`: \(sizes)")
+        }
+        own[use.tower, default: [:]][layer, default: [:]][name] = size
+      }
     }
     for (tower, layers) in change.layers.sorted(by: { $0.key < $1.key }) {
       changes.append(.layers(tower: tower, sources: layers))
     }
+    for (tower, layers) in shapes where own[tower] != nil || change.missing[tower] != nil {
+      let kept = change.layers[tower] ?? Array(layers.indices)
+      changes.append(
+        .shapes(
+          tower: tower,
+          kept.map { layer in
+            var shape = layers[layer]
+            shape.sizes.merge(own[tower]?[layer] ?? [:]) { $1 }
+            shape.missing.formUnion(change.missing[tower]?[layer] ?? [])
+            return shape
+          }))
+    }
+    let known = Set(shapes.map(\.tower))
+    if let tower = Set(own.keys).union(change.missing.keys).subtracting(known).min() {
+      throw Problem(.restructuring, "layers of `\(tower)` cannot differ from each other in this family")
+    }
     return changes
   }
 
-  /// The axes of the layers that stay, by the name they have in the family.
-  private static func axesByName(
-    of model: ModelDescription, _ stored: Set<String>, after change: StructuralChange
-  ) -> [(name: String, axes: [Axis])] {
+  /// The axes of the layers that stay, by the name they have in the family, each once with where it stands.
+  private func axes() -> [(name: String, uses: [(axis: Axis, tower: String, layer: Int?)])] {
     var order: [String] = []
-    var groups: [String: [Axis]] = [:]
+    var groups: [String: [(axis: Axis, tower: String, layer: Int?)]] = [:]
     var seen = Set<String>()
     for parameter in model.parameters where stored.contains(parameter.name) {
       if let layer = parameter.layer, let kept = change.layers[parameter.tower], !kept.contains(layer) { continue }
       for axis in parameter.dimensions.flatMap(\.axes) where seen.insert(axis.instance).inserted {
         if groups[axis.name] == nil { order.append(axis.name) }
-        groups[axis.name, default: []].append(axis)
+        let layer = axis.scope == .model || axis.scope == .tower ? nil : parameter.layer
+        groups[axis.name, default: []].append((axis, parameter.tower, layer))
       }
     }
     return order.map { ($0, groups[$0] ?? []) }

@@ -55,11 +55,13 @@ public struct RestructuredCheckpoint: Checkpoint {
         fit = before.fit(names: base.parameters.map(\.name))
         try StructuralChecks.check(change, of: before)
         compensation = try NormCompensation(of: change, family: family, config: config, description: before)
-        let changed = try family.config(
-          config,
-          with: try ConfigChanges.changes(of: change, in: before, stored: Set(fit.described.map(\.parameter.name))))
+        let stored = Set(fit.described.map(\.parameter.name))
+        let changes = try ConfigChanges(of: change, in: before, stored: stored).all(
+          shapes: try family.layerShapes(config: config))
+        let changed = try family.config(config, with: changes)
         self.config = compensation.applied(to: changed)
         after = try family.describe(config: self.config)
+        try StructuralChecks.checkMissing(change, in: after)
       } catch { throw Problems([error]) }
     }
 

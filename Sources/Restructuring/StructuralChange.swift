@@ -6,7 +6,7 @@ extension Problem.Code {
   public static let restructuring = Problem.Code("restructuring")
 }
 
-/// What stays of a model's structure: entries of axes, and layers. A subset prunes, another order permutes.
+/// What stays of a model's structure: entries of axes, layers and their blocks. A subset prunes, another order permutes.
 ///
 /// One change says the same of every tensor that carries an axis: weights, biases, norms, whatever they are fused with.
 public struct StructuralChange: Sendable, Hashable {
@@ -15,14 +15,17 @@ public struct StructuralChange: Sendable, Hashable {
   public var choices: [String: AxisChoice] = [:]
   /// The layers that a tower has afterwards, by its name; repeats are allowed. Towers that are not named keep theirs.
   public var layers: [String: [Int]] = [:]
+  /// Blocks that leave layers, by tower and the layer's number before the change: `attention`, `mlp`, as the family calls
+  /// them. The stream between layers passes them by.
+  public var missing: [String: [Int: Set<String>]] = [:]
 
-  public init() {}
-
-  public init(choices: [String: AxisChoice], layers: [String: [Int]] = [:]) {
-    (self.choices, self.layers) = (choices, layers)
+  public init(
+    choices: [String: AxisChoice] = [:], layers: [String: [Int]] = [:], missing: [String: [Int: Set<String>]] = [:]
+  ) {
+    (self.choices, self.layers, self.missing) = (choices, layers, missing)
   }
 
-  public var isEmpty: Bool { choices.isEmpty && layers.isEmpty }
+  public var isEmpty: Bool { choices.isEmpty && layers.isEmpty && missing.isEmpty }
 }
 
 extension ModelDescription {

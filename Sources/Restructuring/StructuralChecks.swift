@@ -14,6 +14,14 @@ enum StructuralChecks {
       }
       try check(choice, on: axis)
     }
+    for (tower, layers) in change.missing.sorted(by: { $0.key < $1.key }) {
+      guard let found = model.tower(named: tower) else {
+        throw Problem(.restructuring, "the model has no tower `\(tower)`")
+      }
+      if let wrong = layers.keys.filter({ $0 < 0 || $0 >= found.layerCount }).min() {
+        throw Problem(.restructuring, "`\(tower)` has \(found.layerCount) layers; blocks leave layer \(wrong)")
+      }
+    }
     for (tower, layers) in change.layers.sorted(by: { $0.key < $1.key }) {
       guard let found = model.tower(named: tower) else {
         throw Problem(.restructuring, "the model has no tower `\(tower)`")
@@ -21,6 +29,20 @@ enum StructuralChecks {
       guard !layers.isEmpty else { throw Problem(.restructuring, "no layer of `\(tower)` would be left") }
       if let wrong = layers.first(where: { $0 < 0 || $0 >= found.layerCount }) {
         throw Problem(.restructuring, "`\(tower)` has \(found.layerCount) layers, layer \(wrong) is wanted")
+      }
+    }
+  }
+
+  /// - Throws: `restructuring` if a block that should be missing is not known to the family by its name.
+  static func checkMissing(_ change: StructuralChange, in after: ModelDescription) throws(Problem) {
+    for (tower, layers) in change.missing.sorted(by: { $0.key < $1.key }) {
+      let missing = after.tower(named: tower)?.missingBlocks ?? []
+      let kept = change.layers[tower] ?? Array(missing.indices)
+      for (place, layer) in kept.enumerated() {
+        let absent = missing.indices.contains(place) ? missing[place] : []
+        if let block = layers[layer]?.subtracting(absent).min() {
+          throw Problem(.restructuring, "layers of `\(tower)` have no block `\(block)` that could leave")
+        }
       }
     }
   }
