@@ -136,7 +136,11 @@ extension ConfigWriter {
   /// The sizes that can be read without knowing a layer; what the config does not have, it cannot change. An axis
   /// that only buffers have follows from the others.
   private func currentSizes() -> [String: Value] {
-    let templates = architecture.towers.flatMap { $0.before + $0.layer + $0.after }
+    // Of a tower that the model lacks nothing has a size, whatever its formulas give.
+    let present = architecture.towers.filter { tower in
+      tower.condition.map { (try? $0.truth(in: scope)) ?? true } ?? true
+    }
+    let templates = present.flatMap { $0.before + $0.layer + $0.after }
     let learnt = Set(templates.filter { $0.role.part != .buffer }.flatMap { $0.dimensions.flatMap(\.axisNames) })
     var sizes: [String: Value] = [:]
     for axis in architecture.axes where learnt.contains(axis.name) {
@@ -145,7 +149,7 @@ extension ConfigWriter {
     return sizes
   }
 
-  private mutating func writeSizes(changed: [ConfigChange]) throws(Problem) {
+  mutating func writeSizes(changed: [ConfigChange]) throws(Problem) {
     for axis in architecture.axes
     where changed.contains(where: { $0.axis == axis.name }) || sizes[axis.name] != sizesBefore[axis.name] {
       for (key, formula) in axis.writes where isPresent(key) { try write(key, formula) }

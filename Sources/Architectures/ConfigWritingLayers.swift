@@ -92,8 +92,24 @@ extension ConfigWriter {
     }
   }
 
-  /// Where all layers of the model agree on a size, it is the model's.
+  /// Where all layers of the model agree on a size, it is the model's, if the config can say so of all: where the width
+  /// of heads follows from their number, it cannot.
   mutating func settle(_ towers: inout [LayerState]) {
+    let agreed = agreedSizes(of: towers)
+    if says(agreed) { return sizes.merge(agreed) { $1 } }
+    for (axis, size) in agreed.sorted(by: { $0.key < $1.key }) where says([axis: size]) { sizes[axis] = size }
+  }
+
+  /// Whether the config, with these sizes written, gives all sizes that are wanted.
+  private func says(_ agreed: [String: Value]) -> Bool {
+    var trial = self
+    trial.sizes.merge(agreed) { $1 }
+    guard (try? trial.writeSizes(changed: [])) != nil else { return false }
+    return architecture.axes.allSatisfy { (try? trial.isRight($0)) == true }
+  }
+
+  private func agreedSizes(of towers: [LayerState]) -> [String: Value] {
+    var agreed: [String: Value] = [:]
     for axis in architecture.axes {
       var found: Set<Int> = []
       for tower in towers where tower.template.layerAxes(of: architecture).contains(where: { $0.name == axis.name }) {
@@ -103,8 +119,9 @@ extension ConfigWriter {
           found.insert(size)
         }
       }
-      if found.count == 1, let size = found.first, sizes[axis.name] != nil { sizes[axis.name] = .integer(size) }
+      if found.count == 1, let size = found.first, sizes[axis.name] != nil { agreed[axis.name] = .integer(size) }
     }
+    return agreed
   }
 
   /// Writes what the layers of a tower have otherwise than the config says of all.

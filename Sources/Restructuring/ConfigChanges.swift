@@ -12,16 +12,35 @@ struct ConfigChanges {
     (self.change, self.model, self.stored) = (change, model, stored)
   }
 
-  /// - Parameter shapes: of the layers before the change.
+  /// The config after the change.
+  ///
+  /// What a config cannot say of all layers, such as fewer heads of the width they had where the width follows from their
+  /// number, it says of each.
+  func applied(to config: JSON, of family: Architecture) throws(Problem) -> JSON {
+    let shapes = try family.layerShapes(config: config)
+    do throws(Problem) { return try family.config(config, with: try all(shapes: shapes, evenly: true)) } catch {
+      guard error.code == .architectureInverse, !change.choices.isEmpty,
+        let changed = try? family.config(config, with: try all(shapes: shapes, evenly: false))
+      else { throw error }
+      return changed
+    }
+  }
+
+  /// - Parameters:
+  ///   - shapes: of the layers before the change.
+  ///   - evenly: whether a size that all layers have is the model's; else each layer's own.
   /// - Throws: `restructuring` for sizes that differ where a model has only one.
-  func all(shapes: [(tower: String, layers: [LayerShape])]) throws(Problem) -> [ConfigChange] {
+  private func all(
+    shapes: [(tower: String, layers: [LayerShape])], evenly: Bool
+  ) throws(Problem) -> [ConfigChange] {
     var changes: [ConfigChange] = []
     /// The sizes that layers have of their own, by tower and layer before the change.
     var own: [String: [Int: [String: Int]]] = [:]
     for (name, uses) in axes() {
       let sizes = uses.map { change.choices[$0.axis.instance]?.count ?? $0.axis.size }
       guard sizes != uses.map(\.axis.size), let size = sizes.first else { continue }
-      if sizes.allSatisfy({ $0 == size }), uses.allSatisfy({ $0.axis.size == uses[0].axis.size }) {
+      let isEven = sizes.allSatisfy { $0 == size } && uses.allSatisfy { $0.axis.size == uses[0].axis.size }
+      if isEven, evenly || uses.contains(where: { $0.layer == nil }) {
         changes.append(.size(axis: name, size))
         continue
       }

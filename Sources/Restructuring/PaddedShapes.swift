@@ -51,7 +51,11 @@ struct Padding {
           LayerShape(sizes: layer.sizes.reduce(into: [:]) { $0[$1.key] = largest[$1.key] ?? $1.value })
         })
     }
-    return try family.config(config, with: changes)
+    let changed = try family.config(config, with: changes)
+    guard try family.withoutLayerEntries(changed) == changed else {
+      throw Problem(.architectureInverse, "a config of \(family.name) cannot say these sizes of all layers")
+    }
+    return changed
   }
 
   // MARK: - Parameters

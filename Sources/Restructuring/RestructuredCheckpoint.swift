@@ -56,9 +56,8 @@ public struct RestructuredCheckpoint: Checkpoint {
         try StructuralChecks.check(change, of: before)
         compensation = try NormCompensation(of: change, family: family, config: config, description: before)
         let stored = Set(fit.described.map(\.parameter.name))
-        let changes = try ConfigChanges(of: change, in: before, stored: stored).all(
-          shapes: try family.layerShapes(config: config))
-        let changed = try family.config(config, with: changes)
+        let changes = ConfigChanges(of: change, in: before, stored: stored)
+        let changed = try changes.applied(to: config, of: family)
         self.config = compensation.applied(to: changed)
         after = try family.describe(config: self.config)
         try StructuralChecks.checkMissing(change, in: after)

@@ -31,11 +31,15 @@ import Testing
         gone[axis.instance] = Set(0..<axis.size).subtracting(kept)
       }
       tried += 1
+      let isExact = instances.allSatisfy { $0.selection == .exact }
       try withTemporaryFolder { folder in
         let reference = try model.outputs(of: try model.zeroed(gone, in: folder))
         let found: [NetworkOutput]
         do { found = try model.outputs(of: try model.changed(change)) } catch {
-          Issue.record("\(name): \(error)")
+          // Where the width of heads follows from the model's, its config cannot say that only one of them changed.
+          #expect(
+            !isExact && (error as? Problems)?.all.allSatisfy { $0.code == .architectureInverse } == true,
+            "\(name): \(error)")
           return
         }
         for expected in reference where axes[0].base != "hidden" || expected.name.contains("logits") {
@@ -43,7 +47,6 @@ import Testing
             Issue.record("\(name): no output \(expected.name)")
             continue
           }
-          let isExact = instances.allSatisfy { $0.selection == .exact }
           #expect(
             distance(expected, output) <= (isExact ? 1e-5 : .greatestFiniteMagnitude), "\(name), \(expected.name)")
         }
