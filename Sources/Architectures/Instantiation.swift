@@ -92,7 +92,7 @@ extension Instantiation {
     towers.append(
       .init(
         name: placed, layerCount: count ?? 0, layerCountKey: key, layerKinds: kinds,
-        missingBlocks: missing == nil ? [] : (entries ?? []).map(\.missing)))
+        blocks: tower.blocks.map(\.name), missingBlocks: missing == nil ? [] : (entries ?? []).map(\.missing)))
     let place = Place(tower: placed, position: .beforeLayers, kind: nil, scope: scope)
     for template in tower.before { try add(template, at: place) }
     for layer in 0..<(count ?? 0) {

@@ -11,6 +11,8 @@ public struct ModelDescription: Sendable {
     public let layerCountKey: [String]?
     /// The kind of each layer; empty where all layers are alike.
     public let layerKinds: [String]
+    /// What a layer can do without, in the family's order: `attention`, `mlp`.
+    public let blocks: [String]
     /// The blocks that each layer lacks; empty where every layer has all.
     public let missingBlocks: [[String]]
   }

@@ -77,7 +77,26 @@ public struct RestructuredCheckpoint: Checkpoint {
         // A parameter that the file does without (tied, optional) is not there afterwards either.
         guard let name = stored[source.name], let found = byName[ExactString(name)] else { continue }
         do throws(Problem) {
-          parameters.append(try changed(found, described: source, becomes: parameter))
+          var result = try changed(found, described: source, becomes: parameter)
+          let folding = try Folding(of: parameter, from: origin, source: source, change: change)
+          if let folding {
+            var terms: [[Parameter]] = []
+            for sum in folding.sums {
+              var parts: [Parameter] = []
+              for part in sum {
+                guard let described = sources[part.origin], let name = stored[described.name],
+                  let found = byName[ExactString(name)]
+                else {
+                  throw Problem(.restructuring, "a layer or an expert that folds into another has no such parameter")
+                }
+                parts.append(
+                  folding.isStack ? found : try changed(found, described: described, becomes: parameter))
+              }
+              terms.append(parts)
+            }
+            result.recipe = try folding.recipe(of: terms, described: source, shape: parameter.shape, change: change)
+          }
+          parameters.append(result)
         } catch { problems.add(error.at(tensor: name)) }
       }
       for name in fit.unknown {
@@ -139,7 +158,7 @@ public struct RestructuredCheckpoint: Checkpoint {
 }
 
 /// What a parameter is, whichever layer or expert it stands in.
-private struct Origin: Hashable {
+struct Origin: Hashable {
   let tower: String
   let familyName: String
   var layer: Int?

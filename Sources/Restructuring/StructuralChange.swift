@@ -19,13 +19,30 @@ public struct StructuralChange: Sendable, Hashable {
   /// them. The stream between layers passes them by.
   public var missing: [String: [Int: Set<String>]] = [:]
 
+  /// Layers that become sums of layers, by tower and the layer's number before the change: what is not a norm is the sum.
+  public var foldedLayers: [String: [Int: [PartShare]]] = [:]
+  /// Experts that become sums of experts, by ``Axis/instance`` of their axis and the expert's number before the change.
+  /// Rows of the router are not summed.
+  public var foldedExperts: [String: [Int: [PartShare]]] = [:]
+
   public init(
     choices: [String: AxisChoice] = [:], layers: [String: [Int]] = [:], missing: [String: [Int: Set<String>]] = [:]
   ) {
     (self.choices, self.layers, self.missing) = (choices, layers, missing)
   }
 
-  public var isEmpty: Bool { choices.isEmpty && layers.isEmpty && missing.isEmpty }
+  public var isEmpty: Bool {
+    choices.isEmpty && layers.isEmpty && missing.isEmpty && foldedLayers.isEmpty && foldedExperts.isEmpty
+  }
+}
+
+/// The share that one of several like parts, a layer or an expert, has in a sum.
+public struct PartShare: Sendable, Hashable {
+  /// Its number before the change.
+  public var part: Int
+  public var weight: Double
+
+  public init(_ part: Int, weight: Double) { (self.part, self.weight) = (part, weight) }
 }
 
 extension ModelDescription {

@@ -14,6 +14,16 @@ enum StructuralChecks {
       }
       try check(choice, on: axis)
     }
+    for (place, sums) in change.foldedExperts.sorted(by: { $0.key < $1.key }) {
+      guard let axis = axes[place] else { throw Problem(.restructuring, "the model has no axis `\(place)`") }
+      try check(sums, below: axis.size, of: place)
+    }
+    for (tower, sums) in change.foldedLayers.sorted(by: { $0.key < $1.key }) {
+      guard let found = model.tower(named: tower) else {
+        throw Problem(.restructuring, "the model has no tower `\(tower)`")
+      }
+      try check(sums, below: found.layerCount, of: tower)
+    }
     for (tower, layers) in change.missing.sorted(by: { $0.key < $1.key }) {
       guard let found = model.tower(named: tower) else {
         throw Problem(.restructuring, "the model has no tower `\(tower)`")
@@ -43,6 +53,17 @@ enum StructuralChecks {
         if let block = layers[layer]?.subtracting(absent).min() {
           throw Problem(.restructuring, "layers of `\(tower)` have no block `\(block)` that could leave")
         }
+      }
+    }
+  }
+
+  private static func check(
+    _ sums: [Int: [PartShare]], below count: Int, of place: String
+  ) throws(Problem) {
+    for (part, shares) in sums.sorted(by: { $0.key < $1.key }) {
+      guard !shares.isEmpty else { throw Problem(.restructuring, "nothing folds into \(part) of `\(place)`") }
+      if let wrong = ([part] + shares.map(\.part)).first(where: { $0 < 0 || $0 >= count }) {
+        throw Problem(.restructuring, "`\(place)` has \(count) parts, part \(wrong) folds into another")
       }
     }
   }

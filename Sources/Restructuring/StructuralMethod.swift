@@ -73,6 +73,14 @@ public protocol StructuralSubject: AnyObject {
   /// - Throws: `restructuring` without text.
   func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
 
+  /// The perplexity of a changed model on the calibration text, a token.
+  ///
+  /// - Throws: `restructuring` without text.
+  func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
+
+  /// The model that this one was tuned from, for methods that look at what tuning changed; nil if it was not given.
+  var reference: (any Checkpoint)? { get }
+
   /// Keeps new values of a parameter until the model is written, rounded once to its type.
   ///
   /// - Parameters:
@@ -83,6 +91,14 @@ public protocol StructuralSubject: AnyObject {
 
   /// Tells the user how far it is.
   func progress(_ text: String)
+}
+
+extension StructuralSubject {
+  public func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    throw Problem(.restructuring, "perplexities are not measured here", tensor: name)
+  }
+
+  public var reference: (any Checkpoint)? { nil }
 }
 
 /// Values of a method's parameters, checked against its card.

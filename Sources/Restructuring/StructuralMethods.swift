@@ -5,6 +5,11 @@ public enum StructuralMethods {
   public static let all: [any StructuralMethod.Type] = [
     UniformWidth.self,
     LayerDropping.self,
+    LayerCollapse.self,
+    BlockDropping.self,
+    MultiPruner.self,
+    StateSpaceShedding.self,
+    ExpertPruning.self,
   ]
 
   /// - Throws: `restructuring` for a name that no method has.

@@ -39,6 +39,12 @@ struct Restructure: ParsableCommand {
     name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
   var settings: [String] = []
 
+  @Option(
+    help: ArgumentHelp(
+      "The model that this one was tuned from, for scores by what tuning changed.", valueName: "model"),
+    completion: .directory)
+  var base: String?
+
   @OptionGroup var testing: TestingOptions
 
   @Flag(help: "Say what would be done, touch nothing.")
@@ -84,6 +90,7 @@ struct Restructure: ParsableCommand {
       if let path = calibrating.statistics { source = .statistics(path) }
       if !calibrating.text.text.isEmpty { source = .text(try calibrating.text.read(for: checkpoint)) }
       var request = RestructuringRequest(method: method, goal: Self.goal(parameters) ?? .share(1), source: source)
+      if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {
         request.parameters = try StructuralMethods.method(named: method).card.values(settings)
       } catch { throw Problems([error]) }

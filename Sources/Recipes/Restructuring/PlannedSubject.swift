@@ -72,10 +72,20 @@ final class PlannedSubject: StructuralSubject {
   private static let momentLimit = 1 << 20
 
   func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
-    let probe: DivergenceProbe
-    if let known = self.probe { probe = known } else { probe = try made() }
-    self.probe = probe
-    return try probe.divergence(of: candidate, named: name)
+    try textProbe().divergence(of: candidate, named: name)
+  }
+
+  func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    try textProbe().perplexity(of: candidate, named: name)
+  }
+
+  var reference: (any Checkpoint)? { plan.request.base?.checkpoint }
+
+  private func textProbe() throws(Problem) -> DivergenceProbe {
+    if let probe { return probe }
+    let made = try made()
+    probe = made
+    return made
   }
 
   private func made() throws(Problem) -> DivergenceProbe {

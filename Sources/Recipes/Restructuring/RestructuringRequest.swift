@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierCalibration
+public import EspalierCheckpoints
 
 /// What a change of structure is asked for.
 public struct RestructuringRequest: Sendable {
@@ -23,6 +24,8 @@ public struct RestructuringRequest: Sendable {
   public var goal: Goal
   public var parameters: [String: ParameterValue] = [:]
   public var source: Source
+  /// What the model was tuned from, with the name that the user gave it; nil if the method does not ask.
+  public var base: (name: String, checkpoint: any Checkpoint)?
 
   public init(method: String, goal: Goal, source: Source) {
     (self.method, self.goal, self.source) = (method, goal, source)
@@ -41,7 +44,8 @@ public struct RestructuringRequest: Sendable {
       case .statistics(let path): "statistics \(FileSystem.lastComponent(of: path))"
       case .text(let text): "\(text.windows.cut), \(text.windows.tokenCount) tokens"
       }
+    let base = base.map { ["tuned from \(FileSystem.lastComponent(of: $0.name))"] } ?? []
     let settings = parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-    return "restructure: " + ([method, goal] + settings + [source]).joined(separator: ", ")
+    return "restructure: " + ([method, goal] + settings + base + [source]).joined(separator: ", ")
   }
 }

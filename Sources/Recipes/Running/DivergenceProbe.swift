@@ -47,14 +47,7 @@ final class DivergenceProbe: Sendable {
   ///
   /// - Throws: `reduction` if it predicts no tokens, or its predictions are no numbers.
   func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
-    let network = try evaluation.run.network(of: candidate, beside: residentBytes)
-    let model = EvaluatedModel(name: name, model: try CausalLanguageModel(network), codec: reference.codec)
-    var sum = 0.0
-    for text in evaluation.data.texts {
-      sum += try Divergence.measure(model, against: reference, on: text, cut: evaluation.cut, options: options)
-        .divergence.kl.value
-    }
-    let mean = sum / Double(evaluation.data.texts.count)
+    let mean = try measured(candidate, named: name).divergence
     guard mean.isFinite else {
       throw Problem(
         .reduction,
@@ -63,5 +56,32 @@ final class DivergenceProbe: Sendable {
     }
     // Rounding can bring the divergence of equal predictions below 0.
     return max(0, mean)
+  }
+
+  /// The perplexity of a model with the same tokenizer, a token: of the mean over the texts of its negative
+  /// log-likelihoods.
+  ///
+  /// - Throws: as ``divergence(of:named:)``.
+  func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    let mean = try measured(candidate, named: name).negativeLogLikelihood
+    guard mean.isFinite else {
+      throw Problem(.reduction, "with it changed the model's predictions are no numbers", tensor: name)
+    }
+    return Elementary.exp(mean)
+  }
+
+  private func measured(
+    _ candidate: any Checkpoint, named name: String
+  ) throws(Problem) -> (divergence: Double, negativeLogLikelihood: Double) {
+    let network = try evaluation.run.network(of: candidate, beside: residentBytes)
+    let model = EvaluatedModel(name: name, model: try CausalLanguageModel(network), codec: reference.codec)
+    var (divergence, negativeLogLikelihood) = (0.0, 0.0)
+    for text in evaluation.data.texts {
+      let found = try Divergence.measure(model, against: reference, on: text, cut: evaluation.cut, options: options)
+      divergence += found.divergence.kl.value
+      negativeLogLikelihood += found.perplexity.candidate.negativeLogLikelihood.value
+    }
+    let count = Double(evaluation.data.texts.count)
+    return (divergence / count, negativeLogLikelihood / count)
   }
 }

@@ -4,96 +4,103 @@ internal import EspalierCheckpoints
 
 /// Whole layers leave: those that a metric says the model needs least.
 public struct LayerDropping: StructuralMethod {
-  /// What tells the layers that leave.
-  enum Metric: String, CaseIterable {
-    /// The last ones but for the very last.
-    case last
-    /// Those that turn their rows least: 1 - cos of what enters and leaves.
-    case influence
-    /// One after the other, each time the one without which predictions move least.
-    case divergence
+  /// Which layers are looked at together.
+  enum Order: String, CaseIterable {
+    /// One after the other, each time measured on what is left.
+    case oneByOne = "one-by-one"
+    /// By figures of the whole model.
+    case once
+    /// Neighbours, as one run.
+    case together
   }
 
   public static let card = MethodCard(
     name: "drop-layers", summary: "whole layers leave", source: "lu2024layers",
     parameters: [
       ParameterCard(
-        "metric", .choice(Metric.allCases.map(\.rawValue)), default: .word("divergence"),
-        "what tells the layers that leave")
-    ])
-  public static let needs = StructuralNeed.text
+        "metric", .choice(LayerMetric.allCases.map(\.rawValue)), default: .word("divergence"),
+        "What tells the layers that leave: the lowest."),
+      ParameterCard(
+        "order", .choice(Order.allCases.map(\.rawValue)), default: .word("one-by-one"),
+        "Measured anew after each that left, all at once, or a run of neighbours together."),
+      ParameterCard("seed", .integer(0...Int(Int32.max)), default: .number(0), "Of metric=random."),
+    ],
+    notes:
+      "reverse is the last quarter of the source; last keeps the very last layer, as Gromov et al. do; their angles "
+      + "between depths are metric=angular with order=together; Minitron's depth pruning is metric=perplexity with "
+      + "order=together; influence is ShortGPT's. Taylor scores are left out: they estimate from gradients how the loss "
+      + "changes without a layer, which metric=perplexity measures.")
+  public static let needs = StructuralNeed.nothing
 
-  private let metric: Metric
+  private let metric: LayerMetric
+  private let order: Order
+  private let seed: Int
 
   public init(_ parameters: StructuralParameters) throws(Problem) {
-    metric = parameters.word("metric").flatMap(Metric.init) ?? .divergence
+    metric = parameters.word("metric").flatMap(LayerMetric.init) ?? .divergence
+    order = parameters.word("order").flatMap(Order.init) ?? .oneByOne
+    seed = parameters.integer("seed") ?? 0
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
-    guard let tower = subject.description.towers.first(where: { $0.layerCount > 1 && $0.layerCountKey != nil }) else {
-      throw Problem(.restructuring, "a \(subject.family.name) has no layers that could leave")
-    }
-    var kept = Array(0..<tower.layerCount)
+    let measure = LayerMeasure(metric: metric, seed: seed, subject: subject, tower: try subject.layeredTower())
+    return order == .together ? try dropRun(measure, to: parameters) : try dropSingle(measure, to: parameters)
+  }
+
+  private func dropSingle(_ measure: LayerMeasure, to parameters: Int) throws(Problem) -> Restructured {
+    var kept = Array(0..<measure.tower.layerCount)
     var steps: [Restructured.Step] = []
-    var order = try fixedOrder(kept, subject)
-    var current = try changed(subject, tower.name, kept)
-    while ParameterCount.of(current, described: current.description) > parameters {
-      guard kept.count > 1 else {
-        throw Problem(
-          .restructuring,
-          "\(parameters) numbers cannot be reached: one layer alone leaves \(ParameterCount.of(current, described: current.description))"
-        )
+    var current = try measure.model(of: kept)
+    var figures: [Int: Double]?
+    while count(current) > parameters {
+      guard kept.count > 1 else { throw unreachable(parameters, count(current)) }
+      if figures == nil || (order == .oneByOne && !metric.isFixed) {
+        figures = Dictionary(uniqueKeysWithValues: zip(kept, try measure.figures(of: kept)))
       }
-      if order == nil {
-        let (layer, divergence) = try leastMissed(kept, tower.name, subject)
-        steps.append(.init("layer \(layer) leaves", figures: [("divergence", divergence)]))
-        kept.removeAll { $0 == layer }
-      } else if let layer = order?.removeFirst() {
-        steps.append(.init("layer \(layer.layer) leaves", figures: layer.figures))
-        kept.removeAll { $0 == layer.layer }
-      }
-      subject.progress(steps[steps.count - 1].text)
-      current = try changed(subject, tower.name, kept)
+      // Of equal ones the later leaves.
+      guard let layer = kept.min(by: { (figures?[$0] ?? 0, -$0) < (figures?[$1] ?? 0, -$1) }) else { break }
+      kept.removeAll { $0 == layer }
+      steps.append(.init("layer \(layer) leaves", figures: figure(figures?[layer])))
+      measure.subject.progress(steps[steps.count - 1].text)
+      current = try measure.model(of: kept)
     }
     return Restructured(current, steps: steps)
   }
 
-  /// The order in which layers leave, where it does not depend on which have left.
-  private func fixedOrder(
-    _ layers: [Int], _ subject: any StructuralSubject
-  ) throws(Problem) -> [(layer: Int, figures: [(name: String, value: Double)])]? {
-    switch metric {
-    case .divergence: return nil
-    case .last:
-      let order = layers.dropLast().reversed() + [layers[layers.count - 1]]
-      return order.map { ($0, []) }
-    case .influence:
-      let influence = try BlockInfluence.measure(subject)
-      return layers.sorted { influence[$0] == influence[$1] ? $0 > $1 : influence[$0] < influence[$1] }.map {
-        ($0, [("influence", influence[$0])])
+  /// The shortest run that suffices somewhere, where its figure is lowest.
+  private func dropRun(_ measure: LayerMeasure, to parameters: Int) throws(Problem) -> Restructured {
+    let all = Array(0..<measure.tower.layerCount)
+    func without(_ start: Int, _ length: Int) -> [Int] { Array(all[..<start] + all[(start + length)...]) }
+    var least = Int.max
+    for length in 1..<all.count {
+      var starts: [Int] = []
+      for start in 0...(all.count - length) {
+        let left = count(try measure.model(of: without(start, length)))
+        least = min(least, left)
+        if left <= parameters { starts.append(start) }
       }
+      guard !starts.isEmpty else { continue }
+      let figures = try measure.figures(ofRuns: length)
+      guard let start = starts.min(by: { (figures[$0], -$0) < (figures[$1], -$1) }) else { continue }
+      let text = length == 1 ? "layer \(start) leaves" : "layers \(start) to \(start + length - 1) leave"
+      return Restructured(
+        try measure.model(of: without(start, length)), steps: [.init(text, figures: figure(figures[start]))])
+    }
+    throw unreachable(parameters, least)
+  }
+
+  private func figure(_ value: Double?) -> [(name: String, value: Double)] {
+    switch metric {
+    case .random, .last, .reverse: []
+    default: value.map { [(metric.rawValue, $0)] } ?? []
     }
   }
 
-  private func leastMissed(
-    _ kept: [Int], _ tower: String, _ subject: any StructuralSubject
-  ) throws(Problem) -> (layer: Int, divergence: Double) {
-    var best: (layer: Int, divergence: Double)?
-    for layer in kept {
-      let without = try changed(subject, tower, kept.filter { $0 != layer })
-      let divergence = try subject.divergence(of: without, named: "without layer \(layer)")
-      if divergence < best?.divergence ?? .infinity { best = (layer, divergence) }
-    }
-    guard let best else { throw Problem(.restructuring, "without any of the layers nothing is predicted") }
-    return best
+  private func count(_ model: RestructuredCheckpoint) -> Int {
+    ParameterCount.of(model, described: model.description)
   }
 
-  private func changed(
-    _ subject: any StructuralSubject, _ tower: String, _ layers: [Int]
-  ) throws(Problem) -> RestructuredCheckpoint {
-    do throws(Problems) {
-      return try RestructuredCheckpoint(
-        subject.checkpoint, of: subject.family, change: StructuralChange(choices: [:], layers: [tower: layers]))
-    } catch { throw error.all.first ?? Problem(.restructuring, "the model cannot be changed") }
+  private func unreachable(_ wanted: Int, _ least: Int) -> Problem {
+    Problem(.restructuring, "\(wanted) numbers cannot be reached: one layer alone leaves \(least)")
   }
 }

@@ -17,6 +17,7 @@ public protocol UnitScore: Sendable {
 public enum UnitScores {
   public static let all: [any UnitScore.Type] = [
     MagnitudeScore.self, ActivationScore.self, WandaScore.self, OutputScore.self,
+    ExpertUseScore.self, ExpertNormScore.self, RouterChangeScore.self,
   ]
 
   public static var names: [String] { all.map { $0.card.name } }

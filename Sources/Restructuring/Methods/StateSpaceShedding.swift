@@ -1,0 +1,79 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCheckpoints
+
+/// Parts of state-space models leave one after the other, each time what predictions miss least.
+public struct StateSpaceShedding: StructuralMethod {
+  /// What leaves.
+  enum Target: String, CaseIterable {
+    case blocks, heads, state, channels
+
+    /// Names that the axis has in families.
+    var axes: [String] {
+      switch self {
+      case .blocks: []
+      case .heads: ["headsPerGroup"]
+      case .state: ["state"]
+      case .channels: ["inner", "headWidth"]
+      }
+    }
+  }
+
+  public static let card = MethodCard(
+    name: "mamba-shedder", summary: "blocks, heads, channels or states of state-space models leave, as they are missed",
+    source: "munoz2025mambashedder",
+    parameters: [
+      ParameterCard(
+        "target", .choice(Target.allCases.map(\.rawValue)), default: .word("blocks"),
+        "What leaves: whole blocks, heads (Mamba 2), entries of the state, channels."),
+      ParameterCard(
+        "groups", .integer(2...256), default: .number(8),
+        "Groups of a layer's states or channels, which leave together; heads leave one by one."),
+      MultiPruner.lazyCard,
+    ],
+    notes: "The source goes by perplexity, this by divergence from the original. Its removal of a scan that leaves the "
+      + "block around it has no place in the families' configs: target=state makes the scan smaller instead, down to one "
+      + "group. The place of a head is the same in every group of heads. Within a layer the least by magnitude may leave "
+      + "first.")
+  public static let needs = StructuralNeed.text
+
+  private let target: Target
+  private let groups: Int
+  private let isLazy: Bool
+
+  public init(_ parameters: StructuralParameters) throws(Problem) {
+    target = parameters.word("target").flatMap(Target.init) ?? .blocks
+    groups = parameters.integer("groups") ?? 8
+    isLazy = parameters.flag("lazy") ?? false
+  }
+
+  public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
+    guard subject.description.parameters.contains(where: { $0.role.part == .stateSpaceDecay }) else {
+      throw Problem(.restructuring, "a \(subject.family.name) has no state spaces")
+    }
+    var removal = try GreedyRemoval(subject, isLazy: isLazy)
+    guard try removal.remove(try queues(subject), until: parameters) else {
+      throw Problem(
+        .restructuring,
+        "\(parameters) numbers cannot be reached by \(target.rawValue) alone: \(removal.parameters) can")
+    }
+    return Restructured(removal.checkpoint, steps: removal.steps)
+  }
+
+  private func queues(_ subject: any StructuralSubject) throws(Problem) -> [[Removal]] {
+    if target == .blocks { return try BlockDropping.blocks(of: subject) }
+    let all = UnitGroup.all(of: subject.description, in: subject.checkpoint)
+    let found = all.filter { target.axes.contains($0.axis.name) }
+    guard !found.isEmpty else {
+      throw Problem(.restructuring, "a \(subject.family.name) has no \(target.rawValue) that could leave")
+    }
+    let files = FilePool()
+    var queues: [[Removal]] = []
+    for group in found {
+      let scores = try MagnitudeScore().scores(of: group, in: subject, files: files)
+      queues.append(
+        group.removals(scores, steps: target == .heads ? group.count : groups, left: StructuralChange()))
+    }
+    return queues
+  }
+}

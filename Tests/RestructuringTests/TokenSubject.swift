@@ -1,0 +1,148 @@
+import EspalierArchitectures
+import EspalierBasics
+import EspalierCheckpoints
+import EspalierNetworks
+import EspalierNumerics
+import EspalierRestructuring
+import NetworkTestSupport
+import Testing
+
+/// A small model that methods change, with tokens in place of text; what it is asked for it computes plainly.
+final class TokenSubject: StructuralSubject {
+  let checkpoint: any Checkpoint
+  let family: Architecture
+  let description: ModelDescription
+  let network: Network
+  let sequences: [[Int32]]
+  let reference: (any Checkpoint)?
+  private(set) var measured = 0
+  private var logits: [Float] = []
+  private var inputs: [String: SiteStatistics] = [:]
+
+  var workers: WorkerPool { Golden.workers }
+
+  init(
+    _ checkpoint: any Checkpoint, of family: Architecture, sequences: [[Int32]]? = nil,
+    reference: (any Checkpoint)? = nil
+  ) throws {
+    (self.checkpoint, self.family, self.reference) = (checkpoint, family, reference)
+    description = try family.describe(config: try #require(checkpoint.config))
+    network = try Network(checkpoint, workers: Golden.workers)
+    self.sequences =
+      sequences ?? (0..<3).map { row in (0..<16).map { Int32(3 + (row * 37 + $0 * $0 * 11 + $0 * 5) % 100) } }
+  }
+
+  func statistics(ofSite site: String) throws(Problem) -> SiteStatistics {
+    if inputs.isEmpty {
+      let run = try BlockRun(network, sequences: sequences)
+      for _ in try network.blocks() {
+        _ = try run.runBlock { [self] (site, rows) throws(Problem) in
+          var known = inputs[site] ?? SiteStatistics(width: rows.columns)
+          known.count += rows.rows
+          for row in 0..<rows.rows {
+            for column in 0..<rows.columns {
+              let value = Double(rows[row, column])
+              known.sums[column] += value
+              known.squareSums[column] += value * value
+              known.absoluteSums[column] += abs(value)
+            }
+          }
+          inputs[site] = known
+        }
+      }
+    }
+    return inputs[site] ?? SiteStatistics(width: 0)
+  }
+
+  func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    measured += 1
+    if logits.isEmpty { logits = try Self.logits(network, sequences) }
+    let (p, q) = (probabilities(logits), probabilities(try Self.logits(try Self.run(candidate), sequences)))
+    return max(0, zip(p, q).reduce(0.0) { $0 + $1.0 * (Elementary.log($1.0) - Elementary.log($1.1)) }) / Double(rows)
+  }
+
+  func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    let q = probabilities(try Self.logits(try Self.run(candidate), sequences))
+    let width = q.count / rows
+    var (sum, count, row) = (0.0, 0, 0)
+    for sequence in sequences {
+      for place in sequence.indices {
+        if place + 1 < sequence.count {
+          sum -= Elementary.log(q[row * width + Int(sequence[place + 1])])
+          count += 1
+        }
+        row += 1
+      }
+    }
+    return Elementary.exp(sum / Double(count))
+  }
+
+  func store(_ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter { parameter }
+
+  func progress(_ text: String) {}
+
+  private var rows: Int { sequences.reduce(0) { $0 + $1.count } }
+
+  private static func run(_ candidate: any Checkpoint) throws(Problem) -> Network {
+    try Network(candidate, workers: Golden.workers)
+  }
+
+  private static func logits(_ network: Network, _ sequences: [[Int32]]) throws(Problem) -> [Float] {
+    try network.forward(NetworkInputs(tokens: sequences)).first { $0.name == "logits" }?.values ?? []
+  }
+
+  private func probabilities(_ logits: [Float]) -> [Double] {
+    let width = logits.count / rows
+    return stride(from: 0, to: logits.count, by: width).flatMap { start in
+      let row = logits[start..<start + width].map(Double.init)
+      let most = row.max() ?? 0
+      let weights = row.map { Elementary.exp($0 - most) }
+      let sum = weights.reduce(0, +)
+      return weights.map { $0 / sum }
+    }
+  }
+}
+
+extension GoldenModel {
+  /// The model with layers repeated: deep enough to lose some.
+  func repeated(_ layers: [Int]) throws -> RestructuredCheckpoint {
+    try changed(StructuralChange(layers: [description.towers[0].name: layers]))
+  }
+}
+
+extension Checkpoint {
+  /// The model with other recipes of the parameters that `change` gives one for.
+  func replacing(_ change: (Parameter) -> StorageRecipe?) throws -> OverlaidCheckpoint {
+    try OverlaidCheckpoint(
+      self,
+      replacing: parameters.compactMap { parameter in
+        guard let recipe = change(parameter) else { return nil }
+        var parameter = parameter
+        parameter.recipe = recipe
+        return parameter
+      })
+  }
+
+  /// The model with zeros for the parameters whose names contain one of these.
+  func silencing(_ names: [String]) throws -> OverlaidCheckpoint {
+    try replacing { parameter in
+      names.contains { parameter.name.contains($0) } ? .combined([], constant: 0, shape: parameter.shape) : nil
+    }
+  }
+
+  func values(_ name: String) throws -> [Float] {
+    try #require(parameters.first { $0.name == name }).values(files: FilePool())
+  }
+}
+
+/// Runs a method with settings of its own.
+func restructured(
+  _ subject: TokenSubject, by name: String, _ settings: [String: ParameterValue] = [:], to parameters: Int
+) throws -> Restructured {
+  let type = try StructuralMethods.method(named: name)
+  return try type.init(try StructuralParameters(settings, for: type.card)).restructure(subject, to: parameters)
+}
+
+func parameterCount(_ checkpoint: any Checkpoint, of family: Architecture) throws -> Int {
+  ParameterCount.of(checkpoint, described: try family.describe(config: try #require(checkpoint.config)))
+}
