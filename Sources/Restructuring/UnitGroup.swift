@@ -74,7 +74,8 @@ extension UnitGroup {
     }
   }
 
-  private static func isInput(_ dimension: Int, of parameter: ParameterDescription) -> Bool {
+  /// Whether rows enter a parameter along a dimension.
+  static func isInput(_ dimension: Int, of parameter: ParameterDescription) -> Bool {
     let count = parameter.dimensions.count
     guard count >= 2, parameter.inputSite != nil else { return false }
     // Canonical maps are [outputs, inputs]; convolutions [outputs, inputs, height, width]; stacks of experts begin

@@ -1,5 +1,6 @@
 #pragma once
 // The module is what this header names; a file that is not listed is not part of it.
+#include "assignment.h"
 #include "balance.h"
 #include "blocks.h"
 #include "codes.h"
