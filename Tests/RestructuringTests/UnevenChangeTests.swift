@@ -2,6 +2,7 @@ import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierNetworks
+import EspalierNumerics
 import EspalierRestructuring
 import NetworkTestSupport
 import TestSupport
@@ -47,7 +48,7 @@ import Testing
     let changed = try model.changed(StructuralChange(missing: [tower: [1: [block]]]))
     #expect(changed.parameters.count < model.checkpoint.parameters.count)
     let output = block == "attention" ? "model.layers.1.self_attn.o_proj" : "model.layers.1.mlp.down_proj"
-    let silent = try OverlaidCheckpoint(
+    let silent = OverlaidCheckpoint(
       model.checkpoint,
       replacing: model.checkpoint.parameters.filter { $0.name.hasPrefix(output) }.map { parameter in
         var parameter = parameter
