@@ -51,20 +51,20 @@ struct ConfigChanges {
         own[use.tower, default: [:]][layer, default: [:]][name] = size
       }
     }
-    for (tower, layers) in change.layers.sorted(by: { $0.key < $1.key }) {
-      changes.append(.layers(tower: tower, sources: layers))
-    }
     for (tower, layers) in shapes where own[tower] != nil || change.missing[tower] != nil {
-      let kept = change.layers[tower] ?? Array(layers.indices)
       changes.append(
         .shapes(
           tower: tower,
-          kept.map { layer in
+          layers.indices.map { layer in
             var shape = layers[layer]
             shape.sizes.merge(own[tower]?[layer] ?? [:]) { $1 }
             shape.missing.formUnion(change.missing[tower]?[layer] ?? [])
             return shape
           }))
+    }
+    // Shapes first: rearranged layers take theirs along.
+    for (tower, layers) in change.layers.sorted(by: { $0.key < $1.key }) {
+      changes.append(.layers(tower: tower, sources: layers))
     }
     let known = Set(shapes.map(\.tower))
     if let tower = Set(own.keys).union(change.missing.keys).subtracting(known).min() {

@@ -28,10 +28,17 @@ final class TokenSubject: StructuralSubject {
     (self.checkpoint, self.family, self.reference) = (checkpoint, family, reference)
     description = try family.describe(config: try #require(checkpoint.config))
     network = try Network(checkpoint, workers: Golden.workers)
-    self.sequences =
-      sequences ?? (0..<3).map { row in (0..<16).map { Int32(3 + (row * 37 + $0 * $0 * 11 + $0 * 5) % 100) } }
+    self.sequences = sequences ?? (0..<3).map(Self.tokens)
   }
 
+  private static func tokens(_ row: Int) -> [Int32] {
+    (0..<16).map { place -> Int32 in
+      let mixed: Int = row * 37 + place * place * 11 + place * 5
+      return Int32(3 + mixed % 100)
+    }
+  }
+
+  /// How many rows there were; their sums are not taken.
   func statistics(ofSite site: String) throws(Problem) -> SiteStatistics {
     if inputs.isEmpty {
       let run = try BlockRun(network, sequences: sequences)
@@ -39,14 +46,6 @@ final class TokenSubject: StructuralSubject {
         _ = try run.runBlock { [self] (site, rows) throws(Problem) in
           var known = inputs[site] ?? SiteStatistics(width: rows.columns)
           known.count += rows.rows
-          for row in 0..<rows.rows {
-            for column in 0..<rows.columns {
-              let value = Double(rows[row, column])
-              known.sums[column] += value
-              known.squareSums[column] += value * value
-              known.absoluteSums[column] += abs(value)
-            }
-          }
           inputs[site] = known
         }
       }
@@ -58,7 +57,9 @@ final class TokenSubject: StructuralSubject {
     measured += 1
     if logits.isEmpty { logits = try Self.logits(network, sequences) }
     let (p, q) = (probabilities(logits), probabilities(try Self.logits(try Self.run(candidate), sequences)))
-    return max(0, zip(p, q).reduce(0.0) { $0 + $1.0 * (Elementary.log($1.0) - Elementary.log($1.1)) }) / Double(rows)
+    var sum = 0.0
+    for (a, b) in zip(p, q) { sum += a * (Elementary.log(a) - Elementary.log(b)) }
+    return max(0, sum) / Double(rows)
   }
 
   func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
@@ -113,7 +114,7 @@ extension GoldenModel {
 extension Checkpoint {
   /// The model with other recipes of the parameters that `change` gives one for.
   func replacing(_ change: (Parameter) -> StorageRecipe?) throws -> OverlaidCheckpoint {
-    try OverlaidCheckpoint(
+    OverlaidCheckpoint(
       self,
       replacing: parameters.compactMap { parameter in
         guard let recipe = change(parameter) else { return nil }
