@@ -5,6 +5,7 @@ import EspalierRecipes
 import EspalierRestructuring
 
 extension AlignmentRequest.Agreement: ExpressibleByArgument {}
+extension AlignmentOptions.Weighing: ExpressibleByArgument {}
 
 struct Align: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -28,6 +29,13 @@ struct Align: ParsableCommand {
 
   @Option(help: "What tells which units match: weights, or activations on --text (weights where none are seen).")
   var by = AlignmentRequest.Agreement.weights
+
+  @Option(
+    help: """
+      What parameters count: balanced, matrices by their cosines and vectors not at all; plain, all by their inner \
+      products, so that the distance becomes least.
+      """)
+  var weigh = AlignmentOptions.Weighing.balanced
 
   @Option(help: ArgumentHelp("An axis that stays as it is, e.g. hidden (repeatable).", valueName: "axis"))
   var keep: [String] = []
@@ -68,6 +76,7 @@ struct Align: ParsableCommand {
       var request = AlignmentRequest(by: by)
       request.options.keeping = Set(keep)
       request.options.sweeps = sweeps
+      request.options.weighing = weigh
       request.options.restarts = restarts
       request.options.seed = restartSeed
       request.comparesSingularVectors = singularVectors

@@ -27,7 +27,8 @@ public struct AlignmentReport: Sendable {
   public var json: JSON {
     func products(_ products: AlignmentProducts) -> JSON {
       [
-        "inner_product": .number(products.both), "cosine": .number(products.cosine),
+        "agreement": .number(products.agreement), "inner_product": .number(products.both),
+        "cosine": .number(products.cosine),
         "distance": .number(products.distance),
       ]
     }

@@ -25,7 +25,7 @@ public struct AlignmentRequest: Sendable {
 
   /// The request in a line.
   public var line: String {
-    var parts = ["by \(agreement.rawValue)"]
+    var parts = ["by \(agreement.rawValue), \(options.weighing.rawValue)"]
     if let text { parts.append("\(text.windows.cut), \(text.windows.tokenCount) tokens") }
     if !options.keeping.isEmpty { parts.append("keeping \(options.keeping.sorted().joined(separator: ", "))") }
     if options.restarts > 0 { parts.append("\(options.restarts) restarts, seed \(options.seed)") }

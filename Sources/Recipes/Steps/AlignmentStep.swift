@@ -36,7 +36,9 @@ struct PlannedAlignment {
 extension RecipeReader {
   /// What `align:` takes.
   mutating func alignment(_ node: RecipeNode, line: Int) -> AlignmentStep? {
-    let known = ["to", "by", "keep", "restarts", "restart_seed", "sweeps", "text", "sequences", "length", "seed"]
+    let known = [
+      "to", "by", "weigh", "keep", "restarts", "restart_seed", "sweeps", "text", "sequences", "length", "seed",
+    ]
     guard checkKeys(node, known: known, of: "align") else { return nil }
     let before = problems.errors.count
     guard let to = node["to"] else {
@@ -51,6 +53,7 @@ extension RecipeReader {
     guard let reference else { return nil }
     var step = AlignmentStep(reference: reference)
     step.agreement = choice(node, "by", AlignmentRequest.Agreement.self) ?? .weights
+    step.options.weighing = choice(node, "weigh", AlignmentOptions.Weighing.self) ?? .balanced
     step.options.keeping = Set(words(node, "keep").map(\.path))
     step.options.restarts = natural(node, "restarts") ?? 0
     step.options.seed = natural(node, "restart_seed").map { UInt64($0) } ?? 0
