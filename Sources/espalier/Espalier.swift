@@ -19,8 +19,6 @@ struct Espalier: ParsableCommand {
         espalier calibrate model --text t -o s   what a text says of a model's inputs
         espalier prune model --sparsity 0.5 -o p remove weights, with every matrix's error
         espalier restructure model --method drop-layers --parameters 0.8 --text t -o s  fewer layers, channels or heads
-        espalier align b --to a -o b-aligned     the same model in another's order of channels and heads
-        espalier barrier a b --text book.txt     loss on the line between two models
         espalier factorize model --rank 64 -o f  products of small matrices in place of large ones
         espalier quantize model --type Q4_K_M -o q.gguf  fewer bits, as llama.cpp runs them
         espalier run steps.yml -o small          merge, prune, quantize, measure, step by step
@@ -37,7 +35,7 @@ struct Espalier: ParsableCommand {
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Run.self, Prune.self, Factorize.self, Restructure.self, Groups.self, Align.self, Barrier.self, Quantize.self, Requantize.self,
+      Merge.self, Run.self, Prune.self, Factorize.self, Restructure.self, Groups.self, Quantize.self, Requantize.self,
       SearchCut.self,
       Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Delta.self,
       Patch.self,

@@ -12,11 +12,14 @@ import Testing
 @Suite struct AlignmentTests {
   /// Every axis that matching may move is moved by chance, heads and experts each in their own way; matching gives back
   /// every weight in its place.
-  @Test(arguments: Golden.names.map(Golden.init))
-  func aPlantedOrderIsFound(golden: Golden) throws {
+  @Test(arguments: Golden.names.map(Golden.init), AlignmentOptions.Weighing.allCases)
+  func aPlantedOrderIsFound(golden: Golden, weighing: AlignmentOptions.Weighing) throws {
     let model = try GoldenModel(golden)
     let planted = try model.changed(try Self.planted(in: model))
-    let matching = try WeightMatching(planted, to: model.checkpoint, of: model.family, workers: Golden.workers)
+    var options = AlignmentOptions()
+    options.weighing = weighing
+    let matching = try WeightMatching(
+      planted, to: model.checkpoint, of: model.family, options: options, workers: Golden.workers)
     let alignment = try matching.align()
     let aligned = try alignment.applied(to: planted, of: model.family)
     let files = FilePool()
@@ -39,7 +42,7 @@ import Testing
       let other = try Self.noise(like: model, in: folder, seed: 5)
       let matching = try WeightMatching(model.checkpoint, to: other, of: model.family, workers: Golden.workers)
       let alignment = try matching.align()
-      #expect(alignment.after.both > alignment.before.both)
+      #expect(alignment.after.agreement > alignment.before.agreement)
       let reference = try model.outputs(of: model.checkpoint)
       let outputs = try model.outputs(of: try alignment.applied(to: model.checkpoint, of: model.family))
       for expected in reference where expected.name.contains("logits") {
@@ -54,7 +57,12 @@ import Testing
     let model = try GoldenModel(Golden("llama_gqa_untied"))
     try withTemporaryFolder { folder in
       let other = try Self.noise(like: model, in: folder, seed: 11)
-      let alignment = try WeightMatching(model.checkpoint, to: other, of: model.family, workers: Golden.workers).align()
+      var options = AlignmentOptions()
+      options.weighing = .plain
+      let alignment = try WeightMatching(
+        model.checkpoint, to: other, of: model.family, options: options, workers: Golden.workers
+      ).align()
+      #expect(alignment.after.agreement == alignment.after.both)
       let best = try Self.innerProduct(try alignment.applied(to: model.checkpoint, of: model.family), other)
       #expect(abs(best - alignment.after.both) <= 1e-6 * abs(best))
       let hidden = try #require(model.axes.first { $0.name == "hidden" }?.instances.first)
@@ -81,7 +89,7 @@ import Testing
         ).align()
       }
       let (once, often) = (try aligned(0), try aligned(3))
-      #expect(often.after.both >= once.after.both)
+      #expect(often.after.agreement >= once.after.agreement)
       #expect(try aligned(3).change == often.change)
     }
   }

@@ -115,7 +115,6 @@ extension PlannedStep {
   fileprivate var outlineText: String {
     switch self {
     case .merge(let plan): PlanText.text(plan, later: [])
-    case .align(let planned): planned.lines.joined(separator: "\n")
     case .reduce(let plan, let wish):
       ReductionOutline(plan).text
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
@@ -129,11 +128,6 @@ extension PlannedStep {
   fileprivate var outlineJSON: JSON {
     switch self {
     case .merge(let plan): PlanText.json(plan)
-    case .align(let planned):
-      [
-        "model": .string(planned.model.name), "to": .string(planned.reference.name),
-        "request": .string(planned.request.line), "files": .array(planned.files.map { .string($0) }),
-      ]
     case .reduce(let plan, _): ReductionOutline(plan).json
     case .quantize(let planned): QuantizationOutline(planned.plan).json
     case .evaluate(let planned):

@@ -35,7 +35,6 @@ struct StepModels: Sendable {
 /// A step of which everything is known but what reading weights and running models tells.
 enum PlannedStep {
   case merge(MergePlan)
-  case align(PlannedAlignment)
   case reduce(ReductionPlan, BudgetWish)
   case quantize(PlannedQuantization)
   case evaluate(PlannedEvaluation)
@@ -44,7 +43,6 @@ enum PlannedStep {
   var writing: MergePlan? {
     switch self {
     case .merge(let plan): plan
-    case .align(let planned): planned.conversion
     case .reduce(let plan, _): plan.conversion
     case .quantize, .evaluate: nil
     }
@@ -59,7 +57,6 @@ enum PlannedStep {
   var warnings: [Problem] {
     switch self {
     case .merge(let plan): plan.warnings
-    case .align(let planned): planned.conversion.warnings
     case .reduce(let plan, _): plan.warnings
     case .quantize(let planned): planned.plan.warnings
     case .evaluate: []
@@ -110,10 +107,6 @@ struct StepsPlanner: Sendable {
 
   // MARK: - Models
 
-  func open(_ reference: ModelReference) throws(Problems) -> any Checkpoint {
-    try locator.open(reference, families: run.families)
-  }
-
   /// The model that the recipe begins with.
   func begin() throws(Problems) -> StepModels {
     var models = StepModels()
@@ -132,7 +125,6 @@ struct StepsPlanner: Sendable {
     for step in recipe.steps {
       switch step.action {
       case .merge(let merge, _): references += merge.models
-      case .align(let step): if case .model(let reference) = step.reference { references.append(reference) }
       case .reduce, .quantize: break
       case .evaluate(let evaluation):
         if case .model(let reference)? = evaluation.reference { references.append(reference) }
@@ -187,7 +179,6 @@ struct StepsPlanner: Sendable {
         if let original = models.original { given[ExactString(StepModel.original)] = original.checkpoint }
         return .merge(
           try MergePlan.prepare(merge, text: text, file: file, options: writing(index), given: given))
-      case .align(let step): return .align(try align(step, index, models))
       case .reduce(let reduction): return try reduce(reduction, index, models)
       case .quantize(let step): return .quantize(try quantize(step, index, models))
       case .evaluate(let evaluation): return .evaluate(try evaluate(evaluation, models))

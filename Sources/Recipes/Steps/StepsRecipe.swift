@@ -25,7 +25,6 @@ struct StepsRecipe: Sendable {
   enum Action: Sendable {
     /// - Parameter text: the mergekit document by itself.
     case merge(Recipe, text: String)
-    case align(AlignmentStep)
     case reduce(ReductionStep)
     case quantize(QuantizationStep)
     case evaluate(EvaluationStep)
@@ -36,7 +35,6 @@ extension StepsRecipe.Step {
   var verb: String {
     switch action {
     case .merge: "merge"
-    case .align: "align"
     case .reduce(let step): step.verb.rawValue
     case .quantize: "quantize"
     case .evaluate: "evaluate"

@@ -65,7 +65,6 @@ public struct StepsRun {
     let began = Machine.monotonicSeconds
     switch planned {
     case .merge(let plan): try merge(plan, &entry)
-    case .align(let planned): try align(planned, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
     case .quantize(let planned): try quantize(planned, index, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
@@ -83,15 +82,6 @@ public struct StepsRun {
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = "```yaml\n\(plan.text)```\n\n\(report.text)\n"
-    } catch { throw Problems([error]) }
-  }
-
-  private func align(_ planned: PlannedAlignment, _ entry: inout StepsReport.Entry) throws(Problems) {
-    do throws(Problem) {
-      let report = try planned.execute(run: planner.run, listener: listener)
-      entry.record.report = report.json
-      entry.record.text = report.text
-      entry.record.markdown = report.markdown
     } catch { throw Problems([error]) }
   }
 
@@ -174,14 +164,6 @@ public struct StepsRun {
   private func fingerprint(_ planned: PlannedStep, _ step: StepsRecipe.Step) throws(Problem) -> JSON {
     switch planned {
     case .merge(let plan): return try MergeRun.fingerprint(plan)
-    case .align(let planned):
-      var fingerprint = try MergeRun.fingerprint(planned.conversion)
-      fingerprint["step"] = .string(step.text)
-      fingerprint["mode"] = .string(planner.run.mode.rawValue)
-      for path in planned.reference.checkpoint.weightFiles + planned.files {
-        fingerprint["input \(path)"] = try Self.identity(path)
-      }
-      return fingerprint
     case .reduce(let plan, let wish):
       let options = plan.conversion.options
       var fingerprint = try ReductionRun.fingerprint(plan)

@@ -50,6 +50,16 @@ public struct AlignmentOptions: Sendable {
   /// best result counts.
   public var restarts = 0
   public var seed: UInt64 = 0
+  public var weighing = Weighing.balanced
+
+  /// What each parameter counts in the sum that is maximized.
+  public enum Weighing: String, Sendable, CaseIterable {
+    /// Matrices by the cosine of the two, vectors not at all: neither large layers nor the scales of norms, which are all
+    /// of one sign and hardly tell units apart, decide for all.
+    case balanced
+    /// Every parameter by its inner product, as Ainsworth et al. take it: the distance of all weights becomes least.
+    case plain
+  }
 
   public init() {}
 }

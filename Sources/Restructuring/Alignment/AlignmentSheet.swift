@@ -78,8 +78,10 @@ struct AlignmentEvidence {
   let layout: SheetLayout
   let gram: [Float]
   let size: Int
+  /// What it counts beside other evidence.
+  let weight: Double
 
-  func value(_ p: Int, _ q: Int) -> Double { Double(gram[p * size + q]) }
+  func value(_ p: Int, _ q: Int) -> Double { weight * Double(gram[p * size + q]) }
 }
 
 /// Agreements of the slots of one entry with those of another.

@@ -75,8 +75,7 @@ struct GroupMatching {
       for slot in 0..<evidence.layout.slotCount {
         let places = evidence.layout.positions.map { $0[slot] }
         for entry in 0..<size {
-          let row = places[entry] * evidence.size
-          for other in 0..<size { gains[entry * size + other] += Double(evidence.gram[row + places[other]]) }
+          for other in 0..<size { gains[entry * size + other] += evidence.value(places[entry], places[other]) }
         }
       }
     }

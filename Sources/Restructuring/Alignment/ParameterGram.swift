@@ -100,6 +100,8 @@ public struct AlignmentProducts: Sendable, Hashable {
   public var both = 0.0
   public var first = 0.0
   public var second = 0.0
+  /// What matching maximizes: the sum of inner products, each parameter's with its weight.
+  public var agreement = 0.0
 
   public init() {}
 
@@ -117,6 +119,7 @@ public struct AlignmentProducts: Sendable, Hashable {
     sum.both += b.both
     sum.first += b.first
     sum.second += b.second
+    sum.agreement += b.agreement
     return sum
   }
 }

@@ -5,11 +5,12 @@ internal import EspalierNumerics
 
 /// Reorders the axes of a model so that its weights agree with another's as much as they can.
 ///
-///     maximize Σ_p ⟨A_p, P(B_p)⟩       over one permutation an axis, shared by every parameter that carries it
+///     maximize Σ_p w_p ⟨A_p, P(B_p)⟩       over one permutation an axis, shared by every parameter that carries it
 ///
 /// by coordinate descent: with all other axes as they are, the best order of one is a linear assignment (Ainsworth,
 /// Hayase, Srinivasa, ICLR 2023, arXiv:2209.04836, section 3.2 and algorithm 1). Heads are matched with all that lies
-/// inside them, as are experts: each pair as well as it can be.
+/// inside them, as are experts: each pair as well as it can be. The paper's weights w are 1; see
+/// ``AlignmentOptions/Weighing``.
 ///
 /// Where the paper starts from the order as it is, this first goes along what is known: an axis is matched by those of
 /// its parameters whose other axes are matched already, beginning with those that have no other free axis, such as the
@@ -108,6 +109,16 @@ public struct WeightMatching {
     /// The axes' orders as choices of entries.
     var choices: [String: AxisChoice] = [:]
     var sweeps = 0
+    /// Norms of the reference's parameters and of the model's.
+    var norms: [(reference: Double, model: Double)] = []
+  }
+
+  /// What the inner product of two parameters counts.
+  private func weight(of place: Int, with partner: Int, _ state: State) -> Double {
+    guard options.weighing == .balanced else { return 1 }
+    guard pairs[place].reference.shape.count > 1 else { return 0 }
+    let norms = state.norms[place].reference * state.norms[partner].model
+    return norms > 0 && norms.isFinite ? 1 / norms : 0
   }
 
   /// - Parameters:
@@ -116,9 +127,12 @@ public struct WeightMatching {
   public func align(
     activations: ActivationAgreement? = nil, progress: (String) -> Void = { _ in }
   ) throws(Problem) -> Alignment {
-    let start = State(
+    var start = State(
       orders: groups.map { GroupOrder(unchanged: $0) }, mutual: [Double](repeating: 1, count: groups.count))
-    let before = try products(start)
+    start.norms = try products(each: Array(pairs.indices), start.choices).map {
+      ($0.first.squareRoot(), $0.second.squareRoot())
+    }
+    let before = try products(of: Array(pairs.indices), start)
     var told: Set<Int> = []
     var best: (state: State, products: AlignmentProducts)?
     for run in 0...max(0, options.restarts) {
@@ -131,9 +145,9 @@ public struct WeightMatching {
         order = Self.shuffled(order, seed: options.seed, run: run)
       }
       try descend(&state, order.filter { !told.contains($0) }, progress)
-      let products = try products(state)
+      let products = try products(of: Array(pairs.indices), state)
       progress("\(state.sweeps) sweeps: the cosine of all weights is \(products.cosine)")
-      if products.both > best?.products.both ?? -.infinity { best = (state, products) }
+      if products.agreement > best?.products.agreement ?? -.infinity { best = (state, products) }
     }
     guard let best else { throw Problem(.restructuring, "nothing was matched") }
     return Alignment(
@@ -175,10 +189,10 @@ public struct WeightMatching {
         guard result.order != state.orders[group], result.gain > result.gainBefore + 1e-7 * abs(result.gainBefore)
         else { continue }
         if isQuadratic(group) {
-          let before = try products(of: carriers[group], state).both
+          let before = try products(of: carriers[group], state).agreement
           var changed = state
           try take(result, group, &changed)
-          guard try products(of: carriers[group], changed).both > before else { continue }
+          guard try products(of: carriers[group], changed).agreement > before else { continue }
           state = changed
         } else {
           try take(result, group, &state)
@@ -241,13 +255,21 @@ public struct WeightMatching {
     let products = ParameterProducts(files: files, parallel: parallel)
     var evidence: [AlignmentEvidence] = []
     var experts: [[Int]] = []
+    var places: [Int] = []
     for place in usable ?? carriers[number] {
-      let pair = pairs[place]
-      if group.hasExperts, let expert = pair.described.expert, pair.described.expertsInstance == group.root.instance {
+      let described = pairs[place].described
+      if group.hasExperts, let expert = described.expert, described.expertsInstance == group.root.instance {
         while experts.count <= expert { experts.append([]) }
         experts[expert].append(place)
-        continue
+      } else {
+        places.append(place)
       }
+    }
+    // Where nothing but vectors carries the axes, they tell all the same.
+    let weights = places.map { weight(of: $0, with: partner(of: $0, state.choices), state) }
+    let hasWeights = !experts.isEmpty || weights.contains { $0 > 0 }
+    for (place, weight) in zip(places, weights) where !hasWeights || weight > 0 {
+      let pair = pairs[place]
       for (dimension, expression) in pair.described.dimensions.enumerated()
       where expression.axes.contains(where: group.holds) {
         let partner = partner(of: place, state.choices)
@@ -255,13 +277,14 @@ public struct WeightMatching {
           pair.reference.recipe, try reordered(partner, others), shape: pair.reference.shape, along: dimension)
         evidence.append(
           AlignmentEvidence(
-            layout: SheetLayout(expression, of: group), gram: gram, size: pair.reference.shape[dimension]))
+            layout: SheetLayout(expression, of: group), gram: gram, size: pair.reference.shape[dimension],
+            weight: hasWeights ? weight : 1))
       }
     }
     var matching = GroupMatching(group: group, evidence: evidence)
     if group.hasExperts, experts.count == group.root.size {
       matching.experts = { (entry, other) throws(Problem) in
-        try expertSheets(group, experts, entry, other, others)
+        try expertSheets(group, experts, entry, other, others, state)
       }
     }
     return try matching.match(from: state.orders[number], workers: workers)
@@ -269,20 +292,22 @@ public struct WeightMatching {
 
   /// What two experts have in common.
   private func expertSheets(
-    _ group: AlignmentGroup, _ experts: [[Int]], _ entry: Int, _ other: Int, _ choices: [String: AxisChoice]
+    _ group: AlignmentGroup, _ experts: [[Int]], _ entry: Int, _ other: Int, _ choices: [String: AxisChoice],
+    _ state: State
   ) throws(Problem) -> [PairSheet] {
     let products = ParameterProducts(files: files, parallel: MatrixProduct.serially)
     var sheets: [PairSheet] = []
     for (first, second) in zip(experts[entry], experts[other]) {
       let (reference, model) = (pairs[first], pairs[second])
-      guard reference.described.familyName == model.described.familyName else { continue }
+      let weight = weight(of: first, with: second, state)
+      guard reference.described.familyName == model.described.familyName, weight > 0 else { continue }
       let dimension = model.described.dimensions.firstIndex { $0.axes.contains(where: group.holds) } ?? 0
       let gram = try products.gram(
         reference.reference.recipe, try reordered(second, choices), shape: reference.reference.shape,
         along: dimension)
       let evidence = AlignmentEvidence(
         layout: SheetLayout(model.described.dimensions[dimension], of: group, isExpert: true), gram: gram,
-        size: reference.reference.shape[dimension])
+        size: reference.reference.shape[dimension], weight: weight)
       sheets.append(
         PairSheet(evidence: evidence, rows: evidence.layout.positions[0], columns: evidence.layout.positions[0]))
     }
@@ -330,7 +355,7 @@ public struct WeightMatching {
       let found = agreement.grams.filter { $0.dimension.axes.contains { $0.instance == group.root.instance } }
       guard !found.isEmpty else { continue }
       let evidence = found.map { gram in
-        AlignmentEvidence(layout: SheetLayout(gram.dimension, of: group), gram: gram.values, size: gram.size)
+        AlignmentEvidence(layout: SheetLayout(gram.dimension, of: group), gram: gram.values, size: gram.size, weight: 1)
       }
       // Inner axes of which nothing is seen would be matched by nothing.
       guard group.inner.indices.allSatisfy({ axis in evidence.contains { $0.layout.axes.contains(axis) } }) else {
@@ -346,18 +371,24 @@ public struct WeightMatching {
 
   // MARK: - What came of it
 
-  private func products(_ state: State) throws(Problem) -> AlignmentProducts {
-    try products(of: Array(pairs.indices), state)
+  private func products(of places: [Int], _ state: State) throws(Problem) -> AlignmentProducts {
+    zip(places, try products(each: places, state.choices)).reduce(AlignmentProducts()) { sum, entry in
+      var products = entry.1
+      products.agreement =
+        products.both * weight(of: entry.0, with: partner(of: entry.0, state.choices), state)
+      return sum + products
+    }
   }
 
-  private func products(of places: [Int], _ state: State) throws(Problem) -> AlignmentProducts {
+  private func products(
+    each places: [Int], _ choices: [String: AxisChoice]
+  ) throws(Problem) -> [AlignmentProducts] {
     let products = ParameterProducts(files: files, parallel: MatrixProduct.serially)
-    let found = try workers.map(places.count) { (index) throws(Problem) in
+    return try workers.map(places.count) { (index) throws(Problem) in
       let place = places[index]
       return try products.products(
-        pairs[place].reference.recipe, try reordered(partner(of: place, state.choices), state.choices))
+        pairs[place].reference.recipe, try reordered(partner(of: place, choices), choices))
     }
-    return found.reduce(AlignmentProducts(), +)
   }
 
   private func matches(_ state: State, _ told: Set<Int>) -> [Alignment.AxisMatch] {
