@@ -76,8 +76,8 @@ public struct CalibrationPlan: Sendable {
             .memoryCeiling,
             "the statistics of \(site.name) take \(ByteCount.text(needed)) and the ceiling leaves "
               + "\(ByteCount.text(max(0, left)))",
-            remedy:
-              "Raise --memory to \(ByteCount.text(memory - left + needed)) at least, or keep less with --moment-width.")
+            remedy: "Raise --memory to \(ByteCount.text(memory - left + needed)) at least"
+              + (momentLimit < MomentShape.noLimit ? ", or keep less with --moment-width." : "."))
         }
         if used + needed > left {
           passes.append([])

@@ -48,7 +48,7 @@ public struct ReductionPlan: Sendable {
   var momentLimit: Int { Self.momentLimit(request, needs) }
 
   private static func momentLimit(_ request: ReductionRequest, _ needs: StatisticsNeed) -> Int {
-    request.momentLimit ?? (needs == .moment ? 1 << 20 : 8192)
+    request.momentLimit ?? (needs == .moment ? MomentShape.noLimit : 8192)
   }
 
   /// - Parameters:
@@ -331,6 +331,9 @@ extension ReductionRequest {
     case .allotted(let budgets): budgets[ExactString(matrix)]
     }
   }
+
+  /// The budget of all matrices; nil where each has its own.
+  var commonBudget: MatrixBudget? { if case .budget(let budget) = goal { budget } else { nil } }
 
   var makesFactors: Bool { ReductionMethods.makesFactors(method) }
 }
