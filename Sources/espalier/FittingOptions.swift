@@ -1,11 +1,11 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierEvaluation
 import EspalierLinearMaps
 import EspalierNetworks
-import EspalierRecipes
+public import EspalierRecipes
 
 extension TypeSensitivity.Signal: ExpressibleByArgument {}
 
