@@ -32,6 +32,8 @@ public struct DeltaMaking: Sendable {
 
   /// What the program takes beside tensors: code, libraries, headers.
   static let baseBytes = 96 << 20
+  /// That, and what reading packed models takes.
+  private(set) var fixedBytes = DeltaMaking.baseBytes
 
   /// Opens both, headers only, and compares names and shapes.
   ///
@@ -71,6 +73,10 @@ public struct DeltaMaking: Sendable {
         warnings = opened.warnings + changed.warnings
       }
     } catch { throw Problems(error.all.map(\.withoutLine)) }
+    let stored = targets.flatMap { $0.fineTuned.recipe.storedTensors + ($0.base?.recipe.storedTensors ?? []) }
+    problems.collect { () throws(Problem) in
+      fixedBytes += try WeightFile.readingBytes(of: Set(stored.map(\.file)), threads: options.threads)
+    }
     problems.all += obstacles()
     guard problems.all.isEmpty else { throw problems }
   }
@@ -84,13 +90,13 @@ public struct DeltaMaking: Sendable {
           remedy: kind == .file ? "--force replaces it." : "Choose another name.", file: options.output))
     }
     let needs = targets.map { ($0, bytes(of: $0)) }
-    if let largest = needs.max(by: { $0.1 < $1.1 }), Self.baseBytes + largest.1 > options.memory {
+    if let largest = needs.max(by: { $0.1 < $1.1 }), fixedBytes + largest.1 > options.memory {
       problems.append(
         Problem(
           .memoryCeiling,
-          "the tensor needs \(ByteCount.text(Self.baseBytes + largest.1)) and --memory allows "
+          "the tensor needs \(ByteCount.text(fixedBytes + largest.1)) and --memory allows "
             + ByteCount.text(options.memory),
-          remedy: "Give --memory \((Self.baseBytes + largest.1) >> 20 + 1)M or more.", tensor: largest.0.fineTuned.name)
+          remedy: "Give --memory \((fixedBytes + largest.1) >> 20 + 1)M or more.", tensor: largest.0.fineTuned.name)
       )
     }
     return problems
@@ -163,7 +169,7 @@ public struct DeltaMaking: Sendable {
       "method    \(options.record.text())",
       "tensors   \(targets.count), \(Figures.count(elementCount)) numbers, \(ByteCount.text(halfBytes)) in float16",
       "writes    \(options.output)",
-      "memory    \(ByteCount.text(Self.baseBytes + largest)) for the largest tensor, of \(ByteCount.text(options.memory))",
+      "memory    \(ByteCount.text(fixedBytes + largest)) for the largest tensor, of \(ByteCount.text(options.memory))",
     ].joined(separator: "\n")
   }
 
@@ -172,7 +178,7 @@ public struct DeltaMaking: Sendable {
       "event": "planned", "base": .string(baseName), "fine_tune": .string(fineTunedName), "made": options.record,
       "kind": .string(adapterConfig == nil ? "model" : "adapter"), "tensors": .number(targets.count),
       "numbers": .number(elementCount), "bytes_f16": .number(halfBytes), "output": .string(options.output),
-      "largest_tensor_bytes": .number(Self.baseBytes + (targets.map { bytes(of: $0) }.max() ?? 0)),
+      "largest_tensor_bytes": .number(fixedBytes + (targets.map { bytes(of: $0) }.max() ?? 0)),
     ]
   }
 }

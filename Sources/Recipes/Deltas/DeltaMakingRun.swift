@@ -68,7 +68,7 @@ extension DeltaMaking {
   private func encode(
     _ method: DeltaMethod, pool: WorkerPool, scratch: TensorScratch, listener: any ProgressListener
   ) throws(Problem) -> [EncodedDelta] {
-    let ledger = MemoryLedger(capacity: max(0, options.memory - Self.baseBytes))
+    let ledger = MemoryLedger(capacity: max(0, options.memory - fixedBytes))
     let files = FilePool()
     let parallel: MatrixProduct.ParallelLoop = { (count, body) throws(Problem) in try pool.forEach(count, body) }
     let encoder = DeltaEncoder(options: options, method: method, scratch: scratch, parallel: parallel)

@@ -99,7 +99,9 @@ public struct QuantizationPlan: Sendable {
       try JobRunner(
         threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
         listener: SilentListener()
-      ).plan(jobs, layout: layout, headerBytes: headers)
+      ).plan(
+        jobs, layout: layout, headerBytes: headers,
+        reading: try JobRunner.ReadingMemory(of: checkpoint.weightFiles))
     }
     guard problems.errors.isEmpty, let memory else { throw Problems(problems.errors.uniqued()) }
     self.folder = folder

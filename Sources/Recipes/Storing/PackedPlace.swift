@@ -14,7 +14,7 @@ struct PackedPlace {
 
   var partial: String { OutputFolder.partialPath(for: path) }
   private var mark: String { isFolder ? "\(partial)/\(Self.markName)" : partial + ".run" }
-  private static let markName = "espalier-packing.json"
+  static let markName = "espalier-packing.json"
 
   /// Whether an unfinished output of ours is there.
   private var isOurs: Bool { FileSystem.isFile(mark) }
@@ -95,7 +95,7 @@ struct PackedPlace {
   }
 
   /// Removes what is unfinished; what tells it to be ours goes last.
-  private func discard() throws(Problem) {
+  func discard() throws(Problem) {
     if isFolder {
       for name in try FileSystem.list(partial) where name != Self.markName {
         try FileSystem.remove("\(partial)/\(name)")
