@@ -41,7 +41,7 @@ struct DeltaModels {
     _ change: (inout DeltaOptions) -> Void = { _ in }
   ) throws -> DeltaReport {
     var options = DeltaOptions(output: "\(folder)/\(name).safetensors")
-    (options.threads, options.force) = (2, true)
+    (options.threads, options.policy.force) = (2, true)
     change(&options)
     return try DeltaMaking(
       of: "\(folder)/\(fineTune)", from: "\(folder)/base", options: options, families: Architecture.builtIn()
@@ -233,7 +233,7 @@ struct DeltaModels {
       #expect(problem { try DeltaModels.make(folder, "base") }?.code == .deltaNothing)
       #expect(problem { try DeltaModels.make(folder) { $0.memory = 1 << 20 } }?.code == .memoryCeiling)
       try DeltaModels.make(folder)
-      #expect(problem { try DeltaModels.make(folder) { $0.force = false } }?.code == .outputExists)
+      #expect(problem { try DeltaModels.make(folder) { $0.policy.force = false } }?.code == .outputExists)
     }
   }
 
@@ -243,7 +243,7 @@ struct DeltaModels {
     try withTemporaryFolder { folder in
       func make(_ change: (inout DeltaOptions) -> Void) throws -> DeltaReport {
         var options = DeltaOptions(output: "\(folder)/l.safetensors")
-        (options.threads, options.force) = (2, true)
+        (options.threads, options.policy.force) = (2, true)
         change(&options)
         return try DeltaMaking(
           of: "\(models)/lora-prose", from: "\(models)/base", options: options, families: Architecture.builtIn()
