@@ -81,10 +81,11 @@ struct PatchRemove: ParsableCommand {
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
+      var options = PatchOptions(output: place.path)
+      (options.force, options.threads) = (place.force, work.threadCount)
+      let removal = try PatchRemoval(of: model, options: options)
       do throws(Problem) {
-        var options = PatchOptions(output: place.path)
-        (options.force, options.threads) = (place.force, work.threadCount)
-        let report = try PatchRemoval(of: model, options: options).run()
+        let report = try removal.run()
         style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
