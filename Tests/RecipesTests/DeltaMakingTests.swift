@@ -237,6 +237,24 @@ struct DeltaModels {
     }
   }
 
+  /// Tables of integers that the fine-tune does not store stay as the base has them.
+  @Test func integersMayBeMissing() throws {
+    try withTemporaryFolder { folder in
+      let weight = TestTensor("a.weight", [20, 20], [Float](repeating: 1, count: 400))
+      var tuned = weight
+      tuned.values[7] = 2
+      try DeltaModels.write(
+        [weight, TestTensor("position_ids", [2], bytes: [UInt8](repeating: 0, count: 16), .i64)], to: "\(folder)/base")
+      try DeltaModels.write([tuned], to: "\(folder)/ft0")
+      let making = try DeltaMaking(
+        of: "\(folder)/ft0", from: "\(folder)/base", options: DeltaOptions(output: "\(folder)/d.safetensors"),
+        families: Architecture.builtIn())
+      #expect(making.warnings.map(\.context.tensor) == ["position_ids"])
+      _ = try making.run(listener: SilentListener())
+      #expect(try DeltaModels.values("\(folder)/base+\(folder)/d.safetensors")["a.weight"]?[7] == 2)
+    }
+  }
+
   /// An adapter's factors are coded themselves.
   @Test func factorsOfAnAdapterAreCoded() throws {
     let models = "\(packageFolder)/Models"

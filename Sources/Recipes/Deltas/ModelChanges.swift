@@ -76,13 +76,14 @@ struct ModelChanges: Sendable {
     guard problems.all.isEmpty else { throw Problems(problems.all.map(\.withoutLine)) }
     self.base = opened[0]
     self.inputs = inputs
-    warnings = opened.flatMap(\.warnings)
     adapterConfig = adapter?.config
+    var warnings = opened.flatMap(\.warnings)
     if let adapter {
       targets = adapter.targets
     } else {
-      targets = try Self.targets(opened[0], Array(opened.dropFirst()), named: names)
+      targets = try Self.targets(opened[0], Array(opened.dropFirst()), named: names, warnings: &warnings)
     }
+    self.warnings = warnings
   }
 
   /// The tensors of an adapter's folder; nil if it is none.
@@ -99,7 +100,7 @@ struct ModelChanges: Sendable {
   }
 
   private static func targets(
-    _ base: any Checkpoint, _ models: [any Checkpoint], named names: [String]
+    _ base: any Checkpoint, _ models: [any Checkpoint], named names: [String], warnings: inout [Problem]
   ) throws(Problems) -> [Target] {
     var problems = Problems()
     let known = base.parametersByName()
@@ -117,8 +118,16 @@ struct ModelChanges: Sendable {
       var found: [Parameter] = []
       for (table, name) in zip(tables, names) {
         guard let parameter = table[ExactString(original.name)] else {
-          problems.add(
-            Problem(.deltaMismatch, "the fine-tune has no such parameter", file: name, tensor: original.name))
+          // Integers are tables like position numbers, which some versions of a family store and others do not.
+          if original.elementType.isFloat {
+            problems.add(
+              Problem(.deltaMismatch, "the fine-tune has no such parameter", file: name, tensor: original.name))
+          } else {
+            warnings.append(
+              Problem(
+                .deltaMismatch, "the fine-tune has no such integers; the base's stay", file: name,
+                tensor: original.name, severity: .warning))
+          }
           continue
         }
         guard original.shape == parameter.shape, original.elementType.isFloat == parameter.elementType.isFloat else {
@@ -131,7 +140,7 @@ struct ModelChanges: Sendable {
         }
         found.append(parameter)
       }
-      targets.append(Target(base: original, models: found))
+      if found.count == models.count { targets.append(Target(base: original, models: found)) }
     }
     guard problems.all.isEmpty else { throw problems }
     return targets
