@@ -34,7 +34,11 @@ public struct AdapterExtractionOptions: Sendable {
 
   public init(output: String) { self.output = output }
 
-  var policy: OutputFolder.Policy { OutputFolder.Policy(force: force) }
+  var policy: OutputFolder.Policy {
+    var policy = OutputFolder.Policy(force: force)
+    policy.canResume = false
+    return policy
+  }
 }
 
 /// A fine-tune as a LoRA adapter on its base, in PEFT's layout: the verb `extract-lora`.
@@ -129,16 +133,10 @@ public struct AdapterExtraction: Sendable {
     problems.collect { () throws(Problem) in
       fixedBytes += try WeightFile.readingBytes(of: opened.flatMap(\.weightFiles), threads: options.threads)
     }
-    if let largest = targets.max(by: { $0.workingBytes < $1.workingBytes }),
-      fixedBytes + largest.workingBytes
-        > options.memory
+    if let problem = Problem.memoryCeiling(
+      targets.map { ($0.name, $0.workingBytes) }, beside: fixedBytes, allowed: options.memory)
     {
-      problems.add(
-        Problem(
-          .memoryCeiling,
-          "the matrix needs \(ByteCount.text(fixedBytes + largest.workingBytes)) and --memory allows "
-            + ByteCount.text(options.memory),
-          remedy: "Give --memory \((fixedBytes + largest.workingBytes) >> 20 + 1)M or more.", tensor: largest.name))
+      problems.add(problem)
     }
     guard problems.all.isEmpty else { throw problems }
   }
