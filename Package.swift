@@ -86,8 +86,8 @@ let package = Package(
     room(
       "Recipes",
       imports: [
-        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Calibration", "Reduction", "Merging",
+        "Basics", "Numerics", "Coding", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers",
+        "Networks", "Evaluation", "Calibration", "Reduction", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(

@@ -33,17 +33,19 @@ struct Verify: ParsableCommand {
       let outcome = try verify(listener)
       let seconds = Machine.monotonicSeconds - start
       listener.receive(.ended(stage: "verify", seconds: seconds))
+      let loss = PackedLoss(at: output)
       guard outcome.problems.isEmpty else { throw Failure(outcome.problems, json: style.json) }
       if style.json {
         print(
           JSON.object([
             ("event", "verified"), ("tensors", .number(outcome.tensors)), ("bytes", .number(outcome.bytes)),
-            ("seconds", .number(seconds)),
+            ("lossy", loss?.json ?? .null), ("seconds", .number(seconds)),
           ]).text())
       } else if !style.quiet {
         print(
           "\(output): \(outcome.tensors) tensors, \(ByteCount.text(outcome.bytes)), all as written "
             + "(\(Decimals.text(seconds, 2)) s)")
+        if let summary = loss?.summary { print(summary) }
       }
     } catch let problem as Problem {
       throw Failure([problem], json: style.json)
