@@ -79,9 +79,10 @@ import Testing
       #expect(try SafetensorsHeader(reading: after).tensors.map(\.name) == tensors.map(\.name))
       let archive = try ArchivedFile(at: packed)
       let loss = try #require(archive.header.loss)
-      #expect(loss.parts.map { archive.header.parts[$0.part].name }.sorted() == [
-        "a.weight", "b.weight", "c.weight", "c.weight", "f.zeros",
-      ] || loss.parts.count == 5)
+      #expect(
+        loss.parts.map { archive.header.parts[$0.part].name }.sorted() == [
+          "a.weight", "b.weight", "c.weight", "c.weight", "f.zeros",
+        ] || loss.parts.count == 5)
       func values(_ file: File, _ tensor: StoredTensor) throws -> [Float] {
         let bytes = try file.read(tensor.byteCount, at: tensor.offset)
         return bytes.withUnsafeBytes { bytes in
@@ -178,7 +179,8 @@ import Testing
       let (model, packed) = ("\(folder)/model.safetensors", "\(folder)/x.safetensors.packed")
       try write(model, bad: .nan)
       let found = problem { try pack(model, to: packed, .ratio(4)) }
-      #expect(found?.tensor == "a.weight" && found?.message.contains("row 2, column 100") == true, "\(found as Any)")
+      #expect(
+        found?.context.tensor == "a.weight" && found?.message.contains("row 2, column 100") == true, "\(found as Any)")
       try TestTensor.write([TestTensor("a", [70_000], [Float](repeating: 1, count: 70_000), .bf16)], to: model)
       #expect(throws: Problems.self) { try pack(model, to: "\(folder)/y.safetensors.packed", .ratio(4)) }
       try write("\(folder)/good.safetensors")
