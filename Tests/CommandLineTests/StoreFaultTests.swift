@@ -93,7 +93,7 @@ import Testing
       let scene = try StoreScene(in: folder, tuned: 1, layers: 4)
       for name in ["base", "tuned0"] { try scene.add(name) }
       let get = ["store", "get", scene.store, "tuned0", "-o", scene.output, "--quiet"]
-      let seconds = try StoreScene.seconds { #expect(try Program.run(get).code == 0) }
+      let seconds = try StoreScene.seconds { try #expect(Program.run(get).code == 0) }
       try FileSystem.remove(scene.output)
       var killed = 0
       for attempt in 0..<Self.attempts {
