@@ -27,7 +27,7 @@ import Testing
 
   /// Values of all tensors of a model as it is named.
   private func values(of model: String, in folder: String) throws -> [UInt8] {
-    _ = try succeed("convert", model, "--dtype", "float32", "--force", "-o", "\(folder)/values")
+    _ = try succeed("convert", model, "--dtype", "f32", "--force", "-o", "\(folder)/values")
     return try FileSystem.read("\(folder)/values/model.safetensors")
   }
 
@@ -183,7 +183,7 @@ import Testing
   ])
   func usageIsChecked(line: String, message: String) throws {
     let outcome = try Program.run(line.split(separator: " ").map(String.init))
-    #expect(outcome.code == 64 && outcome.errors.contains(message), "\(outcome)")
+    #expect(outcome.code == 2 && outcome.errors.contains(message), "\(outcome)")
   }
 
   // MARK: - Interruption
