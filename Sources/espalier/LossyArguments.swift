@@ -2,6 +2,7 @@ import ArgumentParser
 import EspalierBasics
 import EspalierCalibration
 import EspalierCheckpoints
+import EspalierLinearMaps
 import EspalierNetworks
 import EspalierRecipes
 
@@ -52,7 +53,7 @@ struct LossyArguments: ParsableArguments {
     _ lookup: ModelLookup, _ work: WorkOptions, _ listener: any ProgressListener
   ) throws(Problems) -> LossyOptions {
     var options = LossyOptions(goal: goal)
-    if (statistics != nil || !calibration.text.isEmpty), !(onlyPlan && statistics == nil) {
+    if statistics != nil || !calibration.text.isEmpty && !onlyPlan {
       let checkpoint = try lookup.open(model)
       let run = try running.options(work, lookup, default: .exact)
       if statistics == nil, !(resume && FileSystem.isFile(path)) {

@@ -64,9 +64,10 @@ import Testing
   func largeValues() throws {
     var random = SeededGenerator(seed: 3)
     let lattice = ChunkLattice(steps: [0.5], firstColumn: 0)
-    let integers = (0..<4096).map { index in
-      index % 97 == 0 ? Int(random.next() >> 40) * (index % 2 == 0 ? 1 : -1) : index % 3 - 1
-    } + [63, 64, -63, -64, 65, 127, 128, -128, (1 << 24) - 1, 1 - (1 << 24)]
+    let integers =
+      (0..<4096).map { index in
+        index % 97 == 0 ? Int(random.next() >> 40) * (index % 2 == 0 ? 1 : -1) : index % 3 - 1
+      } + [63, 64, -63, -64, 65, 127, 128, -128, (1 << 24) - 1, 1 - (1 << 24)]
     let bytes = chunk(integers, on: lattice, of: .f32)
     let coded = encoded(bytes, of: .f32, on: lattice)
     #expect(coded[0] == 0x47)
@@ -115,7 +116,7 @@ import Testing
     let lattice = ChunkLattice(steps: [0.01, 0.02], firstColumn: 1)
     for type in Self.types {
       var bytes = chunk(normals(4096, deviation: 2, seed: 9), on: lattice, of: type)
-      bytes.replaceSubrange(0..<type.byteWidth, with: random.bytes(type.byteWidth))
+      bytes.replaceSubrange(0..<type.byteWidth, with: rounded([Double.nan], to: type))
       let negativeZero = rounded([-0.0], to: type)
       let whole = chunk([Int](repeating: 1, count: 2048), on: lattice, of: type) + negativeZero
       for bytes in [bytes, whole, random.bytes(4096)] {
@@ -187,6 +188,7 @@ import Testing
     #expect(message([0x47, 0, 0, 0, 0, 0, 0, 0, 0]) == "a coded chunk is damaged: rows of 0 elements")
     #expect(message([0x47, 1, 0, 0, 0, 0, 0, 0, 0, 17]) == "a coded chunk is damaged: 17 steps")
     #expect(
-      message([0x47, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 0]) == "a coded chunk is damaged: a step is missing")
+      message([0x47, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 0])
+        == "a coded chunk is damaged: a step is missing")
   }
 }

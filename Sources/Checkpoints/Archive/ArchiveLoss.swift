@@ -1,4 +1,4 @@
-public import EspalierBasics
+internal import EspalierBasics
 
 /// What a file lost before it was packed: its numbers were rounded, and it is the rounded ones that come back.
 public struct ArchiveLoss: Sendable, Hashable {
