@@ -70,9 +70,9 @@ enum LatticeCoding {
     type.decode(elements, into: values, count: count)
     guard es_lattice_integers(values, Int64(count), steps, Int64(width), integers) else { return false }
     write(integers, count: count, steps: steps, width: width, of: type, values: values, elements: rest)
-    guard UnsafeRawBufferPointer(start: rest, count: count * form.width)
-      .elementsEqual(UnsafeRawBufferPointer(start: elements, count: count * form.width))
-    else { return false }
+    guard mend(integers, count: count, steps: steps, width: width, of: type, written: rest, elements: elements) else {
+      return false
+    }
 
     let symbols = rest.assumingMemoryBound(to: UInt8.self)
     let keys = symbols + count
@@ -90,9 +90,10 @@ enum LatticeCoding {
       }
     }
     append(zip(indices, coded.columns).map { $0 | $1 << 4 })
-    append(stride(from: 0, to: coded.rows.count, by: 2).map { row in
-      coded.rows[row] | (row + 1 < coded.rows.count ? coded.rows[row + 1] : 0) << 4
-    })
+    append(
+      stride(from: 0, to: coded.rows.count, by: 2).map { row in
+        coded.rows[row] | (row + 1 < coded.rows.count ? coded.rows[row + 1] : 0) << 4
+      })
     coded.contexts.encode(symbols, keys: keys, count: count, to: &writer, payload: payload, kernel: kernel)
     if coded.restBits > 0 {
       let bits = Scratch(byteCount: coded.restBits / 8 + 16)
@@ -100,6 +101,36 @@ enum LatticeCoding {
       writer.append(UnsafeRawBufferPointer(start: bits.address, count: (coded.restBits + 7) / 8))
     }
     return true
+  }
+
+  /// Finds integers for elements that the nearest ones are not written as: next to a power of two, where a type's numbers
+  /// lie closer on one side, and in the middle between two it may be a neighbour.
+  ///
+  /// - Parameter written: what the integers are written as.
+  /// - Returns: whether all elements have one.
+  private static func mend(
+    _ integers: UnsafeMutablePointer<Int32>, count: Int, steps: [Float], width: Int, of type: ElementType,
+    written: UnsafeRawPointer, elements: UnsafeRawPointer
+  ) -> Bool {
+    let bytes = type.byteWidth
+    let expected = UnsafeRawBufferPointer(start: elements, count: count * bytes)
+    let found = UnsafeRawBufferPointer(start: written, count: count * bytes)
+    guard !found.elementsEqual(expected) else { return true }
+    return withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 8) { room in
+      for index in 0..<count {
+        let place = index * bytes..<(index + 1) * bytes
+        guard !found[place].elementsEqual(expected[place]) else { continue }
+        let neighbour = [integers[index] + 1, integers[index] - 1].first { integer in
+          guard integer.magnitude <= ES_LATTICE_MOST else { return false }
+          var value = Float(integer) * steps[index % width]
+          type.encode(&value, into: room.baseAddress!, count: 1)
+          return room.elementsEqual(expected[place])
+        }
+        guard let neighbour else { return false }
+        integers[index] = neighbour
+      }
+      return true
+    }
   }
 
   /// Symbols, and classes if they save more than they take.

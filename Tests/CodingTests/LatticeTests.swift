@@ -116,7 +116,7 @@ import Testing
     let lattice = ChunkLattice(steps: [0.01, 0.02], firstColumn: 1)
     for type in Self.types {
       var bytes = chunk(normals(4096, deviation: 2, seed: 9), on: lattice, of: type)
-      bytes.replaceSubrange(0..<type.byteWidth, with: random.bytes(type.byteWidth))
+      bytes.replaceSubrange(0..<type.byteWidth, with: rounded([Double.nan], to: type))
       let negativeZero = rounded([-0.0], to: type)
       let whole = chunk([Int](repeating: 1, count: 2048), on: lattice, of: type) + negativeZero
       for bytes in [bytes, whole, random.bytes(4096)] {

@@ -80,9 +80,9 @@ import Testing
       let archive = try ArchivedFile(at: packed)
       let loss = try #require(archive.header.loss)
       #expect(
-        loss.parts.map { archive.header.parts[$0.part].name }.sorted() == [
+        loss.parts.map { archive.header.parts[$0.part].name } == [
           "a.weight", "b.weight", "c.weight", "c.weight", "f.zeros",
-        ] || loss.parts.count == 5)
+        ])
       func values(_ file: File, _ tensor: StoredTensor) throws -> [Float] {
         let bytes = try file.read(tensor.byteCount, at: tensor.offset)
         return bytes.withUnsafeBytes { bytes in
@@ -100,7 +100,9 @@ import Testing
         }
         let error = zip(old, new).reduce(0) { $0 + Double(($1.0 - $1.1) * ($1.0 - $1.1)) }
         let whole = old.reduce(0) { $0 + Double($1 * $1) }
-        let named = try #require(loss.parts.first { archive.header.parts[$0.part].name == tensor.name })
+        // The second of two that are alike has the name of the first.
+        let name = tensor.name == "d.weight" ? "c.weight" : tensor.name
+        let named = try #require(loss.parts.first { archive.header.parts[$0.part].name == name })
         #expect(abs((error / whole).squareRoot() - named.weightError) < 2e-6, "\(tensor.name)")
         #expect(Set(new.map { abs($0) }).count < 200, "\(tensor.name)")
         #expect(named.outputError == nil)
@@ -109,7 +111,7 @@ import Testing
       #expect(try values(after, places[0]) == values(after, places[1]))
       // Packed again, without loss this time, it is what it is.
       let summary = try #require(PackedLoss(at: packed)?.summary)
-      #expect(summary.hasPrefix("lossy: 5 tensors are not as they were"), "\(summary)")
+      #expect(summary.hasPrefix("lossy: 4 tensors are not as they were"), "\(summary)")
       #expect(PackedLoss(at: model) == nil)
     }
   }
@@ -163,12 +165,8 @@ import Testing
       let large = problem { try pack(model, to: packed, .bytes(10_000_000)) }
       #expect(large?.code == .packingGoal && large?.remedy?.contains("nothing is lost") == true, "\(large as Any)")
       #expect(FileSystem.kind(packed) == nil)
-      // And what is left of the attempt is told, and replaced when that is asked for.
-      var options = PackingOptions(output: packed, chunkBytes: 1 << 18, threads: 1, memory: 1 << 30)
-      options.lossy = LossyOptions(goal: .ratio(10))
-      #expect(throws: Problems.self) { try PackingPlan(of: model, options) }
-      options.policy.force = true
-      _ = try PackingRun.execute(try PackingPlan(of: model, options), listener: SilentListener())
+      // What is left of the attempts stands in the way of no other.
+      try pack(model, to: packed, .ratio(10))
       #expect(try FileSystem.list(folder).sorted() == ["model.safetensors", "x.safetensors.packed"])
     }
   }
@@ -212,6 +210,8 @@ import Testing
     }
     #expect(LossyCurve.settings(of: [curve], bytes: 1)[0].bytes == 200)
     #expect(LossyCurve.settings(of: [curve], bytes: 1e9)[0].bytes == 1000)
-    for value in [0.001, 0.5, 1, 3, 1000] { #expect(LossyCurve.power(LossyCurve.logarithm(value)) == value) }
+    for value in [0.001, 0.5, 1, 3, 1000] {
+      #expect(abs(LossyCurve.power(LossyCurve.logarithm(value)) / value - 1) < 1e-12)
+    }
   }
 }

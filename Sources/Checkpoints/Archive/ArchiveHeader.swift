@@ -113,7 +113,8 @@ public struct ArchiveHeader: Sendable {
 
   private var description: JSON {
     var json: JSON = [
-      "version": .number(loss == nil ? 1 : Self.formatVersion), "bytes": .number(byteCount), "chunk": .number(chunkBytes),
+      "version": .number(loss == nil ? 1 : Self.formatVersion), "bytes": .number(byteCount),
+      "chunk": .number(chunkBytes),
       "parts": .array(
         parts.map { part in
           var words: [JSON] = [.string(part.type.rawValue), .number(part.byteCount)]

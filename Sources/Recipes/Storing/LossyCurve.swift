@@ -20,7 +20,9 @@ struct LossyCurve: Sendable {
       // What is no smaller and costs no less than another is of no use.
       while let last = hull.last, last.cost >= next.cost { hull.removeLast() }
       if let last = hull.last, last.bytes <= next.bytes { continue }
-      while hull.count > 1, Self.slope(hull[hull.count - 2], hull[hull.count - 1]) >= Self.slope(hull[hull.count - 1], next) {
+      while hull.count > 1 {
+        let last = hull[hull.count - 1]
+        guard Self.slope(hull[hull.count - 2], last) >= Self.slope(last, next) else { break }
         hull.removeLast()
       }
       hull.append(next)

@@ -79,7 +79,10 @@ public struct LossyOptions: Sendable {
 
   /// What the run is begun with, as its fingerprint has it.
   var identity: JSON {
-    var json: JSON = ["hands_on": .bool(handsOn), "statistics": statistics.map { .string($0.path) } ?? .null]
+    var json: JSON = [
+      "hands_on": .bool(handsOn), "statistics": statistics.map { .string($0.path) } ?? .null,
+      "tokens": statistics?.record.tokens.map { .string($0.description) } ?? .null,
+    ]
     switch goal {
     case .ratio(let ratio): json["ratio"] = .number(ratio)
     case .bytes(let bytes): json["bytes"] = .number(bytes)

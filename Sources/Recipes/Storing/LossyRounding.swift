@@ -127,9 +127,10 @@ struct LossyRounding {
   /// Compares the tensor in two files.
   func loss(of changed: any ByteSource, from original: any ByteSource) throws(Problem) -> ArchiveLoss.Part {
     let known = statistics.map { $0.count > 0 } ?? false
-    let sums = try workers.map(tensor.tiles) { (index) throws(Problem) -> (
-      weight: (error: Double, whole: Double), output: (error: Double, whole: Double)
-    ) in
+    let sums = try workers.map(tensor.tiles) {
+      (index) throws(Problem) -> (
+        weight: (error: Double, whole: Double), output: (error: Double, whole: Double)
+      ) in
       let rows = tensor.rows(ofTile: index)
       func matrix(_ file: any ByteSource) throws(Problem) -> Matrix<Float> {
         try Matrix(rows: rows.count, columns: tensor.columns, elements: try tensor.read(rows, from: file))

@@ -48,7 +48,8 @@ struct LossyRun {
       // Large tensors may lose as large a share as small ones: what a share of an output is worth does not depend on the
       // numbers that make it, but a setting at which the largest vanish is no use to anyone.
       curves.append(
-        try rounding.curve(in: source(rounding.tensor, sources), weight: Double(rounding.tensor.elementCount),
+        try rounding.curve(
+          in: source(rounding.tensor, sources), weight: Double(rounding.tensor.elementCount),
           bits: bits))
       listener.receive(.advanced(bytes: rounding.tensor.byteCount))
     }
@@ -64,8 +65,9 @@ struct LossyRun {
     listener.receive(.began(stage: "compare", totalBytes: count))
     var indices = order[...]
     try forEachTensor { (rounding) throws(Problem) in
+      guard let index = indices.popFirst() else { return }
       let tensor = rounding.tensor
-      losses[indices.popFirst()!] = try rounding.loss(
+      losses[index] = try rounding.loss(
         of: try File.reading(path(of: tensor.entry)), from: source(tensor, sources))
       listener.receive(.advanced(bytes: tensor.byteCount))
     }

@@ -24,8 +24,10 @@ public struct PackedLoss: Sendable {
       guard let loss = archive.header.loss else { return nil }
       self.name = name
       let sizes = archive.partBytes
-      tensors = loss.parts.map { lost in
+      // What repeats another has neither a name nor bytes of its own.
+      tensors = loss.parts.compactMap { lost in
         let part = archive.header.parts[lost.part]
+        guard part.content == .stored else { return nil }
         return Tensor(
           name: part.name, type: part.type.rawValue, before: part.byteCount, after: sizes[lost.part],
           weightError: lost.weightError, outputError: lost.outputError)
@@ -58,9 +60,11 @@ public struct PackedLoss: Sendable {
         + Decimals.text(sorted[sorted.count / 2], 3)
     }
     let outputs = tensors.compactMap(\.outputError)
+    let measured =
+      outputs.isEmpty
+      ? "" : ", of outputs \(range(outputs)) (measured on calibration text, \(outputs.count) tensors)"
     return "lossy: \(tensors.count) tensors are not as they were; relative error of weights "
-      + range(tensors.map(\.weightError)) + " (exact)"
-      + (outputs.isEmpty ? "" : ", of outputs \(range(outputs)) (measured on calibration text, \(outputs.count) tensors)")
+      + range(tensors.map(\.weightError)) + " (exact)" + measured
   }
 
   /// A line a tensor.

@@ -111,7 +111,9 @@ struct PackedPlace {
         try FileSystem.remove("\(partial)/\(name)")
       }
     } else {
-      for path in [partial, partial + ".journal"] + scratchFiles where FileSystem.kind(path) != nil { try FileSystem.remove(path) }
+      for path in [partial, partial + ".journal"] + scratchFiles where FileSystem.kind(path) != nil {
+        try FileSystem.remove(path)
+      }
     }
     try FileSystem.remove(mark)
     if isFolder { try FileSystem.remove(partial) }

@@ -47,9 +47,10 @@ public struct PackingPlan: Sendable {
 
   /// Coding takes a chunk, one of the base, two coded ones, and planes of each, for every chunk in flight.
   var memory: Int {
-    24 << 20 + max(
-      options.threads * 8 * 6 * options.chunkBytes,
-      options.lossy == nil ? 0 : LossyRounding.workingBytes(lossyTensors, threads: options.threads))
+    24 << 20
+      + max(
+        options.threads * 8 * 6 * options.chunkBytes,
+        options.lossy == nil ? 0 : LossyRounding.workingBytes(lossyTensors, threads: options.threads))
   }
   public var byteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
   var packed: [Entry] { entries.filter { $0.header != nil } }

@@ -27,7 +27,8 @@ public struct PackingRun {
     }
     let inputs = JSON.object(
       [
-        ("lossy", plan.options.lossy?.identity ?? .null), ("packing", .number(ArchiveHeader.formatVersion)), ("chunk", .number(plan.options.chunkBytes)),
+        ("lossy", plan.options.lossy?.identity ?? .null),
+        ("packing", .number(ArchiveHeader.formatVersion)), ("chunk", .number(plan.options.chunkBytes)),
         ("sha256", .bool(plan.options.hashes)), ("files", .number(plan.entries.count)),
       ] + (try InputIdentities.members(paths)))
     let held = try place.begin(fingerprint: inputs, policy: plan.options.policy)
