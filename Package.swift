@@ -90,8 +90,8 @@ let package = Package(
     room(
       "Recipes",
       imports: [
-        "Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers", "Networks",
-        "Evaluation", "Calibration", "Reduction", "Restructuring", "Merging",
+        "Basics", "Numerics", "Coding", "LinearMaps", "Checkpoints", "Architectures", "Execution", "Tokenizers",
+        "Networks", "Evaluation", "Calibration", "Reduction", "Restructuring", "Merging",
       ],
       c: [.product(name: "Yams", package: "Yams")]),
     .executableTarget(

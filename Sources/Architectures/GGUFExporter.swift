@@ -61,7 +61,7 @@ struct GGUFExporter {
       GGUFExport.Tensor(
         name: name, shape: [values.count], content: .computed(values), role: GGUFTensorRole(name: name), sources: [])
     }
-    let tensors = (naming.tensors + added).sorted { Self.precedes($0, $1) }
+    let tensors = GGUFTensorRole.sorted(naming.tensors + added, by: \.name)
     let outputs =
       tensors.contains { $0.role.kind == .output }
       || description.parameters.contains { $0.role.part == .headProjection }
@@ -81,12 +81,6 @@ struct GGUFExporter {
     return GGUFExport(
       family: family.name, metadata: metadata, tensors: tensors,
       warnings: warnings.map { $0.at(file: checkpoint.location) }, transforms: transforms)
-  }
-
-  /// The order of llama.cpp's loader, in which its quantizer writes.
-  private static func precedes(_ a: GGUFExport.Tensor, _ b: GGUFExport.Tensor) -> Bool {
-    let (first, second) = (a.role.layer ?? -1, b.role.layer ?? -1)
-    return first != second ? first < second : a.name.utf8.lexicographicallyPrecedes(b.name.utf8)
   }
 
   private mutating func checkConditions() {

@@ -67,3 +67,14 @@ public struct GGUFTensorRole: Sendable, Hashable {
     }
   }
 }
+
+extension GGUFTensorRole {
+  /// Tensors in the order of llama.cpp's loader, in which its quantizer writes: what stands outside layers, then layer by
+  /// layer, each by name.
+  public static func sorted<Tensor>(_ tensors: [Tensor], by name: (Tensor) -> String) -> [Tensor] {
+    let places = tensors.map { (layer: GGUFTensorRole(name: name($0)).layer ?? -1, name: name($0), tensor: $0) }
+    return places.sorted { a, b in
+      a.layer == b.layer ? a.name.utf8.lexicographicallyPrecedes(b.name.utf8) : a.layer < b.layer
+    }.map(\.tensor)
+  }
+}

@@ -139,6 +139,19 @@ public final class File: ByteSource {
 
   /// Takes the file's lock for this process; false if another process has it. Released when the file is closed.
   public func tryLock() -> Bool { flock(descriptor, LOCK_EX | LOCK_NB) == 0 }
+
+  /// Waits for the file's lock: `shared` with others that wait so, else for this process alone. Released when the file is
+  /// closed.
+  public func lock(shared: Bool) throws(Problem) {
+    while flock(descriptor, shared ? LOCK_SH : LOCK_EX) != 0 {
+      guard errno == EINTR else { throw FileSystem.problem("cannot lock", path) }
+    }
+  }
+
+  /// Takes from everybody the right to write the file.
+  public func protect() throws(Problem) {
+    guard fchmod(descriptor, 0o444) == 0 else { throw FileSystem.problem("cannot protect", path) }
+  }
 }
 
 /// Folders, names and space.
@@ -229,6 +242,35 @@ public enum FileSystem {
       let result = Glibc.rename(old, new)
     #endif
     guard result == 0 else { throw problem("cannot rename to \(new)", old, code: .fileWrite) }
+  }
+
+  /// Gives a file a name that no other has; in one step, whoever else may try it.
+  ///
+  /// - Throws: `file.exists` if the name is taken.
+  public static func renameAnew(_ old: String, to new: String) throws(Problem) {
+    #if canImport(Darwin)
+      let result = Darwin.link(old, new)
+    #elseif canImport(Musl)
+      let result = Musl.link(old, new)
+    #else
+      let result = Glibc.link(old, new)
+    #endif
+    guard result == 0 else { throw problem("cannot rename \(old) to", new, code: .fileWrite) }
+    try remove(old)
+  }
+
+  /// Makes a symbolic link that leads to `target`, a path from the link's own folder.
+  public static func link(_ path: String, to target: String) throws(Problem) {
+    guard symlink(target, path) == 0 else { throw problem("cannot make the link", path, code: .fileWrite) }
+  }
+
+  /// Where a symbolic link leads, as it is written; nil for what is no link.
+  public static func linkTarget(_ path: String) -> String? {
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    let count = bytes.withUnsafeMutableBytes {
+      readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    return count >= 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
   }
 
   /// Exchanges two folders in one step, so that a reader sees one or the other whole.

@@ -29,16 +29,18 @@ public struct Calibration: Sendable {
   /// - Parameters:
   ///   - network: best one that keeps no weights in memory: each block is used once.
   ///   - memory: a ceiling on resident memory in bytes.
+  ///   - reading: of it, what reading the weights takes for itself.
   ///   - momentLimit: as ``MomentShape/init(width:limit:)``.
   /// - Throws: as ``CalibrationPlan``.
   public init(
-    _ network: Network, sequences: [[Int32]], memory: Int, momentLimit: Int = 8192, workers: WorkerPool
+    _ network: Network, sequences: [[Int32]], memory: Int, reading: Int = 0, momentLimit: Int = 8192,
+    workers: WorkerPool
   ) throws(Problem) {
     self.network = network
     self.sequences = sequences
     pool = workers
     plan = try CalibrationPlan(
-      network, lengths: sequences.map(\.count), memory: memory, momentLimit: momentLimit)
+      network, lengths: sequences.map(\.count), memory: memory, reading: reading, momentLimit: momentLimit)
   }
 
   /// Gathers and writes.

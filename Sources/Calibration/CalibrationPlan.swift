@@ -33,7 +33,12 @@ public struct CalibrationPlan: Sendable {
   /// them when they are gathered.
   private let blockBytes: Int
 
-  public var peakBytes: Int { Self.workingBytes + groupBytes + blockBytes + (spills ? 0 : activationBytes) }
+  /// What reading the weights takes for itself, if they are packed.
+  private let readingBytes: Int
+
+  public var peakBytes: Int {
+    Self.workingBytes + readingBytes + groupBytes + blockBytes + (spills ? 0 : activationBytes)
+  }
 
   public var sites: [InputSite] { blocks.flatMap(\.block.sites) }
 
@@ -42,21 +47,23 @@ public struct CalibrationPlan: Sendable {
   ///   - memory: the ceiling on resident memory in bytes.
   ///   - beside: what the caller takes for itself, block by block, once the statistics are gathered and the block's weights
   ///     are let go; nothing if it is empty.
+  ///   - reading: what reading the weights takes for itself.
   ///   - momentLimit: as ``MomentShape/init(width:limit:)``.
   /// - Throws: `memory.ceiling` if not even one site fits, naming it and the least that would do.
   public init(
-    _ network: Network, lengths: [Int], memory: Int, beside: [Int] = [], momentLimit: Int
+    _ network: Network, lengths: [Int], memory: Int, beside: [Int] = [], reading: Int = 0, momentLimit: Int
   ) throws(Problem) {
     let all = try network.blocks()
     func bytes(_ site: InputSite) -> Int {
       SiteAccumulator.byteCount(width: site.width, momentLimit: momentLimit)
     }
     self.momentLimit = momentLimit
+    readingBytes = reading
     tokenCount = lengths.reduce(0, +)
     activationBytes = tokenCount * network.carriedBytesPerToken
     weightBytes = all.reduce(0) { max($0, $1.weightBytes) }
     groupBytes = network.groupBytes(longest: lengths.max() ?? 0)
-    let free = memory - Self.workingBytes - groupBytes
+    let free = memory - Self.workingBytes - reading - groupBytes
     let others = all.enumerated().map { max($1.weightBytes, beside.indices.contains($0) ? beside[$0] : 0) }
     let whole = zip(all, others).reduce(0) { most, block in
       max(most, block.0.sites.reduce(block.1) { $0 + bytes($1) })
@@ -76,8 +83,8 @@ public struct CalibrationPlan: Sendable {
             .memoryCeiling,
             "the statistics of \(site.name) take \(ByteCount.text(needed)) and the ceiling leaves "
               + "\(ByteCount.text(max(0, left)))",
-            remedy:
-              "Raise --memory to \(ByteCount.text(memory - left + needed)) at least, or keep less with --moment-width.")
+            remedy: "Raise --memory to \(ByteCount.text(memory - left + needed)) at least"
+              + (momentLimit < MomentShape.noLimit ? ", or keep less with --moment-width." : "."))
         }
         if used + needed > left {
           passes.append([])

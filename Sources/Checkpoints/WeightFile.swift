@@ -35,6 +35,30 @@ public enum WeightFile {
     return try ArchivedFile(at: stored, baseFolder: nil, depth: depth)
   }
 
+  /// Memory that reading files takes beside what they are read into, if some of them are packed.
+  ///
+  /// - Throws: what reading headers throws.
+  public static func readingBytes(of paths: some Sequence<String>, threads: Int) throws(Problem) -> Int {
+    var (chunkBytes, levels) = (0, 0)
+    for path in paths {
+      guard let stored = stored(path), stored.hasSuffix(packedSuffix) else { continue }
+      for file in [stored] + (try bases(of: stored)) {
+        guard let stored = Self.stored(file), stored.hasSuffix(packedSuffix) else { continue }
+        chunkBytes = max(chunkBytes, try ArchivedFile(at: stored).header.chunkBytes)
+      }
+      levels = max(levels, try self.levels(of: stored))
+    }
+    return levels == 0 ? 0 : ArchivedFile.readingBytes(chunkBytes: chunkBytes, levels: levels, threads: threads)
+  }
+
+  /// How many packed files are read for a chunk of a file.
+  private static func levels(of path: String, behind: Int = 0) throws(Problem) -> Int {
+    guard behind <= ArchivedFile.mostBases, let stored = stored(path), stored.hasSuffix(packedSuffix) else { return 0 }
+    var most = 0
+    for base in try ArchivedFile(at: stored).basePaths { most = max(most, try levels(of: base, behind: behind + 1)) }
+    return most + 1
+  }
+
   /// What tells whether a file is still the one that was opened.
   public static func identity(_ path: String) throws(Problem) -> FileIdentity {
     try File.reading(stored(path) ?? path).identity()

@@ -14,11 +14,12 @@ public import EspalierNumerics
 ///     method 1   elements split into planes of bytes (`planes.h`), each a ``PlaneCoding``, the lowest first
 ///     method 2   the same of the exclusive or with the base (integers)
 ///     method 3   ``DifferenceCoding``: differences from the base (floats)
+///     method 4   ``LatticeCoding``: integers times steps (floats)
 ///     type       1 to 4 integers of 1, 2, 4, 8 bytes; 5 f16, 6 bf16, 7 f32, 8 f64, 9 f8e4m3, 10 f8e5m2
 ///
-/// Methods 1 to 3 end with the bytes after the last whole element.
+/// Methods 1 to 4 end with the bytes after the last whole element.
 public enum ChunkCoding {
-  private enum Method: UInt8 { case stored, planes, exclusive, differences }
+  private enum Method: UInt8 { case stored, planes, exclusive, differences, lattice }
 
   /// The most bytes that a chunk is coded in: one more than it has.
   public static func mostBytes(for byteCount: Int) -> Int { byteCount + 1 }
@@ -29,28 +30,30 @@ public enum ChunkCoding {
   ///   - chunk: elements, little-endian, at any address; any number of bytes, an incomplete last element too. At most
   ///     1 GiB.
   ///   - base: as many bytes of the same type, if the chunk may be coded against them; it then is if that is shorter.
+  ///   - lattice: what the numbers may be integer multiples of; used if they are, and the base is not.
   ///   - coded: room for ``mostBytes(for:)``, apart from the chunk.
   /// - Returns: how many bytes were written.
   public static func encode(
     _ chunk: UnsafeRawBufferPointer, of type: ElementType, against base: UnsafeRawBufferPointer? = nil,
-    into coded: UnsafeMutableRawBufferPointer
+    on lattice: ChunkLattice? = nil, into coded: UnsafeMutableRawBufferPointer
   ) -> Int {
-    encode(chunk, of: type, against: base, into: coded, kernel: es_entropy_fastest_kernel())
+    encode(chunk, of: type, against: base, on: lattice, into: coded, kernel: es_entropy_fastest_kernel())
   }
 
   /// Codes a chunk into bytes of its own.
   public static func encode(
-    _ chunk: UnsafeRawBufferPointer, of type: ElementType, against base: UnsafeRawBufferPointer? = nil
+    _ chunk: UnsafeRawBufferPointer, of type: ElementType, against base: UnsafeRawBufferPointer? = nil,
+    on lattice: ChunkLattice? = nil
   ) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: mostBytes(for: chunk.count)) { room, count in
       let room = UnsafeMutableRawBufferPointer(start: room.baseAddress, count: mostBytes(for: chunk.count))
-      count = encode(chunk, of: type, against: base, into: room)
+      count = encode(chunk, of: type, against: base, on: lattice, into: room)
     }
   }
 
   /// Whether coded bytes need the base to be decoded.
   public static func needsBase(_ coded: UnsafeRawBufferPointer) -> Bool {
-    coded.first.map { $0 >> 4 >= Method.exclusive.rawValue } ?? false
+    coded.first.map { [Method.exclusive.rawValue, Method.differences.rawValue].contains($0 >> 4) } ?? false
   }
 
   /// Decodes a chunk.
@@ -72,7 +75,7 @@ public enum ChunkCoding {
 
   static func encode(
     _ chunk: UnsafeRawBufferPointer, of type: ElementType, against base: UnsafeRawBufferPointer?,
-    into coded: UnsafeMutableRawBufferPointer, kernel: es_entropy_kernel
+    on lattice: ChunkLattice? = nil, into coded: UnsafeMutableRawBufferPointer, kernel: es_entropy_kernel
   ) -> Int {
     precondition(coded.count >= mostBytes(for: chunk.count), "room for a coded chunk")
     precondition(base == nil || base?.count == chunk.count, "a base of the chunk's size")
@@ -83,36 +86,44 @@ public enum ChunkCoding {
 
     /// How many bytes a method writes; nil if storing is as short, or there is no room.
     func attempt(
-      _ method: Method, into room: UnsafeMutableRawBufferPointer, _ body: (inout CodedWriter) -> Void
+      _ method: Method, into room: UnsafeMutableRawBufferPointer, _ body: (inout CodedWriter) -> Bool
     ) -> Int? {
       var writer = CodedWriter(into: UnsafeMutableRawBufferPointer(rebasing: room[..<min(room.count, chunk.count)]))
       writer.append(method.rawValue << 4 | form.code)
-      body(&writer)
+      guard body(&writer) else { return nil }
       writer.append(UnsafeRawBufferPointer(rebasing: chunk[(count * form.width)...]))
       return writer.hasOverflown ? nil : writer.count
     }
     func encodeAlone(into room: UnsafeMutableRawBufferPointer) -> Int? {
       attempt(.planes, into: room) {
         ElementPlanes.encode(elements, count: count, of: form, to: &$0, kernel: kernel)
+        return true
+      }
+    }
+    func encode(on lattice: ChunkLattice) -> Int? {
+      attempt(.lattice, into: coded) {
+        LatticeCoding.encode(elements, count: count, of: form, on: lattice, to: &$0, kernel: kernel)
       }
     }
     func encodeAgainst(_ base: UnsafeRawPointer) -> Int? {
       guard !form.isFloat else {
         return attempt(.differences, into: coded) {
           DifferenceCoding.encode(elements, base: base, count: count, of: form, to: &$0, kernel: kernel)
+          return true
         }
       }
       let mixed = Scratch(byteCount: chunk.count)
       es_planes_xor(elements, base, Int64(chunk.count), mixed.address)
       return attempt(.exclusive, into: coded) {
         ElementPlanes.encode(mixed.address, count: count, of: form, to: &$0, kernel: kernel)
+        return true
       }
     }
 
-    guard let base = base?.baseAddress, let against = encodeAgainst(base) else {
-      return encodeAlone(into: coded) ?? store(chunk, form, into: coded)
-    }
-    // Coding without the base is tried unless it surely is no better.
+    var first = base?.baseAddress.flatMap { encodeAgainst($0) }
+    if first == nil, let lattice { first = encode(on: lattice) }
+    guard let against = first else { return encodeAlone(into: coded) ?? store(chunk, form, into: coded) }
+    // Coding as planes is tried unless it surely is no better.
     let alone = ElementPlanes.estimatedSize(elements, count: count, of: form) ?? 0
     if Double(against) < max(0.9 * alone, Double(chunk.count) / 16) { return against }
     let other = Scratch(byteCount: chunk.count)
@@ -136,6 +147,8 @@ public enum ChunkCoding {
       let count = chunk.count / form.width
       if method == .planes {
         try ElementPlanes.decode(into: address, count: count, of: form, from: &reader, kernel: kernel)
+      } else if method == .lattice {
+        try LatticeCoding.decode(into: address, count: count, of: form, from: &reader, kernel: kernel)
       } else {
         guard let base, base.count == chunk.count, let bytes = base.baseAddress else {
           throw Problem(

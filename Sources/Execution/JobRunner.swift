@@ -42,24 +42,43 @@ public struct JobRunner: Sendable {
     public var jobCapacity: Int
   }
 
+  /// What reading inputs takes beside what they are read into: nothing, if none of them is packed.
+  public struct ReadingMemory: Sendable {
+    public var shared = 0
+    public var threadBytes = 0
+
+    public init() {}
+
+    /// - Throws: what reading headers throws.
+    public init(of files: [String]) throws(Problem) {
+      let one = try WeightFile.readingBytes(of: files, threads: 1)
+      guard one > 0 else { return }
+      threadBytes = try WeightFile.readingBytes(of: files, threads: 2) - one
+      shared = one - threadBytes
+    }
+  }
+
   /// Plans memory for jobs.
   ///
+  /// - Parameters:
+  ///   - headerBytes: of headers and other small things that stay while the run lasts.
+  ///   - reading: what the inputs take for themselves.
   /// - Throws: ``Problem/Code/memoryCeiling``, naming the tensor that does not fit and the least that would do.
   public func plan(
-    _ jobs: [some TensorJob], layout: OutputLayout, headerBytes: Int
+    _ jobs: [some TensorJob], layout: OutputLayout, headerBytes: Int, reading: ReadingMemory = ReadingMemory()
   ) throws(Problem) -> MemoryPlan {
-    let fixed = Self.baseBytes + headerBytes
+    let fixed = Self.baseBytes + headerBytes + reading.shared
     guard let largest = jobs.max(by: { $0.residentBytes + $0.threadBytes < $1.residentBytes + $1.threadBytes }) else {
       return MemoryPlan(threads: threads, predictedPeak: fixed, jobCapacity: 0)
     }
-    let least = fixed + largest.residentBytes + largest.threadBytes
+    let least = fixed + largest.residentBytes + largest.threadBytes + reading.threadBytes
     guard least <= memory else {
       throw Problem(
         .memoryCeiling,
         "the tensor needs \(ByteCount.text(least)) and --memory allows \(ByteCount.text(memory))",
         remedy: "Give --memory \((least >> 20) + 1)M or more.", tensor: layout.tensors[largest.outputIndex].name)
     }
-    let perThread = jobs.map(\.threadBytes).max() ?? 0
+    let perThread = (jobs.map(\.threadBytes).max() ?? 0) + reading.threadBytes
     let resident = jobs.map(\.residentBytes).max() ?? 0
     let affordable = perThread == 0 ? threads : (memory - fixed - resident) / perThread
     let count = max(1, min(threads, affordable))

@@ -31,6 +31,8 @@ public final class OutputFolder: Sendable {
     public var resume: Bool
     /// Replace a finished output, and throw away a partial one.
     public var force: Bool
+    /// Whether the verb has a `--resume`: what remedies may name.
+    public var canResume = true
 
     public init(resume: Bool = false, force: Bool = false) {
       self.resume = resume
@@ -51,21 +53,8 @@ public final class OutputFolder: Sendable {
     partial = Self.partialPath(for: path)
     replacing = FileSystem.kind(path) != nil
     if let conflict = Self.conflicts(at: path, policy: policy, beside: Self.besides(layout)).first { throw conflict }
-    let journalPath = "\(partial)/\(Journal.fileName)"
-    var finished: [TensorRecord] = []
-    if policy.resume, let opened = try Journal.resume(at: journalPath) {
-      try Self.requireSame(opened.fingerprint, fingerprint, at: partial)
-      journal = opened.journal
-      finished = opened.records
-    } else {
-      if FileSystem.kind(partial) != nil {
-        try Journal.requireUnused(at: journalPath)
-        try Self.discard(partial)
-      }
-      try FileSystem.createParents(of: partial)
-      try FileSystem.createFolder(partial)
-      journal = try Journal.create(at: journalPath, fingerprint: fingerprint)
-    }
+    let (journal, finished) = try Self.openPartial(partial, fingerprint: fingerprint, policy: policy)
+    self.journal = journal
     var files: [File] = []
     for file in layout.files {
       let opened = try File.writing("\(partial)/\(file.name)")
@@ -76,6 +65,24 @@ public final class OutputFolder: Sendable {
     self.files = files
     records = Mutex(
       Dictionary(finished.map { (ExactString($0.tensor), $0) }, uniquingKeysWith: { _, last in last }))
+  }
+
+  /// Continues a partial folder, or begins one; what tells that the folder may go was looked at before.
+  static func openPartial(
+    _ partial: String, fingerprint: JSON, policy: Policy
+  ) throws(Problem) -> (journal: Journal, finished: [TensorRecord]) {
+    let journalPath = "\(partial)/\(Journal.fileName)"
+    if policy.resume, let opened = try Journal.resume(at: journalPath) {
+      try requireSame(opened.fingerprint, fingerprint, at: partial)
+      return (opened.journal, opened.records)
+    }
+    if FileSystem.kind(partial) != nil {
+      try Journal.requireUnused(at: journalPath)
+      try discard(partial)
+    }
+    try FileSystem.createParents(of: partial)
+    try FileSystem.createFolder(partial)
+    return (try Journal.create(at: journalPath, fingerprint: fingerprint), [])
   }
 
   private static func requireSame(_ found: JSON, _ expected: JSON, at path: String) throws(Problem) {

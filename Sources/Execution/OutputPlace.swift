@@ -12,9 +12,13 @@ extension OutputFolder {
 
   /// What stands in the way of writing to `path`, found without touching anything.
   ///
-  /// - Parameter beside: names of files that will lie beside it.
-  public static func obstacles(at path: String, policy: Policy, bytes: Int, beside: [String] = []) -> [Problem] {
-    var problems = conflicts(at: path, policy: policy, beside: beside)
+  /// - Parameters:
+  ///   - beside: names of files that will lie beside it.
+  ///   - isOurs: whether what is at `path` may be replaced; nil for folders with a manifest.
+  public static func obstacles(
+    at path: String, policy: Policy, bytes: Int, beside: [String] = [], isOurs: ((String) -> Bool)? = nil
+  ) -> [Problem] {
+    var problems = conflicts(at: path, policy: policy, beside: beside, isOurs: isOurs)
     if FileSystem.kind(partialPath(for: path)) == nil, let free = FileSystem.freeBytes(at: path), free < bytes {
       problems.append(
         Problem(
@@ -26,14 +30,16 @@ extension OutputFolder {
   }
 
   /// What is at `path`, at its partial folder or beside it and must stay.
-  static func conflicts(at path: String, policy: Policy, beside: [String] = []) -> [Problem] {
+  static func conflicts(
+    at path: String, policy: Policy, beside: [String] = [], isOurs: ((String) -> Bool)? = nil
+  ) -> [Problem] {
     var problems = beside.compactMap { conflict(with: $0, beside: path, policy: policy) }
     if FileSystem.kind(path) != nil, !policy.force {
       problems.append(
         Problem(
           .outputExists, "the output exists already",
           remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
-    } else if !isFree(path, for: [Manifest.fileName]) {
+    } else if FileSystem.kind(path) != nil, !(isOurs?(path) ?? isFree(path, for: [Manifest.fileName])) {
       problems.append(
         Problem(
           .outputExists, "there is something that was not written by espalier; --force does not replace it",
@@ -49,7 +55,8 @@ extension OutputFolder {
       problems.append(
         Problem(
           .outputPartial, "an unfinished output of an earlier run is there",
-          remedy: "Continue it with --resume, or start over with --force.", file: partial))
+          remedy: policy.canResume
+            ? "Continue it with --resume, or start over with --force." : "Start over with --force.", file: partial))
     }
     return problems
   }
@@ -80,6 +87,9 @@ extension OutputFolder {
 
   /// Removes a folder of ours. What tells it to be ours goes last, so that an interrupted removal can be continued.
   static func discard(_ path: String) throws(Problem) {
+    if !FileSystem.isFile("\(path)/\(Journal.fileName)"), !FileSystem.isFile("\(path)/\(Manifest.fileName)") {
+      try FileSystem.write([], to: "\(path)/\(Journal.fileName)")
+    }
     for name in try FileSystem.list(path) where name != Journal.fileName && name != Manifest.fileName {
       try FileSystem.remove("\(path)/\(name)")
     }

@@ -38,6 +38,16 @@ public enum OutputError {
       assumptions: ["the inputs of the matrix are uncorrelated"])
   }
 
+  /// The two traces of ``certificate(of:original:statistics:parallel:)`` themselves, which add up over rows.
+  public static func squares(
+    of changed: Matrix<Float>, original: Matrix<Float>, statistics: SiteStatistics?,
+    parallel: MatrixProduct.ParallelLoop = MatrixProduct.serially
+  ) throws(Problem) -> (error: Double, whole: Double) {
+    let squares = OutputSquares(original: original, changed: changed)
+    if case .full(let moment)? = statistics?.moment { return try squares.sums(moment: moment, parallel) }
+    return try squares.sums(weights: statistics?.squareSums, parallel)
+  }
+
   private static func relative(_ sums: (error: Double, whole: Double)) -> Double {
     sums.whole > 0 ? (max(0, sums.error) / sums.whole).squareRoot() : sums.error > 0 ? .infinity : 0
   }

@@ -39,11 +39,7 @@ struct BasisMake: ParsableCommand {
   @Option(help: "Type of the tensors: f16, bf16 or f32.")
   var dtype = "f16"
 
-  @Option(name: [.short, .long], help: "The file to write.", completion: .file(extensions: ["safetensors"]))
-  var output: String
-
-  @Flag(help: "Replace an existing output.")
-  var force = false
+  @OptionGroup var place: ResumablePlaceOptions
 
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
@@ -61,15 +57,15 @@ struct BasisMake: ParsableCommand {
   func run() throws {
     let listener = style.listener()
     try reportingProblems(json: style.json) { () throws(Problems) in
-      var options = BasisOptions(output: output, rank: rank)
+      var options = BasisOptions(output: place.place.path, rank: rank)
       options.elementType = ElementType(rawValue: dtype) ?? .f16
-      (options.force, options.threads, options.memory) = (force, work.threadCount, work.memoryBytes)
+      (options.policy, options.threads, options.memory) = (place.policy, work.threadCount, work.memoryBytes)
       options.models = lookup.models
       let basis = try ModelBasis(of: fineTunes, from: base, options: options, families: try lookup.families())
       for problem in basis.warnings { listener.receive(.problem(problem)) }
       do throws(Problem) {
         let report = try basis.run(listener: listener)
-        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }
@@ -105,7 +101,7 @@ struct BasisGet: ParsableCommand {
       for problem in plan.warnings { listener.receive(.problem(problem)) }
       do throws(Problem) {
         let report = try Conversion.run(plan, listener: listener)
-        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }

@@ -160,8 +160,9 @@ struct Calibrate: ParsableCommand {
       let network = try Network(
         checkpoint, architectures: options.families, mode: options.mode, residency: .streamed, workers: options.pool)
       let calibration = try Calibration(
-        network, sequences: calibrationText.windows.sequences, memory: options.memory, momentLimit: momentWidth,
-        workers: options.pool)
+        network, sequences: calibrationText.windows.sequences, memory: options.memory,
+        reading: try WeightFile.readingBytes(of: checkpoint.weightFiles, threads: options.pool.threadCount),
+        momentLimit: momentWidth, workers: options.pool)
       var record = calibrationText.record(mode: options.mode, momentLimit: momentWidth)
       guard !plan else { return report(planJSON(calibration.plan, record), calibration.plan.text(record)) }
       if let problem = StatisticsWriter.obstacle(at: output, resume: resume, force: force) { throw problem }

@@ -39,6 +39,13 @@ struct CalibratedOptions: ParsableArguments {
   var oneShot = false
 
   @Option(
+    help: """
+      Columns up to which a second moment is kept whole; wider ones in squares along the diagonal (default: 8192, or \
+      any width for methods that need it whole).
+      """)
+  var momentWidth: Int?
+
+  @Option(
     help: ArgumentHelp(
       "The layout: \(PackedLayout.allCases.map(\.rawValue).joined(separator: ", ")) (default: by the method).",
       valueName: "layout"))
@@ -64,10 +71,15 @@ struct CalibratedOptions: ParsableArguments {
       ("--sparsity", sparsity != nil), ("--pattern", pattern != nil), ("--set", !selecting.settings.isEmpty),
       ("--keep", !selecting.matrices.keep.isEmpty),
       ("--only", !selecting.matrices.only.isEmpty), ("--text", !text.text.isEmpty), ("--one-shot", oneShot),
+      ("--moment-width", momentWidth != nil),
       ("--format", format != nil), ("--store", store != .packed), ("--no-baseline", noBaseline),
       ("--shard-size", shardSize != nil),
     ]
     return all.filter(\.1).map(\.0)
+  }
+
+  func validate() throws {
+    if let momentWidth, momentWidth < 0 { throw ValidationError("--moment-width must be at least 0.") }
   }
 
   /// Refuses options of the other way of quantizing.
@@ -183,7 +195,7 @@ struct CalibratedOptions: ParsableArguments {
       method: method, goal: .codes, source: try source(for: checkpoint, shared))
     request.parameters = try selecting.parameters(of: method)
     (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
-    request.measuresBaseline = !noBaseline
+    (request.momentLimit, request.measuresBaseline) = (momentWidth, !noBaseline)
     return request
   }
 
@@ -222,7 +234,7 @@ struct CalibratedOptions: ParsableArguments {
       request.storage = store == .packed ? .packed : .dense
       request.layout = format.flatMap { PackedLayout(rawValue: $0) }
       (request.keep, request.only) = (selecting.matrices.keep, selecting.matrices.only)
-      request.measuresBaseline = !noBaseline
+      (request.momentLimit, request.measuresBaseline) = (momentWidth, !noBaseline)
       let run = try shared.running.options(shared.work, shared.lookup, default: .exact)
       var writing = shared.mergeOptions
       while writing.output.count > 1, writing.output.hasSuffix("/") { writing.output.removeLast() }

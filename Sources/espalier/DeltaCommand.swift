@@ -28,7 +28,7 @@ struct DeltaMake: ParsableCommand {
       share, divided by it), darex (the same, divided by --q), lowrank (--rank, --energy), int8, auto (whichever of \
       ternary, topk and darex is nearest). Of a folder with a LoRA adapter the factors are coded. With --text, scales \
       (and with auto the method) are those of the lowest perplexity on it; take text that will not judge the result. \
-      The file appears whole or not at all; there is nothing to resume.
+      The file appears whole or not at all.
 
       EXAMPLES
         espalier delta make fine-tune --base base -o ft.delta.safetensors
@@ -87,11 +87,7 @@ struct DeltaMake: ParsableCommand {
   @Option(help: "Windows of each --text at most.")
   var limit = 16
 
-  @Option(name: [.short, .long], help: "The file to write.", completion: .file(extensions: ["safetensors"]))
-  var output: String
-
-  @Flag(help: "Replace an existing output.")
-  var force = false
+  @OptionGroup var place: ResumablePlaceOptions
 
   @Flag(help: "Say what would be done, and touch nothing.")
   var plan = false
@@ -130,12 +126,12 @@ struct DeltaMake: ParsableCommand {
   }
 
   private var options: DeltaOptions {
-    var options = DeltaOptions(output: output)
+    var options = DeltaOptions(output: place.place.path)
     options.method = method
     options.density = density ?? rate.map { 1 - $0 }
     (options.alpha, options.q, options.rank, options.energy) = (alpha, q, rank, energy)
     options.values = ElementType(rawValue: values) ?? .f16
-    (options.seed, options.force) = (seed, force)
+    (options.seed, options.policy) = (seed, place.policy)
     (options.threads, options.memory) = (work.threadCount, work.memoryBytes)
     options.models = lookup.models
     return options
@@ -163,11 +159,7 @@ struct DeltaMake: ParsableCommand {
       }
       do throws(Problem) {
         let report = try making.run(listener: listener)
-        if style.json {
-          print(report.json.text())
-        } else if !style.quiet {
-          print(report.text)
-        }
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }

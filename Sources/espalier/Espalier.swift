@@ -29,17 +29,16 @@ struct Espalier: ParsableCommand {
         espalier delta make ft --base b -o d.delta.safetensors  a fine-tune's change in few bytes
         espalier patch apply model d.delta.safetensors -o p  the same in a model's files, to be undone
         espalier basis make a b c --base b --rank 2 -o f.safetensors  several fine-tunes as a few tensors
+        espalier store add shelf out             many models in a folder, what they share once
         espalier try wanda --explain             a method of reduction on one matrix
         espalier verify out                      check an output by its manifest
         espalier methods ties                    what a method does and takes
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Run.self, Prune.self, Factorize.self, Restructure.self, Groups.self, Quantize.self, Requantize.self,
-      SearchCut.self,
-      Sensitivity.self, Convert.self, Pack.self, Unpack.self, Materialize.self, ExtractLora.self, Delta.self,
-      Patch.self,
-      Basis.self, Calibrate.self,
+      Merge.self, Run.self, Align.self, Barrier.self, Prune.self, Factorize.self, Restructure.self, Groups.self,
+      Quantize.self, Requantize.self, SearchCut.self, Sensitivity.self, Convert.self, Pack.self, Unpack.self,
+      Store.self, Materialize.self, ExtractLora.self, Delta.self, Patch.self, Basis.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
       Tokenize.self, Forward.self, Methods.self,
     ])

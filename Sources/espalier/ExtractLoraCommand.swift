@@ -44,11 +44,7 @@ struct ExtractLora: ParsableCommand {
   @Option(help: "Type of the factors: f32, f16 or bf16.")
   var dtype = "f32"
 
-  @Option(name: [.short, .long], help: "The folder to write.", completion: .directory)
-  var output: String
-
-  @Flag(help: "Replace an existing output.")
-  var force = false
+  @OptionGroup var place: PlaceOptions
 
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
@@ -61,17 +57,13 @@ struct ExtractLora: ParsableCommand {
     if !Conversion.elementTypes.contains(where: { $0.rawValue == dtype }) {
       throw ValidationError("--dtype \(dtype) is not one of f32, f16, bf16.")
     }
-    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
-      throw ValidationError("--output needs the name of a folder.")
-    }
   }
 
   private var options: AdapterExtractionOptions {
-    var options = AdapterExtractionOptions(output: output)
-    while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
+    var options = AdapterExtractionOptions(output: place.path)
     (options.rank, options.energy, options.targets) = (rank, energy, target)
     options.elementType = ElementType(rawValue: dtype) ?? .f32
-    options.force = force
+    options.force = place.force
     (options.threads, options.memory) = (work.threadCount, work.memoryBytes)
     options.models = lookup.models
     return options
@@ -85,11 +77,7 @@ struct ExtractLora: ParsableCommand {
       for problem in extraction.warnings { listener.receive(.problem(problem)) }
       do throws(Problem) {
         let report = try extraction.run(listener: listener)
-        if style.json {
-          print(report.json.text())
-        } else if !style.quiet {
-          print(report.text)
-        }
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }

@@ -1,11 +1,13 @@
-import ArgumentParser
+public import ArgumentParser
 import EspalierArchitectures
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierEvaluation
 import EspalierLinearMaps
 import EspalierNetworks
-import EspalierRecipes
+public import EspalierRecipes
+
+extension TypeSensitivity.Signal: ExpressibleByArgument {}
 
 /// A target that types are chosen for.
 struct FittingOptions: ParsableArguments {
@@ -20,6 +22,13 @@ struct FittingOptions: ParsableArguments {
       "Text on which the effect of every tensor is measured (repeatable). Without --type, --max-kl is met on it by the "
         + "smallest file.", valueName: "file"), completion: .file())
   var effectText: [String] = []
+
+  @Option(
+    help: """
+      What the loss of a tensor in a type is foreseen by: measured (what it does to predictions on --effect-text), or \
+      variance (of its weights; needs no text, for --size and --bits).
+      """)
+  var signal = TypeSensitivity.Signal.measured
 
   @Option(help: "Windows of each --effect-text.")
   var effectLimit = 4
@@ -64,11 +73,18 @@ struct FittingOptions: ParsableArguments {
     case (_, 2...): throw ValidationError("Give one target: --size, --bits or --max-kl.")
     default: break
     }
-    if type == nil, effectText.isEmpty, table == nil {
-      throw ValidationError("A target needs --effect-text, on which effects are measured, or --table.")
+    if type == nil, effectText.isEmpty, table == nil, signal == .measured {
+      throw ValidationError(
+        "A target needs --effect-text, on which effects are measured, or --table, or --signal variance.")
     }
-    if type != nil, !effectText.isEmpty || table != nil || types != nil || saveTable != nil {
-      throw ValidationError("--effect-text, --types, --table and --save-table are for targets.")
+    if type != nil, !effectText.isEmpty || table != nil || types != nil || saveTable != nil || signal != .measured {
+      throw ValidationError("--effect-text, --types, --table, --save-table and --signal are for targets.")
+    }
+    if table != nil, signal != .measured {
+      throw ValidationError("--signal is of a table that is made; --table has its own.")
+    }
+    if signal == .variance, size == nil, bits == nil {
+      throw ValidationError("--signal variance foresees no divergence: give --size or --bits.")
     }
     if type == nil, size == nil, bits == nil, effectText.isEmpty {
       throw ValidationError("--max-kl as a target needs --effect-text, on which it is met.")
@@ -99,6 +115,7 @@ struct FittingOptions: ParsableArguments {
       evaluation: ModelEvaluation(
         data: try EvaluationData(texts: effectText), cut: TextProtocol(.windows(length: length), limit: effectLimit),
         run: run, listener: listener))
+    fitting.signal = signal
     if let types, let chosen = try? Self.blockTypes(types) { fitting.types = chosen }
     if let table {
       do throws(Problem) { fitting.table = try TypeSensitivity(at: table) } catch { throw Problems([error]) }

@@ -45,9 +45,11 @@ struct Inspect: ParsableCommand {
         do throws(Problem) { inspection = try inspection.measured(options) } catch { throw Problems([error]) }
       }
       let gguf = checkpoint as? GGUFCheckpoint
+      let loss = PackedLoss(at: model)
       if style.json {
         var json = inspection.json
         if let gguf { json["gguf_version"] = .number(gguf.version) }
+        if let loss { json["lossy"] = loss.json }
         print(json.text())
       } else {
         if let gguf {
@@ -55,6 +57,10 @@ struct Inspect: ParsableCommand {
           print("GGUF version \(gguf.version), \(count) metadata \(count == 1 ? "entry" : "entries")")
         }
         print(inspection.text(detail: detail))
+        if let loss {
+          if detail == .tensors { print(loss.table) }
+          print(loss.summary ?? "")
+        }
       }
     }
   }

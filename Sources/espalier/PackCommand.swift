@@ -2,6 +2,7 @@ import ArgumentParser
 import EspalierBasics
 import EspalierCheckpoints
 import EspalierExecution
+import EspalierNetworks
 import EspalierRecipes
 
 struct Pack: ParsableCommand {
@@ -13,8 +14,14 @@ struct Pack: ParsableCommand {
       their names; the base has to stay where it is. Everything is read back and compared before the packed model
       appears, and before --replace puts it in the model's place.
 
+      With --lossy the matrices are rounded first, each as coarsely as makes the whole as small as is asked for: the size of the
+      packed files is within 5 % of it. With --text or --statistics errors count by what they do to outputs. What comes
+      back then are the rounded numbers; the files, `inspect`, `verify` and REPORT.md say so.
+
       EXAMPLES
         espalier pack model -o model-packed
+        espalier pack model --lossy --ratio 6 --text book.txt -o model-small
+        espalier pack model --lossy --size 20MB -o model-small
         espalier pack tuned --base base -o tuned-packed
         espalier pack model --replace
         espalier pack model.gguf -o model.gguf.packed
@@ -33,11 +40,15 @@ struct Pack: ParsableCommand {
   @Flag(help: "Put the packed model in the place of the model, once it has been read back.")
   var replace = false
 
-  @Option(help: ArgumentHelp("Bytes that are coded together, 64K to 16M.", valueName: "size"))
-  var chunk = "512KiB"
+  @Option(
+    help: ArgumentHelp(
+      "Bytes that are coded together, 64K to 16M (default: 512KiB; 2MiB with --lossy).", valueName: "size"))
+  var chunk: String?
 
   @Flag(help: "Keep SHA-256 of every packed file.")
   var sha256 = false
+
+  @OptionGroup(title: "With loss") var loss: LossyArguments
 
   @Flag(help: "Say what would be done, touch nothing.")
   var plan = false
@@ -48,17 +59,26 @@ struct Pack: ParsableCommand {
   @Flag(help: "Replace an existing output, and start over if a partial one is there.")
   var force = false
 
+  @OptionGroup var running: RunningOptions
+  @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
   func validate() throws {
+    if loss.lossy, replace {
+      throw ValidationError("--replace is for what loses nothing: the model would be gone. Give --output.")
+    }
+    if loss.lossy, base != nil { throw ValidationError("--lossy has no --base.") }
     if (output == nil) == !replace { throw ValidationError("Give --output or --replace.") }
     if output != nil, replace { throw ValidationError("Give --output or --replace, not both.") }
+    let chunk = chunkText
     guard let bytes = ByteCount.parse(chunk), (1 << 16...1 << 24).contains(bytes), bytes % 64 == 0 else {
       throw ValidationError("--chunk \(chunk) is not a size from 64 KiB to 16 MiB, a multiple of 64.")
     }
     if sha256, !FileHash.isAvailable { throw ValidationError("This program was built without SHA-256.") }
   }
+
+  private var chunkText: String { chunk ?? (loss.lossy ? "2MiB" : "512KiB") }
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
@@ -67,16 +87,23 @@ struct Pack: ParsableCommand {
       var output = output ?? model
       while output.count > 1, output.hasSuffix("/") { output.removeLast() }
       var options = PackingOptions(
-        output: output, chunkBytes: ByteCount.parse(chunk) ?? ArchiveHeader.standardChunkBytes,
+        output: output, chunkBytes: ByteCount.parse(chunkText) ?? ArchiveHeader.standardChunkBytes,
         threads: work.threadCount,
         memory: work.memoryBytes)
       (options.base, options.replaces, options.hashes) = (base, replace, sha256)
       options.policy = OutputFolder.Policy(resume: resume, force: force)
+      let listener = style.listener()
+      let gathered = output + ".calibration"
+      if loss.lossy {
+        options.lossy = try loss.options(
+          for: model, gathering: gathered, resume: resume, onlyPlan: self.plan, running, lookup, work, listener)
+      }
       let plan = try PackingPlan(of: model, options)
       guard !self.plan else { return print(style.json ? plan.json.text() : plan.text) }
       if !style.quiet, !style.json { Machine.writeToStandardError(plan.summary + "\n") }
       do throws(Problem) {
-        let report = try PackingRun.execute(plan, listener: style.listener())
+        let report = try PackingRun.execute(plan, listener: listener)
+        if loss.lossy, FileSystem.isFile(gathered) { try FileSystem.remove(gathered) }
         if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
       } catch { throw Problems([error]) }
     }
@@ -126,9 +153,11 @@ struct Unpack: ParsableCommand {
             ("seconds", .number(outcome.seconds)),
           ]).text())
       } else if !style.quiet {
+        let loss = PackedLoss(at: model)
         print(
           "\(output): \(outcome.files) files, \(ByteCount.text(outcome.bytes)) of weights, every byte as it was "
-            + "(\(Decimals.text(outcome.seconds, 2)) s)")
+            + (loss == nil ? "" : "after rounding ") + "(\(Decimals.text(outcome.seconds, 2)) s)")
+        if let summary = loss?.summary { print(summary) }
       }
     }
   }

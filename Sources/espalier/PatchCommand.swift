@@ -34,11 +34,7 @@ struct PatchApply: ParsableCommand {
   @Option(help: "What the change is multiplied by.")
   var scale = 1.0
 
-  @Option(name: [.short, .long], help: "The folder or file to write.", completion: .directory)
-  var output: String
-
-  @Flag(help: "Replace an existing output.")
-  var force = false
+  @OptionGroup var place: PlaceOptions
 
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var work: WorkOptions
@@ -51,15 +47,14 @@ struct PatchApply: ParsableCommand {
   func run() throws {
     let listener = style.listener()
     try reportingProblems(json: style.json) { () throws(Problems) in
-      var options = PatchOptions(output: output)
-      while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
-      (options.force, options.threads, options.models) = (force, work.threadCount, lookup.models)
+      var options = PatchOptions(output: place.path)
+      (options.force, options.threads, options.models) = (place.force, work.threadCount, lookup.models)
       let patch = try PatchApplication(
         of: model, delta: delta, scale: scale, options: options, families: try lookup.families())
       for problem in patch.warnings { listener.receive(.problem(problem)) }
       do throws(Problem) {
         let report = try patch.run(listener: listener)
-        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }
@@ -79,23 +74,19 @@ struct PatchRemove: ParsableCommand {
   @Argument(help: "A patched model.", completion: .directory)
   var model: String
 
-  @Option(name: [.short, .long], help: "The folder or file to write.", completion: .directory)
-  var output: String
-
-  @Flag(help: "Replace an existing output.")
-  var force = false
+  @OptionGroup var place: PlaceOptions
 
   @OptionGroup var work: WorkOptions
   @OptionGroup var style: OutputStyle
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
+      var options = PatchOptions(output: place.path)
+      (options.force, options.threads) = (place.force, work.threadCount)
+      let removal = try PatchRemoval(of: model, options: options)
       do throws(Problem) {
-        var options = PatchOptions(output: output)
-        while options.output.count > 1, options.output.hasSuffix("/") { options.output.removeLast() }
-        (options.force, options.threads) = (force, work.threadCount)
-        let report = try PatchRemoval(of: model, options: options).run()
-        if style.json { print(report.json.text()) } else if !style.quiet { print(report.text) }
+        let report = try removal.run()
+        style.show(report.text, json: report.json)
       } catch { throw Problems([error]) }
     }
   }

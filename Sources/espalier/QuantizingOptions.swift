@@ -85,7 +85,8 @@ struct QuantizingOptions: ParsableArguments {
       ("--type", type != nil), ("--tensor-type", !tensorType.isEmpty), ("--pure", pure), ("--refined", refined),
       ("--imatrix", importance.imatrix != nil), ("--pre-tokenizer", preTokenizer != nil),
       ("--split-size", splitSize != nil), ("--size", fitting.size != nil), ("--types", fitting.types != nil),
-      ("--effect-text", !fitting.effectText.isEmpty), ("--table", fitting.table != nil),
+      ("--effect-text", !fitting.effectText.isEmpty), ("--signal", fitting.signal != .measured),
+      ("--table", fitting.table != nil),
       ("--save-table", fitting.saveTable != nil),
     ]
     return all.filter(\.1).map(\.0)
@@ -101,7 +102,7 @@ struct QuantizingOptions: ParsableArguments {
     try fitting.check(type: type, maxKl: testing.gates.maxKl)
     try testing.requireText(except: type == nil ? testing.gates.maxKl : nil)
     if dryRun, type == nil, fitting.table == nil {
-      throw ValidationError("A target needs a measured table: --plan measures and prints, --dry-run reads no weight.")
+      throw ValidationError("A target needs a table: --plan makes one and prints, --dry-run reads no weight.")
     }
     let name = FileSystem.lastComponent(of: output)
     if !name.hasSuffix(".gguf") || name.count == 5 {
@@ -187,15 +188,14 @@ struct QuantizingOptions: ParsableArguments {
         plan = try QuantizationPlan(
           request, of: model, checkpoint: checkpoint, families: families, options: options)
       }
-      let outline = QuantizationOutline(plan, outcome)
+      let outline = calibration.map { QuantizationOutline($0, outcome) } ?? QuantizationOutline(plan, outcome)
       for problem in calibration?.warnings ?? plan.warnings { listener.receive(.problem(problem)) }
       if dryRun || self.plan {
         if fitting != nil { TypeFitting.removeScratch(beside: options.output) }
-        let rounding = calibration.map { "\n" + $0.summary } ?? ""
-        return print(style.json ? outline.json.text() : outline.text + rounding)
+        return print(style.json ? outline.json.text() : outline.text)
       }
       if !style.quiet, !style.json {
-        Machine.writeToStandardError((calibration.map { $0.summary + "\n" } ?? "") + outline.summary + "\n")
+        Machine.writeToStandardError(outline.summary + "\n")
       }
       do throws(Problem) {
         let measure = { (path: String) throws(Problem) -> ReductionReport.Evaluation? in

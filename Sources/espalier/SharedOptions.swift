@@ -18,6 +18,11 @@ struct OutputStyle: ParsableArguments {
     if quiet { return QuietListener() }
     return ProgressPrinter()
   }
+
+  /// Prints what came of a run.
+  func show(_ text: @autoclosure () -> String, json report: @autoclosure () -> JSON) {
+    if json { print(report().text()) } else if !quiet { print(text()) }
+  }
 }
 
 struct WorkOptions: ParsableArguments {

@@ -1,7 +1,47 @@
 import ArgumentParser
 import EspalierBasics
+import EspalierCheckpoints
 import EspalierExecution
 import EspalierRecipes
+
+/// Where verbs write that make anything but a model.
+struct PlaceOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "The file or folder to write.", completion: .file())
+  var output: String
+
+  @Flag(help: "Replace an existing output once the new one is complete.")
+  var force = false
+
+  func validate() throws {
+    // What is written is renamed into place, which needs a name.
+    if ["", ".", "..", "/"].contains(FileSystem.lastComponent(of: output)) {
+      throw ValidationError("--output needs a name.")
+    }
+  }
+
+  /// Without slashes at its end.
+  var path: String {
+    var path = output
+    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+    return path
+  }
+}
+
+/// Where verbs write a file that an interrupted run can go on with.
+struct ResumablePlaceOptions: ParsableArguments {
+  @OptionGroup var place: PlaceOptions
+
+  @Flag(help: "Continue an interrupted run.")
+  var resume = false
+
+  func validate() throws {
+    if place.output.hasSuffix(WeightFile.packedSuffix) {
+      throw ValidationError("--output \(place.output): `espalier pack` writes packed files, from this one.")
+    }
+  }
+
+  var policy: OutputFolder.Policy { OutputFolder.Policy(resume: resume, force: place.force) }
+}
 
 /// How runs that write go on, or begin anew.
 struct ContinuingOptions: ParsableArguments {

@@ -141,8 +141,31 @@ import Testing
       let path = "\(folder)/x.safetensors.packed"
       try TestTensor.write([TestTensor("a", [3], [1, 2, 3])], to: path)
       #expect(problem { try ArchivedFile(at: path) }?.code == .archiveFormat)
-      try forge(#"{"version":2}"#, to: path)
+      try forge(#"{"version":3}"#, to: path)
       #expect(problem { try ArchivedFile(at: path) }?.code == .archiveFormat)
+    }
+  }
+
+  @Test("What a file lost is told as it should be, or the file is damaged")
+  func losses() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/x.safetensors.packed"
+      let parts = #""bytes":9,"chunk":4096,"parts":[["bf16",4],["u8",5]]"#
+      func found(_ lossy: String) throws -> ArchiveLoss? {
+        try forge("{\"version\":2,\(parts),\"lossy\":\(lossy)}", stored: [41, 42], to: path)
+        return try ArchivedFile(at: path).header.loss
+      }
+      #expect(
+        try found("[[0,0.25,0.5],[1,0]]")?.parts == [
+          ArchiveLoss.Part(part: 0, weightError: 0.25, outputError: 0.5),
+          ArchiveLoss.Part(part: 1, weightError: 0, outputError: nil),
+        ])
+      for lossy in [
+        "1", "[1]", "[[0]]", "[[2,0.1]]", "[[-1,0.1]]", "[[1,0.1],[0,0.1]]", "[[0,0.1],[0,0.1]]", "[[0,-1]]",
+        "[[0,0.1,-1]]", "[[0,0.1,0.1,0.1]]", #"[["0",0.1]]"#, "[[0,null]]",
+      ] {
+        #expect(problem { try found(lossy) }?.code == .archiveDamaged, "\(lossy)")
+      }
     }
   }
 }

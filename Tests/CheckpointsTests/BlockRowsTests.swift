@@ -85,6 +85,9 @@ import Testing
         let foreseen = try parameter.recipe.hasBlockRows(of: type, columns: columns, files: files)
         let isHeld = wanted.exact.contains(type) || wanted.near.contains(type)
         #expect((rows != nil) == isHeld && foreseen == isHeld, "\(type)")
+        // What headers tell refuses nothing that scales allow.
+        let possible = try parameter.recipe.mayHaveBlockRows(of: type, columns: columns)
+        #expect(possible || !isHeld, "\(type)")
         guard let rows else { continue }
         let found = try decoded(rows, type, 0..<32, columns: columns)
         if wanted.exact.contains(type) {
@@ -118,6 +121,9 @@ import Testing
       #expect(Array(found[32 * columns..<33 * columns]) == Array(values[..<columns]))
       #expect(try gathered.hasBlockRows(of: .q4_0, columns: columns, files: files))
       let zeros = StorageRecipe.gathered([.zeros(count: 1)], sources: [parameter.recipe], shape: [1, 32, columns])
+      #expect(try gathered.mayHaveBlockRows(of: .q4_0, columns: columns))
+      #expect(try !gathered.mayHaveBlockRows(of: .q2_K, columns: columns))
+      #expect(try !zeros.mayHaveBlockRows(of: .q4_0, columns: columns))
       #expect(try !zeros.hasBlockRows(of: .q4_0, columns: columns, files: files))
       #expect(try zeros.blockRows(of: .q4_0, columns: columns, files: files) == nil)
       let changed = StorageRecipe.mapped(parameter.recipe, .plusOne)

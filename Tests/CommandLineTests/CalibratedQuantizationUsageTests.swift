@@ -119,6 +119,10 @@ import Testing
       let arguments = ["quantize", Self.model, "--method", "gptq", "--type", "Q2_K", "-o", output] + Self.text
       let planned = try Program.run(arguments + ["--dry-run"])
       #expect(planned.code == 0 && planned.output.contains("gptq: 56 matrices"), "\(planned)")
+      let told = try JSON(parsing: Array(try Program.run(arguments + ["--plan", "--json"]).output.utf8))
+      #expect(told["calibration"]?["matrices"]?.array?.count == 56)
+      #expect(
+        told["calibration"]?["matrices"]?.array?.allSatisfy { $0["budget"]?.string?.hasPrefix("Q") == true } == true)
       #expect(try FileSystem.list(folder).isEmpty)
       let outcome = try Program.run(
         arguments + [

@@ -154,6 +154,29 @@ import Testing
     }
   }
 
+  @Test func typesByVarianceNeedNoText() throws {
+    try withTemporaryFolder { folder in
+      let output = "\(folder)/m.gguf"
+      let arguments = ["quantize", Self.model, "--bits", "4.5", "--signal", "variance", "-o", output]
+      let planned = try Program.run(arguments + ["--plan", "--json"])
+      let plan = try JSON(parsing: Array(planned.output.utf8))
+      #expect(planned.code == 0 && plan["fit"]?["signal"]?.string == "variance", "\(planned)")
+      #expect(plan["fit"]?["predicted_kl"] == .null && plan["fit"]?["predicted_error"]?.number ?? 0 > 0)
+      let outcome = try Program.run(arguments + ["--effect-text", Self.test, "--effect-limit", "1"])
+      #expect(outcome.code == 0 && outcome.output.contains("of the weights' variance"), "\(outcome)")
+      #expect(outcome.output.contains("divergence 0."), "\(outcome)")
+      #expect(try FileSystem.list(folder).sorted() == ["m.gguf", "m.report"])
+      for (more, message) in [
+        (["--max-kl", "0.1"], "foresees no divergence"), (["--size", "5MB", "--table", "t.json"], "has its own"),
+        (["--type", "Q4_0"], "are for targets"),
+      ] {
+        let refused = try Program.run(
+          ["quantize", Self.model, "--signal", "variance", "-o", "\(folder)/x.gguf"] + more)
+        #expect(refused.code == 2 && refused.errors.contains(message), "\(refused)")
+      }
+    }
+  }
+
   @Test func aStepOfARecipe() throws {
     try withTemporaryFolder { folder in
       try write(
@@ -204,6 +227,24 @@ import Testing
       #expect(fit.code == 0 && fit.output.contains("foreseen divergence"), "\(fit)")
       #expect(try File.reading("\(folder)/fit/model.gguf").size() <= 6_000_000)
       #expect(FileSystem.kind("\(folder)/fit.stages") == nil)
+
+      // GPTQ into blocks is a step too: its file is that of the verb.
+      try write(
+        """
+        model: \(Self.model)
+        steps:
+          - quantize: {method: gptq, type: Q4_0, text: \(Self.test), sequences: 2, length: 64, baseline: false}
+        """, to: "\(folder)/blocks.yml")
+      let blocks = try Program.run("run", "\(folder)/blocks.yml", "-o", "\(folder)/blocks")
+      #expect(blocks.code == 0 && blocks.output.contains("56 matrices by gptq"), "\(blocks)")
+      #expect(blocks.output.contains("1 step, "), "\(blocks)")
+      let verb = try Program.run(
+        "quantize", Self.model, "--method", "gptq", "--type", "Q4_0", "--text", Self.test, "--sequences", "2",
+        "--length",
+        "64", "--no-baseline", "-o", "\(folder)/verb.gguf")
+      #expect(verb.code == 0, "\(verb)")
+      #expect(try FileSystem.read("\(folder)/blocks/model.gguf") == FileSystem.read("\(folder)/verb.gguf"))
+      #expect(FileSystem.kind("\(folder)/blocks.stages") == nil)
 
       try write("model: \(Self.model)\nsteps:\n  - quantize: {size: 6MB, type: Q8_0}\n", to: "\(folder)/bad.yml")
       let bad = try Program.run("run", "\(folder)/bad.yml", "-o", "\(folder)/none")

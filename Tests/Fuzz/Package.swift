@@ -14,6 +14,6 @@ let package = Package(
   platforms: [.macOS(.v15)],
   dependencies: [.package(name: "espalier", path: "../..")],
   targets: [.target(name: "Driver")]
-    + ["archive", "chunks", "gguf", "json", "programs", "readers", "vocabulary"].map(fuzzer),
+    + ["archive", "chunks", "delta", "gguf", "json", "programs", "readers", "vocabulary"].map(fuzzer),
   swiftLanguageModes: [.v6]
 )

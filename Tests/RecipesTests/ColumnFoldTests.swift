@@ -154,6 +154,20 @@ import Testing
     }
   }
 
+  @Test func aNormsBiasStaysWithinItsType() throws {
+    try withTemporaryFolder { folder in
+      let weight = try parameter([1, 1, 1, 3], .f16, "norm", in: folder)
+      let bias = try parameter([40000, -60000, 8, -65504], .f16, "bias", in: folder)
+      let fold = ColumnFold(
+        source: SiteSource(site: "s", maker: .norm(weight: weight, added: 0, bias: bias), readers: ["w"]))
+      // 40,000 / 0.5 and 60,000 / 0.25 are no halves; what is multiplied by 2 is.
+      let divided = try fold.divided(by: [0.5, 0.25, 0.25, 2])
+      #expect(divided.scales == [1, 1, 0.25, 2])
+      #expect(ElementType.f16.values(of: divided.parts[0].bytes) == [1, 1, 4, 1.5])
+      #expect(ElementType.f16.values(of: divided.parts[1].bytes) == [40000, -60000, 32, -32752])
+    }
+  }
+
   @Test func aBiasOfHalvesChoosesTheFactorsOfItsRows() throws {
     try withTemporaryFolder { folder in
       let bias = try parameter([0.3, 0, 1], .bf16, "bias", in: folder)

@@ -41,7 +41,7 @@ struct DeltaModels {
     _ change: (inout DeltaOptions) -> Void = { _ in }
   ) throws -> DeltaReport {
     var options = DeltaOptions(output: "\(folder)/\(name).safetensors")
-    (options.threads, options.force) = (2, true)
+    (options.threads, options.policy.force) = (2, true)
     change(&options)
     return try DeltaMaking(
       of: "\(folder)/\(fineTune)", from: "\(folder)/base", options: options, families: Architecture.builtIn()
@@ -233,7 +233,25 @@ struct DeltaModels {
       #expect(problem { try DeltaModels.make(folder, "base") }?.code == .deltaNothing)
       #expect(problem { try DeltaModels.make(folder) { $0.memory = 1 << 20 } }?.code == .memoryCeiling)
       try DeltaModels.make(folder)
-      #expect(problem { try DeltaModels.make(folder) { $0.force = false } }?.code == .outputExists)
+      #expect(problem { try DeltaModels.make(folder) { $0.policy.force = false } }?.code == .outputExists)
+    }
+  }
+
+  /// Tables of integers that the fine-tune does not store stay as the base has them.
+  @Test func integersMayBeMissing() throws {
+    try withTemporaryFolder { folder in
+      let weight = TestTensor("a.weight", [20, 20], [Float](repeating: 1, count: 400))
+      var tuned = weight
+      tuned.values[7] = 2
+      try DeltaModels.write(
+        [weight, TestTensor("position_ids", [2], bytes: [UInt8](repeating: 0, count: 16), .i64)], to: "\(folder)/base")
+      try DeltaModels.write([tuned], to: "\(folder)/ft0")
+      let making = try DeltaMaking(
+        of: "\(folder)/ft0", from: "\(folder)/base", options: DeltaOptions(output: "\(folder)/d.safetensors"),
+        families: Architecture.builtIn())
+      #expect(making.warnings.map(\.context.tensor) == ["position_ids"])
+      _ = try making.run(listener: SilentListener())
+      #expect(try DeltaModels.values("\(folder)/base+\(folder)/d.safetensors")["a.weight"]?[7] == 2)
     }
   }
 
@@ -243,7 +261,7 @@ struct DeltaModels {
     try withTemporaryFolder { folder in
       func make(_ change: (inout DeltaOptions) -> Void) throws -> DeltaReport {
         var options = DeltaOptions(output: "\(folder)/l.safetensors")
-        (options.threads, options.force) = (2, true)
+        (options.threads, options.policy.force) = (2, true)
         change(&options)
         return try DeltaMaking(
           of: "\(models)/lora-prose", from: "\(models)/base", options: options, families: Architecture.builtIn()

@@ -143,6 +143,10 @@ import Testing
       try FileSystem.rename(base, to: "\(folder)/there/base")
       #expect(problem { try unpack(packed, to: "\(folder)/unpacked") }?.code == .archiveBase)
       #expect(problem { try unpack(packed, to: "\(folder)/other", base: "\(folder)/nowhere") }?.code == .archiveBase)
+      #expect(try Set(verify(packed).map(\.code)) == [.archiveBase])
+      let verified = try PackedVerification.verify(
+        packed, base: "\(folder)/there/base", threads: 2, listener: SilentListener())
+      #expect(verified.problems == [] && verified.tensors > 0)
       try unpack(packed, to: "\(folder)/back", base: "\(folder)/there/base")
       #expect(try tree("\(folder)/back") == tree(tuned))
     }

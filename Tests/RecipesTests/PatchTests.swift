@@ -117,7 +117,7 @@ import Testing
 @Suite struct ModelBasisTests {
   private func make(_ folder: String, rank: Int, _ type: ElementType = .f32) throws -> BasisReport {
     var options = BasisOptions(output: "\(folder)/basis.safetensors", rank: rank)
-    (options.elementType, options.force, options.threads) = (type, true, 2)
+    (options.elementType, options.policy.force, options.threads) = (type, true, 2)
     return try ModelBasis(
       of: ["\(folder)/ft0", "\(folder)/ft1", "\(folder)/ft2"], from: "\(folder)/base", options: options,
       families: Architecture.builtIn()

@@ -275,4 +275,84 @@ struct QuantizationTests {
       }
     }
   }
+
+  @Test("Types by the variance of weights: exact, from weights alone, larger variances with no fewer bits")
+  func variance() throws {
+    try withTemporaryFolder { folder in
+      let families = Architecture.builtIn()
+      let checkpoint = try Architecture.openCheckpoint(at: Self.model, families: families)
+      let pool = WorkerPool(threads: 2)
+      defer { pool.stop() }
+      let evaluation = ModelEvaluation(
+        data: try EvaluationData(texts: []), cut: TextProtocol(.windows(length: 64), limit: 1),
+        run: RunOptions(mode: .fast, pool: pool, memory: 1 << 30, families: families), listener: SilentListener())
+      var options = MergeOptions(output: "\(folder)/fit.gguf")
+      options.threads = 2
+      var fitting = TypeFitting(try request("Q4_K_M"), to: .bits(5), evaluation: evaluation)
+      fitting.signal = .variance
+      let found = try fitting.find(
+        for: checkpoint, named: Self.model, families: families, options: options, listener: SilentListener())
+      #expect(try FileSystem.list(folder).isEmpty)
+      let plan = try plan(found.request, of: Self.model, to: options.output)
+      #expect(plan.byteCount == found.fit.bytes && plan.bitsPerWeight <= 5 && plan.bitsPerWeight > 4.9)
+      #expect(found.fit.certificate.error == 0 && found.table.signal == .variance && found.measured == nil)
+      #expect(found.text.contains("of the weights' variance (no choice foresees less)"))
+
+      // Variances are those of the weights, and losses the shares that types leave of them.
+      let parameters = checkpoint.parametersByName()
+      let tensors = Dictionary(uniqueKeysWithValues: plan.tensors.map { ($0.name, $0) })
+      var variances: [String: Double] = [:]
+      for row in found.table.rows {
+        let source = try #require(tensors[row.name]?.sources.first)
+        let values = try #require(parameters[ExactString(source)]).allElements().map(Double.init)
+        let mean = values.reduce(0, +) / Double(values.count)
+        variances[row.name] = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count)
+      }
+      let whole = found.table.rows.reduce(0) { $0 + Double($1.numbers) * (variances[$1.name] ?? 0) }
+      var foreseen = 0.0
+      for row in found.table.rows {
+        let format = try #require(found.fit.formats[ExactString(row.name)])
+        let choice = try #require(row.choices.first { $0.format == format })
+        guard case .blocks(let type) = format else { continue }
+        let expected =
+          Double(row.numbers) * (variances[row.name] ?? 0) * (try VarianceTable.error(of: type, .reference))
+        #expect(abs(choice.error - expected) <= 1e-6 * expected, "\(row.name)")
+        foreseen += expected / whole
+      }
+      #expect(abs(found.fit.predicted - foreseen) <= 1e-6 * foreseen)
+      // Of two tensors of one shape the one that varies more loses no larger a share: they could change places.
+      for a in found.table.rows {
+        for b in found.table.rows
+        where tensors[a.name]?.shape == tensors[b.name]?.shape && variances[a.name]! > variances[b.name]! {
+          let shares = [a, b].map { row in
+            row.choices.first { $0.format == found.fit.formats[ExactString(row.name)] }!.error / variances[row.name]!
+          }
+          #expect(shares[0] <= shares[1] * (1 + 1e-6), "\(a.name) \(b.name)")
+        }
+      }
+      // Coarser types lose more, as a share of normal deviates.
+      let losses = try [BlockType.q8_0, .q6_K, .q5_K, .q4_K, .q3_K, .q2_K].map { (type) throws(Problem) in
+        try VarianceTable.error(of: type, .reference)
+      }
+      #expect(losses == losses.sorted() && losses[0] > 1e-6 && losses[5] < 0.2)
+
+      // The table is read back, and does not answer for a divergence.
+      let table = try TypeSensitivity(found.table.json)
+      #expect(table == found.table)
+      var damaged = found.table.json
+      damaged["signal"] = .string("kurtosis")
+      #expect(problem { try TypeSensitivity(damaged) }?.message.contains("no signal that is known") == true)
+      (fitting.table, fitting.target) = (table, .divergence(0.1))
+      let refused = problem {
+        try fitting.find(
+          for: checkpoint, named: Self.model, families: families, options: options, listener: SilentListener())
+      }
+      #expect(refused?.message == "the variance of weights foresees no divergence, which is the target")
+      // Threads change nothing.
+      let one = WorkerPool(threads: 1)
+      defer { one.stop() }
+      let again = try VarianceTable(plan, types: TypeSensitivityRun.standardTypes, workers: one).measure(record: .null)
+      #expect(again.rows == found.table.rows)
+    }
+  }
 }

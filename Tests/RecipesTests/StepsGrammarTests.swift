@@ -84,6 +84,68 @@ import Testing
     #expect(target.effectLimit == 2 && target.effectWindow == 64 && step.isRefined && step.rules.count == 1)
   }
 
+  @Test func quantizeByVarianceAndByBlocksThatAreCalibrated() throws {
+    let recipe = try read(
+      """
+      model: base
+      steps:
+        - quantize: {bits: 4.5, signal: variance}
+      """)
+    guard case .quantize(let step) = recipe.steps[0].action, let target = step.target else {
+      Issue.record("no target")
+      return
+    }
+    #expect(target.signal == .variance && target.effectText.isEmpty && step.calibration == nil)
+    let other = try read(
+      """
+      model: base
+      steps:
+        - quantize: {method: gptq, type: Q3_K_M, text: a.txt, sequences: 4, parameters: {damp: 0.02}, keep: up_proj,
+                     tensor_types: 'ffn_down=Q6_K', one_shot: true}
+      """)
+    guard case .quantize(let step) = other.steps[0].action, let calibration = step.calibration else {
+      Issue.record("no calibration")
+      return
+    }
+    #expect(step.mix.name == "Q3_K_M" && step.rules.count == 1 && calibration.text.map(\.path) == ["a.txt"])
+    #expect(calibration.sequences == 4 && calibration.parameters == ["damp": .number(0.02)])
+    #expect(calibration.keep == ["up_proj"] && calibration.isOneShot)
+  }
+
+  @Test(arguments: [
+    ("{size: 1MB, table: t, signal: variance}", "a table has its own signal"),
+    ("{max_kl: 0.1, signal: variance}", "the variance of weights foresees no divergence"),
+    (
+      "{size: 1MB}", "a target needs effect_text, on which effects are measured, a table of them, or `signal: variance`"
+    ),
+    ("{method: awq, type: Q4_0, text: t}", "of the methods only gptq rounds to the blocks of types"),
+    ("{method: gptq, type: Q4_0, text: t, parameters: {bits: 3}}", "blocks leave gptq only damp, not bits"),
+    ("{method: gptq, type: Q4_0}", "gptq needs to know what reaches the matrices"),
+    ("{method: fp8, group: 32}", "fp8 has no group"),
+  ])
+  func quantizingRefusesOnce(step: String, message: String) {
+    let found = problems { try read("model: m\nsteps:\n  - quantize: \(step)") }
+    #expect(found.map(\.message) == [message])
+  }
+
+  @Test func remediesSpeakOfKeys() {
+    let pairs = [
+      ("Leave it out with --keep, or give --store dense.", "Leave it out with `keep`, or give `store: dense`."),
+      ("Give --format gptq_v2, or quantize symmetrically.", "Give `format: gptq_v2`, or quantize symmetrically."),
+      (
+        "Give --set static_groups=true, or --format gptq.",
+        "Give `parameters: {static_groups: true}`, or `format: gptq`."
+      ),
+      (
+        "Choose another --group or --format, or leave it out with --keep.",
+        "Choose another `group` or `format`, or leave it out with `keep`."
+      ),
+      ("Raise --memory, or keep less with --moment-width.", "Raise --memory, or keep less with `moment_width`."),
+      ("`espalier quantize --save-table` writes one.", "`espalier quantize --save-table` writes one."),
+    ]
+    for (option, key) in pairs { #expect(RecipeWords.text(option) == key) }
+  }
+
   @Test(arguments: [
     ("prune: {pattern: 2:4}", MatrixBudget.pattern(keep: 2, of: 4)), ("prune: {sparsity: 0.25}", .sparsity(0.25)),
     ("factorize: {rank: 7}", .rank(7)), ("factorize: {share: 0.7}", .parameters(0.7)),

@@ -12,6 +12,7 @@
 #include "grid.h"
 #include "inspect.h"
 #include "keep_by_rank.h"
+#include "lattice.h"
 #include "linear.h"
 #include "mask.h"
 #include "merge.h"

@@ -60,6 +60,8 @@ public struct ArchiveHeader: Sendable {
   public var base: [BaseFile] = []
   /// Of the whole file, in hexadecimal digits, if it was asked for.
   public var sha256: String?
+  /// What the file lost before it was packed; nil: nothing.
+  public var loss: ArchiveLoss?
 
   public init(byteCount: Int, chunkBytes: Int, parts: [Part]) {
     (self.byteCount, self.chunkBytes, self.parts) = (byteCount, chunkBytes, parts)
@@ -74,7 +76,8 @@ public struct ArchiveHeader: Sendable {
     }
   }
 
-  public static let formatVersion = 1
+  /// 2 for a file that lost something, which earlier readers do not know; else 1.
+  public static let formatVersion = 2
   static let key = "espalier_archive"
   /// The digest of all before it, the first tensor.
   static let checkName = "espalier.check"
@@ -110,7 +113,8 @@ public struct ArchiveHeader: Sendable {
 
   private var description: JSON {
     var json: JSON = [
-      "version": .number(Self.formatVersion), "bytes": .number(byteCount), "chunk": .number(chunkBytes),
+      "version": .number(loss == nil ? 1 : Self.formatVersion), "bytes": .number(byteCount),
+      "chunk": .number(chunkBytes),
       "parts": .array(
         parts.map { part in
           var words: [JSON] = [.string(part.type.rawValue), .number(part.byteCount)]
@@ -123,6 +127,7 @@ public struct ArchiveHeader: Sendable {
       json["base"] = .array(base.map { ["path": .string($0.path), "bytes": .number($0.byteCount)] })
     }
     if let sha256 { json["sha256"] = .string(sha256) }
+    if let loss { json["lossy"] = loss.json }
     return json
   }
 
@@ -200,6 +205,12 @@ public struct ArchiveHeader: Sendable {
       offset = end
     }
     guard offset == byteCount, rest.isEmpty else { throw Self.damaged("the parts are not the whole file") }
+    if let lossy = json["lossy"] {
+      guard let loss = ArchiveLoss(lossy, parts: self.parts.count) else {
+        throw Self.damaged("what was lost is not told as it should be")
+      }
+      self.loss = loss
+    }
   }
 
   private static func part(_ words: [JSON], before: [Part]) throws(Problem) -> Part {

@@ -16,7 +16,7 @@ enum ArchiveMemory {
   }
 
   /// Of chunks that are kept, for readers of pieces smaller than they are.
-  private static let mostKeptBytes = 16 << 20
+  static let mostKeptBytes = 16 << 20
   private static let kept = Mutex<[Kept]>([])
   private static let rooms = Mutex<[Int: BufferPool]>([:])
   private static let identifiers = Atomic<Int>(0)

@@ -28,6 +28,11 @@ extension ArchiveHeader {
     add(end == 0 ? "espalier.bytes" : "espalier.tail", .u8, to: size)
   }
 
+  /// The same with parts marked whose bytes an earlier part has, as they are when the file is packed.
+  public func markingRepeats(in file: any ByteSource, workers: WorkerPool) throws(Problem) -> ArchiveHeader {
+    try RepeatedParts.marked(self, in: file, workers: workers)
+  }
+
   private static func tensors(
     of file: any ByteSource
   ) -> [(name: String, type: ElementType, offset: Int, byteCount: Int)] {

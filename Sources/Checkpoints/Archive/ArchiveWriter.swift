@@ -17,6 +17,7 @@ public struct ArchiveWriter {
 
   private let source: any ByteSource
   private let base: [any ByteSource]
+  private let lattices: [Int: [Float]]
   private let path: String
   private let workers: WorkerPool
   private let advanced: (Int) -> Void
@@ -29,15 +30,17 @@ public struct ArchiveWriter {
   /// - Parameters:
   ///   - header: of the file, its parts in the order of their bytes and all of it.
   ///   - base: files that parts have places in.
+  ///   - lattices: the steps of columns, by part, of those whose numbers are integers times them.
   ///   - path: the packed file.
   ///   - advanced: told how many bytes of the source have been coded.
   /// - Throws: what reading throws.
   public init(
-    _ source: any ByteSource, _ header: ArchiveHeader, base: [any ByteSource] = [], to path: String,
-    workers: WorkerPool,
+    _ source: any ByteSource, _ header: ArchiveHeader, base: [any ByteSource] = [], lattices: [Int: [Float]] = [:],
+    to path: String, workers: WorkerPool,
     advanced: @escaping (Int) -> Void = { _ in }
   ) throws(Problem) {
-    (self.source, self.base, self.path, self.workers, self.advanced) = (source, base, path, workers, advanced)
+    (self.source, self.base, self.lattices, self.path) = (source, base, lattices, path)
+    (self.workers, self.advanced) = (workers, advanced)
     self.header = try RepeatedParts.marked(header, in: source, workers: workers)
     var most: [Int] = []
     for (part, content) in self.header.parts.enumerated() where content.content == .stored {
@@ -84,7 +87,37 @@ public struct ArchiveWriter {
     min(header.chunkBytes, header.parts[chunk.part].byteCount - chunk.index * header.chunkBytes)
   }
 
+  /// How many bytes the packed file would have; it is not written.
+  public func measure() throws(Problem) -> Int {
+    guard base.isEmpty else { throw Problem(.archiveBase, "what is coded against a base is measured by writing it") }
+    let chunkRooms = BufferPool(byteCount: header.chunkBytes)
+    let codedRooms = BufferPool(byteCount: ChunkCoding.mostBytes(for: header.chunkBytes))
+    let sizes = try workers.map(chunks.count) { (index) throws(Problem) -> Int in
+      try chunkRooms.with { (chunk) throws(Problem) -> Int in
+        try codedRooms.with { (coded) throws(Problem) -> Int in
+          let bytes = UnsafeMutableRawBufferPointer(rebasing: chunk[..<length(of: chunks[index])])
+          let within = chunks[index].index * header.chunkBytes
+          try source.read(into: bytes, at: starts[chunks[index].part] + within)
+          return code(bytes, of: chunks[index], against: nil, into: coded)
+        }
+      }
+    }
+    return 8 + reserved + ArchiveHeader.checkBytes + chunks.count * ArchiveChunk.recordBytes + sizes.reduce(0, +)
+  }
+
   // MARK: - Coding
+
+  private func code(
+    _ bytes: UnsafeMutableRawBufferPointer, of chunk: (part: Int, index: Int), against base: UnsafeRawBufferPointer?,
+    into room: UnsafeMutableRawBufferPointer
+  ) -> Int {
+    let type = header.parts[chunk.part].type
+    let lattice = lattices[chunk.part].map { steps in
+      ChunkLattice(
+        steps: steps, firstColumn: chunk.index * header.chunkBytes / type.byteWidth % max(1, steps.count))
+    }
+    return ChunkCoding.encode(UnsafeRawBufferPointer(bytes), of: type, against: base, on: lattice, into: room)
+  }
 
   private func encode(to file: File, _ journal: ArchiveJournal, _ placement: inout ArchivePlacement) throws(Problem) {
     let most = ChunkCoding.mostBytes(for: header.chunkBytes)
@@ -137,7 +170,7 @@ public struct ArchiveWriter {
       try base[place.file].read(into: buffer, at: place.offset + within)
       against = UnsafeRawBufferPointer(buffer)
     }
-    let coded = ChunkCoding.encode(UnsafeRawBufferPointer(bytes), of: part.type, against: against, into: room)
+    let coded = code(bytes, of: chunk, against: against, into: room)
     advanced(count)
     return ArchiveChunk(
       codedBytes: coded, codedDigest: Digest(of: UnsafeRawBufferPointer(rebasing: room[..<coded])),

@@ -33,7 +33,7 @@ public final class ArchivedFile: ByteSource {
   }
 
   /// How long a chain of bases may be; a circle has no end.
-  private static let mostBases = 8
+  static let mostBases = 8
 
   /// - Parameters:
   ///   - path: of the packed file.
@@ -128,6 +128,15 @@ public final class ArchivedFile: ByteSource {
     ArchiveMemory.keep(bytes, as: key)
   }
 
+  /// Memory that packed files take beside what they are read into: the chunks that all of them keep, and what each thread
+  /// decodes a chunk with.
+  ///
+  /// - Parameter levels: how many files that were packed against one another are read for a chunk, one for a file without
+  ///   base.
+  public static func readingBytes(chunkBytes: Int, levels: Int, threads: Int) -> Int {
+    ArchiveMemory.mostKeptBytes + threads * levels * (ChunkCoding.mostBytes(for: chunkBytes) + chunkBytes)
+  }
+
   // MARK: - Chunks
 
   private func decode(_ part: Int, _ index: Int, into target: UnsafeMutableRawBufferPointer) throws(Problem) {
@@ -150,7 +159,7 @@ public final class ArchivedFile: ByteSource {
         if let place { try baseFile(place.file).read(into: against, at: place.offset + range.lowerBound) }
         let wrongBase = Problem(
           .archiveBase, "the base is not the one that the file was packed against, or was changed since",
-          remedy: "Restore it, or name the folder of the right one with --base of unpack.")
+          remedy: "Restore it, or name the folder of the right one with --base of unpack or verify.")
         do throws(Problem) {
           try ChunkCoding.decode(bytes, against: place == nil ? nil : UnsafeRawBufferPointer(against), into: target)
         } catch { throw place == nil ? error : wrongBase }
@@ -206,7 +215,11 @@ public final class ArchivedFile: ByteSource {
 
   /// Of a folder that the base was moved to, the file with the longest end of the path that it had.
   private func path(of file: ArchiveHeader.BaseFile) -> String {
-    guard let baseFolder else { return FileSystem.join(FileSystem.parent(of: path), file.path) }
+    guard let baseFolder else {
+      // A link to a packed file is no place to look from.
+      let place = FileSystem.linkTarget(path) == nil ? path : FileSystem.resolved(path) ?? path
+      return FileSystem.join(FileSystem.parent(of: place), file.path)
+    }
     if header.base.count == 1, WeightFile.isThere(baseFolder) { return baseFolder }
     let names = file.path.split(separator: "/").filter { $0 != ".." }.suffix(8)
     let ends = names.indices.map { FileSystem.join(baseFolder, names[$0...].joined(separator: "/")) }
@@ -220,13 +233,13 @@ public final class ArchivedFile: ByteSource {
     guard WeightFile.isThere(path) else {
       throw Problem(
         .archiveBase, "the file was packed against \(path), which is not there",
-        remedy: "Restore it, or name the base's folder with --base of unpack.")
+        remedy: "Restore it, or name the base's folder with --base of unpack or verify.")
     }
     let file = try WeightFile.open(path, depth: depth + 1)
     guard try file.size() == named.byteCount else {
       throw Problem(
         .archiveBase, "\(path) has another length than when the file was packed against it",
-        remedy: "Restore it, or name the base's folder with --base of unpack.")
+        remedy: "Restore it, or name the base's folder with --base of unpack or verify.")
     }
     base.withLock { $0[index] = file }
     return file

@@ -22,44 +22,73 @@ extension StorageRecipe {
   public func blockRows(
     of type: BlockType, columns: Int, files: FilePool
   ) throws(Problem) -> (any BlockRows)? {
-    switch self {
-    case .coded(let tensor):
-      guard tensor.format == .blocks(type) else { return nil }
-      return StoredBlockRows(tensor: tensor, rowBytes: type.byteCount(of: columns), file: try files.file(tensor.file))
-    case .packed(let storage):
-      guard storage.columns == columns else { return nil }
-      return try PackedBlockRows(storage, as: type, files: files)
-    case .reordered(let base, let order):
-      guard let rows = try base.blockRows(of: type, columns: columns, files: files) else { return nil }
-      return OrderedBlockRows(base: rows, order: order)
-    case .gathered(let runs, let sources, let shape):
-      let perRow = shape.dropFirst().reduce(1, *)
-      guard perRow > 0, perRow % columns == 0 else { return nil }
-      var parts: [any BlockRows] = []
-      for source in sources {
-        guard let part = try source.blockRows(of: type, columns: columns, files: files) else { return nil }
-        parts.append(part)
-      }
-      return GatheredBlockRows(runs: runs, sources: parts, height: perRow / columns)
-    case .stored, .transposed, .mapped, .updated, .selected, .combined, .reduced: return nil
-    }
+    try moved(
+      to: type, columns: columns,
+      by: RowMoves<any BlockRows>(
+        stored: { (tensor) throws(Problem) in
+          StoredBlockRows(
+            tensor: tensor, rowBytes: type.byteCount(of: columns), file: try files.file(tensor.file))
+        },
+        packed: { (storage) throws(Problem) in try PackedBlockRows(storage, as: type, files: files) },
+        ordered: { OrderedBlockRows(base: $0, order: $1) },
+        gathered: { GatheredBlockRows(runs: $0, sources: $1, height: $2) }))
   }
 
   /// Whether there is ``blockRows(of:columns:files:)``, found from scales and zero points alone.
   public func hasBlockRows(of type: BlockType, columns: Int, files: FilePool) throws(Problem) -> Bool {
-    switch self {
-    case .coded(let tensor): return tensor.format == .blocks(type)
-    case .packed(let storage):
-      guard storage.columns == columns else { return false }
-      return try PackedBlockRows.tables(of: storage, as: type, files: files) != nil
-    case .reordered(let base, _): return try base.hasBlockRows(of: type, columns: columns, files: files)
-    case .gathered(let runs, let sources, let shape):
-      guard GatheredBlockRows.areMoved(runs), shape.dropFirst().reduce(1, *) % columns == 0 else { return false }
-      for source in sources where try !source.hasBlockRows(of: type, columns: columns, files: files) { return false }
-      return true
-    case .stored, .transposed, .mapped, .updated, .selected, .combined, .reduced: return false
+    try areMoved(to: type, columns: columns) { (storage) throws(Problem) in
+      try PackedBlockRows.tables(of: storage, as: type, files: files) != nil
     }
   }
+
+  /// Whether there may be ``blockRows(of:columns:files:)``, as far as it is known without reading: what scales and zero
+  /// points are is left open.
+  public func mayHaveBlockRows(of type: BlockType, columns: Int) throws(Problem) -> Bool {
+    try areMoved(to: type, columns: columns) { PackedBlockRows.mayHold($0, as: type) }
+  }
+
+  private func areMoved(
+    to type: BlockType, columns: Int, _ packed: (PackedStorage) throws(Problem) -> Bool
+  ) throws(Problem) -> Bool {
+    try withoutActuallyEscaping(packed) { (packed) throws(Problem) in
+      try moved(
+        to: type, columns: columns,
+        by: RowMoves<Bool>(
+          stored: { _ in true }, packed: { (storage) throws(Problem) in try packed(storage) ? true : nil },
+          ordered: { base, _ in base }, gathered: { runs, _, _ in GatheredBlockRows.areMoved(runs) ? true : nil }))
+        ?? false
+    }
+  }
+
+  /// Goes down to where codes are, and back up with what is made of them; nil where numbers are computed on the way.
+  private func moved<Rows>(
+    to type: BlockType, columns: Int, by moves: RowMoves<Rows>
+  ) throws(Problem) -> Rows? {
+    switch self {
+    case .coded(let tensor): return tensor.format == .blocks(type) ? try moves.stored(tensor) : nil
+    case .packed(let storage): return storage.columns == columns ? try moves.packed(storage) : nil
+    case .reordered(let base, let order):
+      return try base.moved(to: type, columns: columns, by: moves).map { moves.ordered($0, order) }
+    case .gathered(let runs, let sources, let shape):
+      let perRow = shape.dropFirst().reduce(1, *)
+      guard perRow > 0, perRow % columns == 0 else { return nil }
+      var parts: [Rows] = []
+      for source in sources {
+        guard let part = try source.moved(to: type, columns: columns, by: moves) else { return nil }
+        parts.append(part)
+      }
+      return moves.gathered(runs, parts, perRow / columns)
+    case .stored, .transposed, .mapped, .updated, .selected, .combined, .reduced: return nil
+    }
+  }
+}
+
+/// What is made of rows of codes, and of rows that are moved.
+private struct RowMoves<Rows> {
+  let stored: (StoredTensor) throws(Problem) -> Rows
+  let packed: (PackedStorage) throws(Problem) -> Rows?
+  let ordered: (Rows, RowOrder) -> Rows
+  let gathered: ([RowRun], [Rows], _ height: Int) -> Rows?
 }
 
 /// Blocks as a file has them.

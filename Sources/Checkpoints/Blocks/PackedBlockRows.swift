@@ -46,14 +46,30 @@ struct PackedBlockRows: BlockRows {
     } catch { throw error.at(file: storage.codes.file, tensor: storage.name) }
   }
 
+  /// Whether blocks of the type hold the matrix, whatever its scales are, or may for some zero points.
+  static func mayHold(_ storage: PackedStorage, as type: BlockType) -> Bool {
+    guard let levels = Levels(type), storage.columns % type.blockLength == 0,
+      storage.coding != .elements || storage.codes.elementType == .i8,
+      storage.groupIndices != nil || storage.groupCount == 1 || storage.groupSize % type.blockLength == 0
+    else { return false }
+    let codes = codes(of: storage)
+    guard storage.zeros == nil else {
+      return codes.contains { levels.hold(codes, zero: $0, scale: 1) }
+    }
+    return levels.hold(codes, zero: storage.coding == .elements ? 0 : 1 << (storage.bits - 1), scale: 1)
+  }
+
+  /// What codes there may be.
+  private static func codes(of storage: PackedStorage) -> ClosedRange<Int> {
+    storage.coding == .elements ? -128...127 : 0...(1 << storage.bits - 1)
+  }
+
   /// The scales of a matrix that blocks of the type hold; nil if they do not.
   static func tables(
     of storage: PackedStorage, as type: BlockType, files: FilePool
   ) throws(Problem) -> PackedTables? {
-    guard let levels = Levels(type), storage.columns % type.blockLength == 0 else { return nil }
-    let isSigned = storage.coding == .elements
-    guard !isSigned || storage.codes.elementType == .i8 else { return nil }
-    let codes = isSigned ? -128...127 : 0...(1 << storage.bits - 1)
+    guard mayHold(storage, as: type), let levels = Levels(type) else { return nil }
+    let codes = codes(of: storage)
     let tables: PackedTables
     do throws(Problem) { tables = try PackedTables(storage, files: files) } catch {
       throw error.at(file: storage.codes.file, tensor: storage.name)

@@ -35,7 +35,7 @@ public struct DeltaFile: Sendable {
 
   /// Whether a file says that it is a delta.
   public static func isDelta(_ path: String) -> Bool {
-    guard FileSystem.isFile(path), let file = try? File.reading(path),
+    guard WeightFile.isThere(path), let file = try? WeightFile.open(path),
       let header = try? SafetensorsHeader(reading: file)
     else { return false }
     return header.isDelta
@@ -48,7 +48,7 @@ public struct DeltaFile: Sendable {
   public init(at path: String) throws(Problem) {
     self.path = path
     do throws(Problem) {
-      let header = try SafetensorsHeader(reading: try File.reading(path))
+      let header = try SafetensorsHeader(reading: try WeightFile.open(path))
       guard let text = header.metadata.first(where: { ExactString($0.key) == ExactString(Self.key) })?.value else {
         throw Problem(
           .deltaFormat, "the file is no delta: its metadata lack \(Self.key)",

@@ -115,8 +115,9 @@ public struct DeltaTensor: Sendable, Hashable, Codable {
     case .dense: try require(0, Self.valueTypes, count)
     case .lowRank:
       let rank = parts[1].shape.first ?? 0
-      try require(0, Self.valueTypes, rows * rank)
-      try require(1, Self.valueTypes, rank * columns)
+      // Too many to be counted are none that a part has.
+      try require(0, Self.valueTypes, [rows, rank].checkedProduct ?? -1)
+      try require(1, Self.valueTypes, [rank, columns].checkedProduct ?? -1)
     case .combination(let coefficients):
       guard coefficients.allSatisfy(\.isFinite) else { throw Problem(.deltaFormat, "a coefficient is not finite") }
       for part in parts.indices { try require(part, Self.valueTypes, count) }
@@ -139,7 +140,8 @@ public struct DeltaTensor: Sendable, Hashable, Codable {
   }
 
   /// - Parameter tensors: of the file; those that are its parts are taken out.
-  init(
+  /// - Throws: `delta.format`.
+  public init(
     _ name: String, _ entry: JSON, taking tensors: inout [ExactString: StoredTensor]
   ) throws(Problem) {
     let sizes = entry["shape"]?.array ?? []

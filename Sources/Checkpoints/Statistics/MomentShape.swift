@@ -5,6 +5,9 @@ public struct MomentShape: Sendable, Hashable {
   /// Columns of each square along the diagonal; one range is all of it, none is nothing.
   public let blocks: [Range<Int>]
 
+  /// A limit beyond all widths.
+  public static let noLimit = 1 << 20
+
   /// All of it up to `limit` columns; beyond, as few squares of at most `limit` columns along the diagonal as cover it,
   /// as equal as can be. A limit of 0 keeps nothing.
   public init(width: Int, limit: Int) {

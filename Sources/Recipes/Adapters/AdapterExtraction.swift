@@ -34,7 +34,11 @@ public struct AdapterExtractionOptions: Sendable {
 
   public init(output: String) { self.output = output }
 
-  var policy: OutputFolder.Policy { OutputFolder.Policy(force: force) }
+  var policy: OutputFolder.Policy {
+    var policy = OutputFolder.Policy(force: force)
+    policy.canResume = false
+    return policy
+  }
 }
 
 /// A fine-tune as a LoRA adapter on its base, in PEFT's layout: the verb `extract-lora`.
@@ -78,6 +82,8 @@ public struct AdapterExtraction: Sendable {
   /// Paths of all modules of the base that have a weight.
   let modules: [String]
   public let warnings: [Problem]
+  /// What the program takes beside matrices, and what reading packed models takes.
+  private(set) var fixedBytes = AdapterExtraction.baseBytes
 
   /// Opens both models, headers only, and chooses the matrices.
   ///
@@ -124,22 +130,19 @@ public struct AdapterExtraction: Sendable {
       ])
     }
     problems.all += OutputFolder.obstacles(at: options.output, policy: options.policy, bytes: largestOutput)
-    if let largest = targets.max(by: { $0.workingBytes < $1.workingBytes }),
-      Self.baseBytes + largest.workingBytes
-        > options.memory
+    problems.collect { () throws(Problem) in
+      fixedBytes += try WeightFile.readingBytes(of: opened.flatMap(\.weightFiles), threads: options.threads)
+    }
+    if let problem = Problem.memoryCeiling(
+      targets.map { ($0.name, $0.workingBytes) }, beside: fixedBytes, allowed: options.memory)
     {
-      problems.add(
-        Problem(
-          .memoryCeiling,
-          "the matrix needs \(ByteCount.text(Self.baseBytes + largest.workingBytes)) and --memory allows "
-            + ByteCount.text(options.memory),
-          remedy: "Give --memory \((Self.baseBytes + largest.workingBytes) >> 20 + 1)M or more.", tensor: largest.name))
+      problems.add(problem)
     }
     guard problems.all.isEmpty else { throw problems }
   }
 
   /// What the program takes beside matrices: code, libraries, headers, buffers.
-  static let baseBytes = 96 << 20
+  private static let baseBytes = 96 << 20
 
   /// Bytes of factors of the largest rank that may come out.
   private var largestOutput: Int {

@@ -87,7 +87,7 @@ extension AdapterExtraction {
     listener.receive(.began(stage: "extract", totalBytes: targets.reduce(0) { $0 + 4 * $1.base.elementCount }))
     let pool = WorkerPool(threads: options.threads)
     defer { pool.stop() }
-    let ledger = MemoryLedger(capacity: max(0, options.memory - Self.baseBytes))
+    let ledger = MemoryLedger(capacity: max(0, options.memory - fixedBytes))
     let files = FilePool()
     let end = Mutex(0)
     let extracted = try pool.map(targets.count) { (index) throws(Problem) in

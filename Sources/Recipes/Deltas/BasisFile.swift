@@ -25,6 +25,15 @@ struct BasisFile: Sendable {
     var parts: [StoredTensor]
     var digests: [Digest]
 
+    /// What the file's metadata say of it.
+    var entry: JSON {
+      [
+        "shape": .array(shape.map { .number($0) }), "scales": .array(scales.map { .number($0) }),
+        "coefficients": .array(coefficients.map { .array($0.map { .number($0) }) }),
+        "xxh3": .array(digests.map { .string($0.description) }),
+      ]
+    }
+
     /// The change of a model.
     func change(of model: Int) throws(Problem) -> DeltaTensor {
       try DeltaTensor(
@@ -51,7 +60,7 @@ struct BasisFile: Sendable {
     let index =
       models.firstIndex { ExactString($0) == ExactString(model) }
       ?? models.firstIndex { ExactString(FileSystem.lastComponent(of: $0)) == ExactString(model) }
-      ?? Int(model).flatMap { models.indices.contains($0 - 1) ? $0 - 1 : nil }
+      ?? models.indices.first { "\($0 + 1)" == model }
     guard let index else {
       throw Problem(
         .basisFormat, "the basis has no model \(model)", remedy: "It has \(models.joined(separator: ", ")).", file: path
@@ -64,26 +73,23 @@ struct BasisFile: Sendable {
     let record: JSON = [
       "version": .number(Self.version), "models": .array(models.map { .string($0) }), "rank": .number(rank),
       "base": .object([("name", .string(baseName))] + base.members),
-      "tensors": .object(
-        tensors.map { tensor in
-          (
-            tensor.name,
-            [
-              "shape": .array(tensor.shape.map { .number($0) }),
-              "scales": .array(tensor.scales.map { .number($0) }),
-              "coefficients": .array(tensor.coefficients.map { .array($0.map { .number($0) }) }),
-              "xxh3": .array(tensor.digests.map { .string($0.description) }),
-            ]
-          )
-        }),
+      "tensors": .object(tensors.map { ($0.name, $0.entry) }),
     ]
     return [(Self.key, record.text())]
+  }
+
+  /// Whether a file says that it is a basis.
+  static func isBasis(_ path: String) -> Bool {
+    guard FileSystem.isFile(path), let file = try? WeightFile.open(path),
+      let header = try? SafetensorsHeader(reading: file)
+    else { return false }
+    return header.metadata.contains { ExactString($0.key) == ExactString(Self.key) }
   }
 
   /// - Throws: `basis.format`.
   init(at path: String) throws(Problem) {
     do throws(Problem) {
-      let header = try SafetensorsHeader(reading: try File.reading(path))
+      let header = try SafetensorsHeader(reading: try WeightFile.open(path))
       guard let text = header.metadata.first(where: { ExactString($0.key) == ExactString(Self.key) })?.value,
         let json = try? JSON(parsing: Array(text.utf8)), json["version"]?.integer == Self.version
       else {
@@ -94,24 +100,43 @@ struct BasisFile: Sendable {
       rank = json["rank"]?.integer ?? 0
       baseName = json["base"]?["name"]?.string ?? ""
       base = try BaseIdentity(json["base"])
-      let stored = Dictionary(
-        header.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
+      var parts = Dictionary(header.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
       var tensors: [Tensor] = []
       for (name, entry) in json["tensors"]?.members?.pairs ?? [] {
-        func numbers(_ json: JSON?) -> [Double] { (json?.array ?? []).compactMap(\.number) }
-        let scales = numbers(entry["scales"])
-        let coefficients = (entry["coefficients"]?.array ?? []).map { numbers($0) }
-        let digests = (entry["xxh3"]?.array ?? []).compactMap { $0.string.flatMap { Digest($0) } }
-        let parts = scales.indices.compactMap { stored[ExactString("\(name).basis.\($0)")] }
-        guard coefficients.count == models.count, coefficients.allSatisfy({ $0.count == scales.count }),
-          parts.count == scales.count, digests.count == scales.count
-        else { throw Problem(.basisFormat, "scales, coefficients and tensors do not fit", tensor: name) }
-        tensors.append(
-          Tensor(
-            name: name, shape: (entry["shape"]?.array ?? []).compactMap(\.integer), scales: scales,
-            coefficients: coefficients, parts: parts, digests: digests))
+        let tensor = try Tensor(name, entry, taking: &parts)
+        guard tensor.coefficients.count == models.count else {
+          throw Problem(
+            .basisFormat, "there are coefficients of \(tensor.coefficients.count) models, not of \(models.count)",
+            tensor: name)
+        }
+        tensors.append(tensor)
+      }
+      if let stranger = parts.keys.map(\.text).min(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) {
+        throw Problem(.basisFormat, "the tensor belongs to no parameter", tensor: stranger)
       }
       self.tensors = tensors
     } catch { throw error.at(file: path) }
+  }
+}
+
+extension BasisFile.Tensor {
+  /// - Parameter tensors: of the file; those that are its parts are taken out.
+  /// - Throws: `basis.format`.
+  init(_ name: String, _ entry: JSON, taking tensors: inout [ExactString: StoredTensor]) throws(Problem) {
+    func numbers(_ json: JSON?) -> [Double] { (json?.array ?? []).compactMap(\.number) }
+    let sizes = entry["shape"]?.array ?? []
+    let scales = numbers(entry["scales"])
+    let coefficients = (entry["coefficients"]?.array ?? []).map { numbers($0) }
+    let digests = (entry["xxh3"]?.array ?? []).compactMap { $0.string.flatMap { Digest($0) } }
+    var parts: [StoredTensor] = []
+    for index in scales.indices {
+      if let part = tensors.removeValue(forKey: ExactString("\(name).basis.\(index)")) { parts.append(part) }
+    }
+    let shape = sizes.compactMap(\.integer)
+    guard shape.count == sizes.count, coefficients.allSatisfy({ $0.count == scales.count }),
+      parts.count == scales.count, digests.count == scales.count
+    else { throw Problem(.basisFormat, "shape, scales, coefficients and tensors do not fit", tensor: name) }
+    self.init(name: name, shape: shape, scales: scales, coefficients: coefficients, parts: parts, digests: digests)
+    for model in coefficients.indices { _ = try change(of: model) }
   }
 }

@@ -12,6 +12,32 @@ public struct BasisReport: Sendable {
     var squaredErrors: [Double]
     /// For rank 1, 2, ...: of each model, before rounding, from the Gram matrix.
     var squaredErrorsByRank: [[Double]]
+
+    init(
+      name: String, elements: Int, squaredNorms: [Double], squaredErrors: [Double], squaredErrorsByRank: [[Double]]
+    ) {
+      (self.name, self.elements, self.squaredNorms) = (name, elements, squaredNorms)
+      (self.squaredErrors, self.squaredErrorsByRank) = (squaredErrors, squaredErrorsByRank)
+    }
+
+    /// As ``json`` has it; nil if it is none.
+    init?(_ name: String, _ json: JSON?) {
+      func numbers(_ json: JSON?) -> [Double]? { json?.array?.compactMap(\.number) }
+      guard let elements = json?["elements"]?.integer, let norms = numbers(json?["squared_norms"]),
+        let errors = numbers(json?["squared_errors"]), let ranks = json?["by_rank"]?.array?.compactMap(numbers),
+        errors.count == norms.count, ranks.count == norms.count, ranks.allSatisfy({ $0.count == norms.count })
+      else { return nil }
+      self.init(
+        name: name, elements: elements, squaredNorms: norms, squaredErrors: errors, squaredErrorsByRank: ranks)
+    }
+
+    var json: JSON {
+      func numbers(_ values: [Double]) -> JSON { .array(values.map { .number($0) }) }
+      return [
+        "elements": .number(elements), "squared_norms": numbers(squaredNorms), "squared_errors": numbers(squaredErrors),
+        "by_rank": .array(squaredErrorsByRank.map(numbers)),
+      ]
+    }
   }
 
   public let output: String

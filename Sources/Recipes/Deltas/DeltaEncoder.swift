@@ -3,33 +3,6 @@ internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierNumerics
 
-/// A change that was coded, its parts in a scratch file.
-struct EncodedDelta: Sendable {
-  var tensor: DeltaTensor
-  /// Entries that are stored.
-  var kept: Int
-  /// Of the change d.
-  var squaredNorm: Double
-  /// Of the coded change v, and d . v.
-  var codedSquares: Double
-  var crossing: Double
-  /// What an order-0 coder of bytes would need at the least.
-  var entropyBytes: Double
-
-  /// ‖d - v‖².
-  var squaredError: Double { max(0, squaredNorm - 2 * crossing + codedSquares) }
-  var bytes: Int { tensor.byteCount }
-
-  /// The same with the coded change multiplied.
-  func scaled(by factor: Double) -> EncodedDelta {
-    var scaled = self
-    scaled.tensor.scale *= factor
-    scaled.codedSquares *= factor * factor
-    scaled.crossing *= factor
-    return scaled
-  }
-}
-
 /// Codes the change of one tensor by a method.
 ///
 /// Vectors and tensors of fewer than 256 entries are stored densely whatever the method: they are small, and norms
@@ -53,6 +26,23 @@ struct DeltaEncoder {
       let (m, n) = (Double(shape[0]), Double(count / max(1, shape[0])))
       let r = min(m, n)
       return Int(min(1e18, 48 * m * n + 16 * (m + n) * r + 40 * r * r))
+    }
+  }
+
+  /// What the parts take at most, but for chance.
+  static func storedBytes(_ shape: [Int], options: DeltaOptions, method: DeltaMethod) -> Int {
+    let count = shape.reduce(1, *)
+    let width = options.values.byteWidth
+    let kept = Int(options.keptShare * Double(count)) + 1
+    guard isCoded(shape) else { return max(2, width) * count }
+    switch method {
+    case .ternary: return count / 5 + 1
+    case .topk: return count / 8 + 1 + kept * width
+    case .dare, .darex, .auto: return kept * width
+    case .int8: return count + 4 * shape[0]
+    case .lowrank:
+      let columns = count / max(1, shape[0])
+      return min(options.rank ?? .max, shape[0], columns) * (shape[0] + columns) * max(2, width)
     }
   }
 

@@ -3,7 +3,6 @@ public import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierEvaluation
 internal import EspalierExecution
-internal import EspalierNumerics
 
 extension Problem.Code {
   /// A fine-tune that has no parameters, or other ones than the base.
@@ -14,24 +13,18 @@ extension Problem.Code {
 
 /// The change from a base to a fine-tune, or the factors of an adapter, as a delta file: the verb `delta make`.
 public struct DeltaMaking: Sendable {
-  /// A tensor that is coded: what is subtracted is zero for an adapter's.
-  struct Target: Sendable {
-    var fineTuned: Parameter
-    var base: Parameter?
-  }
-
   let options: DeltaOptions
-  let base: any Checkpoint
-  let baseName: String
-  let fineTunedName: String
-  let targets: [Target]
-  let adapterConfig: JSON?
+  let changes: ModelChanges
   /// Chooses scales, or methods, by the text it has.
   let evaluation: ModelEvaluation?
-  public let warnings: [Problem]
+  public var warnings: [Problem] { changes.warnings }
 
-  /// What the program takes beside tensors: code, libraries, headers.
-  static let baseBytes = 96 << 20
+  var base: any Checkpoint { changes.base }
+  var baseName: String { changes.baseName }
+  var fineTunedName: String { changes.names[0] }
+  var adapterConfig: JSON? { changes.adapterConfig }
+  /// What each tensor is coded by.
+  var methods: [DeltaMethod] { options.method == .auto ? [.ternary, .topk, .darex] : [options.method] }
 
   /// Opens both, headers only, and compares names and shapes.
   ///
@@ -44,144 +37,60 @@ public struct DeltaMaking: Sendable {
     of fineTuned: String, from base: String, options: DeltaOptions, families: [Architecture],
     evaluation: ModelEvaluation? = nil
   ) throws(Problems) {
-    let locator = ModelLocator(recipeFolder: ".", models: options.models)
-    let references = [base, fineTuned].map { ModelReference(parsing: $0, line: 0) }
     self.options = options
     self.evaluation = evaluation
-    (baseName, fineTunedName) = (references[0].key, references[1].key)
-    var problems = Problems()
-    for reference in references {
-      do throws(Problems) {
-        problems.all += try OutputOverlap.problems(writing: options.output, reading: reference, locator: locator)
-      } catch { problems.all += error.all }
-    }
-    guard problems.all.isEmpty else { throw Problems(problems.all.map(\.withoutLine)) }
-    do throws(Problems) {
-      let opened = try locator.open(references[0], families: families)
-      self.base = opened
-      let path = try locator.paths(of: references[1])
-      if path.adapter == nil, let adapter = try Self.adapter(at: path.model) {
-        adapterConfig = adapter.config
-        targets = adapter.targets
-        warnings = opened.warnings
-      } else {
-        let changed = try locator.open(references[1], families: families)
-        adapterConfig = nil
-        targets = try Self.targets(opened, changed)
-        warnings = opened.warnings + changed.warnings
-      }
-    } catch { throw Problems(error.all.map(\.withoutLine)) }
-    problems.all += obstacles()
-    guard problems.all.isEmpty else { throw problems }
+    changes = try ModelChanges(
+      of: [fineTuned], from: base, writing: options.output,
+      locator: ModelLocator(recipeFolder: ".", models: options.models), families: families,
+      threads: options.threads, codesAdapters: true)
+    let problems = obstacles()
+    guard problems.isEmpty else { throw Problems(problems) }
   }
 
   private func obstacles() -> [Problem] {
-    var problems: [Problem] = []
-    if let kind = FileSystem.kind(options.output), !options.force || kind != .file {
-      problems.append(
-        Problem(
-          .outputExists, "there is something at \(options.output) already",
-          remedy: kind == .file ? "--force replaces it." : "Choose another name.", file: options.output))
+    // Parts wait beside the file until it is put together.
+    let stored = methods.map { method in
+      changes.targets.reduce(0) { $0 + DeltaEncoder.storedBytes($1.shape, options: options, method: method) }
     }
-    let needs = targets.map { ($0, bytes(of: $0)) }
-    if let largest = needs.max(by: { $0.1 < $1.1 }), Self.baseBytes + largest.1 > options.memory {
-      problems.append(
-        Problem(
-          .memoryCeiling,
-          "the tensor needs \(ByteCount.text(Self.baseBytes + largest.1)) and --memory allows "
-            + ByteCount.text(options.memory),
-          remedy: "Give --memory \((Self.baseBytes + largest.1) >> 20 + 1)M or more.", tensor: largest.0.fineTuned.name)
-      )
-    }
-    return problems
+    return OutputFolder.obstacles(
+      at: options.output, policy: options.policy, bytes: stored.reduce(0, +) + (stored.max() ?? 0), isOurs: Self.isOurs)
+      + [
+        Problem.memoryCeiling(
+          changes.targets.map { ($0.name, bytes(of: $0)) }, beside: changes.fixedBytes, allowed: options.memory)
+      ].compactMap { $0 }
   }
+
+  /// Whether a file may be replaced.
+  static func isOurs(_ path: String) -> Bool { FileSystem.isFile(path) && DeltaFile.isDelta(path) }
 
   /// What coding a tensor takes.
-  func bytes(of target: Target) -> Int {
-    DeltaSource.memoryBytes(target.fineTuned, base: target.base)
-      + DeltaEncoder.memoryBytes(target.fineTuned.shape, method: options.method)
-  }
-
-  /// The tensors of an adapter's folder; nil if it is none.
-  private static func adapter(at path: String) throws(Problems) -> (config: JSON, targets: [Target])? {
-    let (configuration, weights) = ("\(path)/adapter_config.json", "\(path)/adapter_model.safetensors")
-    guard FileSystem.isFile(configuration), FileSystem.isFile(weights) else { return nil }
-    do throws(Problem) {
-      let config = try JSON(parsing: try FileSystem.read(configuration, limit: 16 << 20))
-      if let refusal = DeltaCheckpoint.refusal(of: config) { throw refusal.at(file: configuration) }
-      let header = try SafetensorsHeader(reading: try File.reading(weights))
-      let targets = header.tensors.map { Target(fineTuned: Parameter($0), base: nil) }
-      return (config, targets.sorted { $0.fineTuned.name.utf8.lexicographicallyPrecedes($1.fineTuned.name.utf8) })
-    } catch { throw Problems([error]) }
-  }
-
-  private static func targets(_ base: any Checkpoint, _ changed: any Checkpoint) throws(Problems) -> [Target] {
-    let names = base.parametersByName()
-    var problems = Problems()
-    var targets: [Target] = []
-    for parameter in changed.parameters {
-      guard let original = names[ExactString(parameter.name)] else {
-        problems.add(
-          Problem(
-            .deltaMismatch, "the base has no such parameter",
-            remedy: "A delta changes parameters of its base and adds none.", tensor: parameter.name))
-        continue
-      }
-      guard original.shape == parameter.shape, original.elementType.isFloat == parameter.elementType.isFloat else {
-        problems.add(
-          Problem(
-            .deltaMismatch, "the base's parameter is \(original.shape), the fine-tune's \(parameter.shape)",
-            remedy: "A resized vocabulary has no delta; bring both to one with the merge's tokenizer options first.",
-            tensor: parameter.name))
-        continue
-      }
-      targets.append(Target(fineTuned: parameter, base: original))
-    }
-    let known = Set(changed.parameters.map { ExactString($0.name) })
-    for parameter in base.parameters where !known.contains(ExactString(parameter.name)) {
-      problems.add(Problem(.deltaMismatch, "the fine-tune has no such parameter", tensor: parameter.name))
-    }
-    guard problems.all.isEmpty else { throw problems }
-    return targets
+  func bytes(of target: ModelChanges.Target) -> Int {
+    target.sourceBytes + DeltaEncoder.memoryBytes(target.shape, method: options.method)
   }
 
   // MARK: - Plan
 
-  /// Numbers of the tensors that may change.
-  var elementCount: Int {
-    targets.filter { $0.fineTuned.elementType.isFloat }.reduce(0) { $0 + $1.fineTuned.elementCount }
-  }
-
-  /// What the delta would take in float16.
-  var halfBytes: Int { 2 * elementCount }
+  private var elementCount: Int { changes.halfBytes / 2 }
+  private var largestBytes: Int { changes.fixedBytes + (changes.targets.map { bytes(of: $0) }.max() ?? 0) }
 
   /// What will be done, in a few lines.
   public var plan: String {
-    let largest = targets.map { bytes(of: $0) }.max() ?? 0
-    return [
+    [
       "delta     \(fineTunedName) against \(baseName), \(adapterConfig == nil ? "the model's change" : "the adapter's factors")",
       "method    \(options.record.text())",
-      "tensors   \(targets.count), \(Figures.count(elementCount)) numbers, \(ByteCount.text(halfBytes)) in float16",
+      "tensors   \(changes.targets.count), \(Figures.count(elementCount)) numbers, "
+        + "\(ByteCount.text(changes.halfBytes)) in float16",
       "writes    \(options.output)",
-      "memory    \(ByteCount.text(Self.baseBytes + largest)) for the largest tensor, of \(ByteCount.text(options.memory))",
+      "memory    \(ByteCount.text(largestBytes)) for the largest tensor, of \(ByteCount.text(options.memory))",
     ].joined(separator: "\n")
   }
 
   public var planJSON: JSON {
     [
       "event": "planned", "base": .string(baseName), "fine_tune": .string(fineTunedName), "made": options.record,
-      "kind": .string(adapterConfig == nil ? "model" : "adapter"), "tensors": .number(targets.count),
-      "numbers": .number(elementCount), "bytes_f16": .number(halfBytes), "output": .string(options.output),
-      "largest_tensor_bytes": .number(Self.baseBytes + (targets.map { bytes(of: $0) }.max() ?? 0)),
+      "kind": .string(adapterConfig == nil ? "model" : "adapter"), "tensors": .number(changes.targets.count),
+      "numbers": .number(elementCount), "bytes_f16": .number(changes.halfBytes), "output": .string(options.output),
+      "largest_tensor_bytes": .number(largestBytes),
     ]
-  }
-}
-
-extension Problem {
-  /// The same where there is no recipe whose lines could be told.
-  var withoutLine: Problem {
-    var problem = self
-    problem.context.recipeLine = nil
-    return problem
   }
 }

@@ -29,65 +29,61 @@ extension DeltaMaking {
     }
   }
 
-  /// Codes as many tensors at once as threads and memory allow, chooses, and writes the file, which appears whole or not
-  /// at all.
+  /// Codes all tensors, chooses, and writes the file, which appears whole or not at all.
   ///
-  /// - Throws: `delta.nothing` if the models are equal; what reading and writing throw.
+  /// - Throws: `delta.nothing` if the models are equal; what reading and writing throw. What was finished stays for
+  ///   `--resume`.
   public func run(listener: any ProgressListener) throws(Problem) -> DeltaReport {
     let start = Machine.monotonicSeconds
-    let scratch = try TensorScratch(beside: options.output)
-    defer { scratch.remove() }
-    let pool = WorkerPool(threads: options.threads)
-    defer { pool.stop() }
-    let identity = try BaseIdentity(of: base, workers: pool)
-    let methods = options.method == .auto ? [.ternary, .topk, .darex] : [options.method]
-    let work = targets.reduce(0) { $0 + 4 * $1.fineTuned.elementCount }
+    let coding = try ChangeCoding(
+      changes, to: options.output, made: fingerprint, policy: options.policy, threads: options.threads,
+      memory: options.memory, isOurs: Self.isOurs, listener: listener)
+    defer { coding.pool.stop() }
+    let identity = try BaseIdentity(of: base, workers: coding.pool)
+    let work = changes.targets.reduce(0) { $0 + 4 * $1.elementCount }
     listener.receive(.began(stage: "encode", totalBytes: methods.count * work))
     var candidates: [Candidate] = []
     for method in methods {
-      let tensors = try encode(method, pool: pool, scratch: scratch, listener: listener)
+      let tensors = try encode(method, coding)
       guard !tensors.isEmpty else {
+        try coding.output.discard()
         throw Problem(.deltaNothing, "\(fineTunedName) and \(baseName) are equal in every parameter")
       }
       candidates.append(Candidate(method: method, factor: 1, tensors: tensors))
     }
     listener.receive(.ended(stage: "encode", seconds: Machine.monotonicSeconds - start))
-    let tried = try measured(candidates, scratch: scratch, listener: listener)
+    let tried = try measured(candidates, path: coding.scratch.path, listener: listener)
     let best = tried.min { ($0.loss ?? $0.error) < ($1.loss ?? $1.error) } ?? candidates[0]
     let report = DeltaReport(making: self, chosen: best, tried: tried, seconds: 0, fileBytes: 0)
     let stored = best.tensors.map(\.tensor)
-    let bytes = try scratch.assemble(
+    let bytes = try coding.finish(
       stored.flatMap(\.parts),
       metadata: DeltaFile.metadata(
         made: report.made, base: identity, baseName: baseName, fineTune: fineTunedName, adapterConfig: adapterConfig,
-        tensors: stored), to: options.output)
+        tensors: stored))
     return DeltaReport(
       making: self, chosen: best, tried: tried, seconds: Machine.monotonicSeconds - start, fileBytes: bytes)
   }
 
-  private func encode(
-    _ method: DeltaMethod, pool: WorkerPool, scratch: TensorScratch, listener: any ProgressListener
-  ) throws(Problem) -> [EncodedDelta] {
-    let ledger = MemoryLedger(capacity: max(0, options.memory - Self.baseBytes))
-    let files = FilePool()
-    let parallel: MatrixProduct.ParallelLoop = { (count, body) throws(Problem) in try pool.forEach(count, body) }
-    let encoder = DeltaEncoder(options: options, method: method, scratch: scratch, parallel: parallel)
-    let results: [EncodedDelta?] = try pool.map(targets.count) { (index) throws(Problem) in
-      let target = targets[index]
-      do throws(Problem) {
-        return try ledger.withReservation(of: bytes(of: target)) { () throws(Problem) -> EncodedDelta? in
-          defer { listener.receive(.advanced(bytes: 4 * target.fineTuned.elementCount)) }
-          guard target.fineTuned.elementCount > 0 else { return nil }
-          let source = try DeltaSource(target.fineTuned, base: target.base, files: files)
-          guard target.fineTuned.elementType.isFloat else {
-            try source.requireNothing()
-            return nil
-          }
-          return try encoder.encode(source)
-        }
-      } catch { throw error.at(tensor: target.fineTuned.name) }
+  /// What the bytes depend on beside the models.
+  private var fingerprint: [(String, JSON)] {
+    var members: [(String, JSON)] = [
+      ("verb", "delta make"), ("made", options.record), ("values", .string(options.values.rawValue)),
+    ]
+    if let evaluation {
+      let documents = evaluation.data.texts.flatMap(\.documents).map { Digest(of: $0.text).description }
+      members += [("texts", .array(documents.map { .string($0) })), ("cut", .string(evaluation.cut.text))]
     }
-    return results.compactMap { $0 }
+    return members
+  }
+
+  private func encode(_ method: DeltaMethod, _ coding: ChangeCoding) throws(Problem) -> [EncodedDelta] {
+    let pool = coding.pool
+    let parallel: MatrixProduct.ParallelLoop = { (count, body) throws(Problem) in try pool.forEach(count, body) }
+    let encoder = DeltaEncoder(options: options, method: method, scratch: coding.scratch, parallel: parallel)
+    return try coding.coded(as: method.rawValue, needing: { bytes(of: $0) }) { (sources) throws(Problem) in
+      try encoder.encode(sources[0])
+    }
   }
 
   // MARK: - Choosing
@@ -105,7 +101,7 @@ extension DeltaMaking {
   }
 
   private func measured(
-    _ candidates: [Candidate], scratch: TensorScratch, listener: any ProgressListener
+    _ candidates: [Candidate], path: String, listener: any ProgressListener
   ) throws(Problem) -> [Candidate] {
     guard let evaluation else { return candidates }
     var tried: [Candidate] = []
@@ -114,7 +110,7 @@ extension DeltaMaking {
         var scaled = candidate.multiplied(by: factor)
         do throws(Problems) {
           let model = try DeltaCheckpoint(
-            base: base, tensors: scaled.tensors.map(\.tensor), adapterConfig: adapterConfig, path: scratch.path)
+            base: base, tensors: scaled.tensors.map(\.tensor), adapterConfig: adapterConfig, path: path)
           do throws(Problem) {
             let report = try evaluation.evaluate(model, name: fineTunedName)
             let losses = report.metrics.compactMap { ($0 as? Perplexity)?.negativeLogLikelihood.value }

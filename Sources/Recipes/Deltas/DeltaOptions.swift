@@ -1,4 +1,5 @@
 internal import EspalierBasics
+public import EspalierExecution
 public import EspalierNumerics
 
 /// How a change is coded.
@@ -38,7 +39,7 @@ public struct DeltaOptions: Sendable {
   public var rank: Int?
   public var energy: Double?
   public var seed: UInt64 = 0
-  public var force = false
+  public var policy = OutputFolder.Policy()
   public var threads = Machine.processorCount
   /// Ceiling on resident memory, in bytes.
   public var memory = Machine.memoryBytes / 2

@@ -19,7 +19,7 @@ public struct DeltaReport: Sendable {
   /// Bytes of the parts, and what an order-0 coder of bytes would need for them.
   public var bytes: Int { chosen.tensors.reduce(0) { $0 + $1.bytes } }
   public var entropyBytes: Int { Int(chosen.tensors.reduce(0) { $0 + $1.entropyBytes }.rounded(.up)) }
-  public var halfBytes: Int { making.halfBytes }
+  public var halfBytes: Int { making.changes.halfBytes }
   /// The method that was taken, and what its coded tensors were multiplied by.
   public var method: DeltaMethod { chosen.method }
   public var factor: Double { chosen.factor }
@@ -45,7 +45,7 @@ public struct DeltaReport: Sendable {
       "bytes": .number(bytes), "bytes_order0": .number(entropyBytes), "bytes_f16": .number(halfBytes),
       "ratio": .number(Double(halfBytes) / Double(max(1, fileBytes))),
       "ratio_order0": .number(Double(halfBytes) / Double(max(1, entropyBytes))),
-      "unchanged_tensors": .number(making.targets.count - chosen.tensors.count),
+      "unchanged_tensors": .number(making.changes.targets.count - chosen.tensors.count),
       "tried": .array(
         tried.map {
           [
@@ -76,7 +76,7 @@ public struct DeltaReport: Sendable {
         + "\(Figures.text(Double(halfBytes) / Double(max(1, bytes)))); an order-0 coder would bring them to "
         + "\(ByteCount.text(entropyBytes)), 1/\(Figures.text(Double(halfBytes) / Double(max(1, entropyBytes))))",
     ]
-    let unchanged = making.targets.count - chosen.tensors.count
+    let unchanged = making.changes.targets.count - chosen.tensors.count
     if unchanged > 0 { lines.append("\(Figures.plural(unchanged, "tensor")) did not change") }
     if tried.count > 1 {
       var table = TextTable()

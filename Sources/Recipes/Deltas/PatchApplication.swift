@@ -13,6 +13,12 @@ public struct PatchOptions: Sendable {
   public var models: String?
 
   public init(output: String) { self.output = output }
+
+  var policy: OutputFolder.Policy {
+    var policy = OutputFolder.Policy(force: force)
+    policy.canResume = false
+    return policy
+  }
 }
 
 /// A delta written into a model's files, so that it can be taken out again to the last bit: the verb `patch apply`.
@@ -25,9 +31,8 @@ public struct PatchApplication: Sendable {
   let delta: DeltaFile
   let model: PatchedModel
   let origin: BaseIdentity
-  let earlier: [String]
-  /// Parameters with the change added, each stored plainly in one file.
-  let changed: [(parameter: Parameter, stored: StoredTensor)]
+  /// Parameters with the change added, each stored plainly in one of the model's files.
+  let changed: [(parameter: Parameter, stored: StoredTensor, file: String)]
   public let warnings: [Problem]
 
   /// - Parameters:
@@ -52,8 +57,7 @@ public struct PatchApplication: Sendable {
       }
       self.model = try PatchedModel(at: try locator.locate(reference.path, revision: reference.revision, line: 0))
       self.delta = try DeltaFile(at: delta)
-      earlier = try self.model.records()
-      if let last = earlier.last {
+      if let last = self.model.records.last {
         origin = try PatchRecord(at: last).origin
         guard origin.sample == self.delta.base.sample else {
           throw Problem(
@@ -69,7 +73,7 @@ public struct PatchApplication: Sendable {
     let opened = try DeltaCheckpoint(
       base: base, tensors: self.delta.tensors, adapterConfig: self.delta.adapterConfig, path: delta)
     var warnings = opened.warnings
-    if earlier.isEmpty, let difference = self.delta.base.model.difference(from: origin.model) {
+    if self.model.records.isEmpty, let difference = self.delta.base.model.difference(from: origin.model) {
       warnings.append(
         Problem(
           .deltaBase, "the base has the values that the delta was made of, but is stored in other files: \(difference)",
@@ -77,7 +81,7 @@ public struct PatchApplication: Sendable {
     }
     self.warnings = warnings
     var problems = Problems()
-    var changed: [(parameter: Parameter, stored: StoredTensor)] = []
+    var changed: [(parameter: Parameter, stored: StoredTensor, file: String)] = []
     let known = base.parametersByName()
     for var parameter in opened.parameters {
       guard case .updated(let before, let shape, let update) = parameter.recipe,
@@ -95,11 +99,24 @@ public struct PatchApplication: Sendable {
             remedy: "`espalier convert` or `materialize` the model first.", tensor: parameter.name))
         continue
       }
+      guard let file = self.model.name(of: stored.file) else {
+        problems.add(
+          Problem(
+            .patch, "the file is packed, or is none of the model's folder",
+            remedy: "`espalier unpack` the model first.",
+            file: stored.file, tensor: parameter.name))
+        continue
+      }
       parameter.recipe = .updated(before, shape: shape, by: Self.scaled(update, by: scale))
-      changed.append((parameter, stored))
+      changed.append((parameter, stored, file))
     }
-    guard problems.all.isEmpty else { throw problems }
     self.changed = changed
+    // What was there is written twice: as it is found, and into the record.
+    let undone = changed.reduce(0) { $0 + $1.stored.byteCount + $1.parameter.elementCount / 8 + 64 }
+    do throws(Problem) {
+      problems.all += try PatchOutput.obstacles(to: options, like: self.model, adding: 2 * undone)
+    } catch { problems.add(error) }
+    guard problems.all.isEmpty else { throw problems }
   }
 
   private static func scaled(_ update: Update, by factor: Double) -> Update {
@@ -118,40 +135,37 @@ public struct PatchApplication: Sendable {
     let start = Machine.monotonicSeconds
     let pool = WorkerPool(threads: options.threads)
     defer { pool.stop() }
-    let output = try PatchOutput(at: options.output, like: model, force: options.force)
+    let output = try PatchOutput(options, like: model)
     do throws(Problem) {
-      let scratch = try TensorScratch(beside: options.output)
-      defer { scratch.remove() }
-      for file in try model.files() { try PatchedModel.copy(model.path(of: file), to: output.path(of: file)) }
-      for (index, record) in earlier.enumerated() { try PatchedModel.copy(record, to: output.record(index + 1)) }
+      let scratch = try output.scratch()
+      let earlier = model.records.count
+      let before = try output.copy(model, records: earlier)
       listener.receive(.began(stage: "patch", totalBytes: changed.reduce(0) { $0 + $1.stored.byteCount }))
       let files = FilePool()
       let tensors = try pool.map(changed.count) { (index) throws(Problem) in
-        let (parameter, stored) = changed[index]
-        let target = try File.writing(output.path(of: model.name(of: stored.file)))
+        let (parameter, stored, file) = changed[index]
+        let target = try File.writing(output.path(of: file))
         defer { listener.receive(.advanced(bytes: stored.byteCount)) }
         do throws(Problem) {
-          return try patch(parameter, stored, in: target, scratch: scratch, files: files)
+          return try patch(parameter, stored, of: file, in: target, scratch: scratch, files: files)
         } catch { throw error.at(tensor: parameter.name) }
       }
       listener.receive(.ended(stage: "patch", seconds: Machine.monotonicSeconds - start))
       var patched: [PatchRecord.PatchedFile] = []
-      for name in try model.files() where changed.contains(where: { model.name(of: $0.stored.file) == name }) {
-        try File.writing(output.path(of: name)).sync()
-        patched.append(
-          .init(
-            name: name, before: try PatchedModel.digest(of: model.path(of: name), pool: pool),
-            after: try PatchedModel.digest(of: output.path(of: name), pool: pool)))
+      for (name, digest) in before.sorted(by: { $0.key.text.utf8.lexicographicallyPrecedes($1.key.text.utf8) })
+      where changed.contains(where: { ExactString($0.file) == name }) {
+        let path = output.path(of: name.text)
+        try File.writing(path).sync()
+        patched.append(.init(name: name.text, before: digest, after: try FileCopy.digest(of: path)))
       }
       let record = PatchRecord(
         delta: FileSystem.lastComponent(of: delta.path), scale: scale, origin: origin, files: patched, tensors: tensors)
-      let path = output.record(earlier.count + 1)
-      try FileSystem.createParents(of: path)
       let bytes = try scratch.assemble(
-        tensors.flatMap { [$0.mask, $0.originals] }, metadata: record.metadata, to: path)
+        tensors.flatMap { [$0.mask, $0.originals] }, metadata: record.metadata, to: output.record(earlier + 1))
+      try scratch.remove()
       try output.commit()
       return PatchReport(
-        output: options.output, patches: earlier.count + 1, tensors: tensors.count,
+        output: options.output, patches: earlier + 1, tensors: tensors.count,
         changed: tensors.reduce(0) { $0 + $1.originals.shape[0] },
         elements: changed.reduce(0) { $0 + $1.parameter.elementCount }, recordBytes: bytes,
         seconds: Machine.monotonicSeconds - start)
@@ -162,7 +176,8 @@ public struct PatchApplication: Sendable {
   }
 
   private func patch(
-    _ parameter: Parameter, _ stored: StoredTensor, in target: File, scratch: TensorScratch, files: FilePool
+    _ parameter: Parameter, _ stored: StoredTensor, of file: String, in target: File, scratch: TensorScratch,
+    files: FilePool
   ) throws(Problem) -> PatchRecord.Tensor {
     let (count, type) = (parameter.elementCount, stored.elementType)
     let width = type.byteWidth
@@ -202,7 +217,7 @@ public struct PatchApplication: Sendable {
     }
     (originals.shape, originals.byteCount) = ([kept, width], kept * width)
     return PatchRecord.Tensor(
-      name: parameter.name, file: model.name(of: stored.file), mask: mask, originals: originals,
+      name: parameter.name, file: file, mask: mask, originals: originals,
       digests: [try scratch.measure(mask).digest, try scratch.measure(originals).digest])
   }
 }

@@ -8,20 +8,34 @@ internal import EspalierNumerics
 public struct PatchRemoval: Sendable {
   let options: PatchOptions
   let model: PatchedModel
-  let records: [String]
-  let last: PatchRecord
+  /// Of the last patch.
+  let record: PatchRecord
 
-  /// - Throws: `patch` if the model has none.
-  public init(of path: String, options: PatchOptions) throws(Problem) {
+  /// - Throws: `patch` if the model has none; what stands at the output.
+  public init(of path: String, options: PatchOptions) throws(Problems) {
     self.options = options
-    model = try PatchedModel(at: path)
-    records = try model.records()
-    guard let record = records.last else {
-      throw Problem(
-        .patch, "the model has no patch that could be removed", remedy: "Records lie in \(model.recordFolder).",
-        file: path)
-    }
-    last = try PatchRecord(at: record)
+    let problems: [Problem]
+    do throws(Problem) {
+      model = try PatchedModel(at: path)
+      guard let last = model.records.last else {
+        throw Problem(
+          .patch, "the model has no patch that could be removed", remedy: "Records lie in \(model.recordFolder).",
+          file: path)
+      }
+      record = try PatchRecord(at: last)
+      for file in record.files where self.file(file.name) == nil {
+        throw Problem(.patchDamaged, "the record names the file \(file.name), which the model lacks", file: last)
+      }
+      problems = try PatchOutput.obstacles(to: options, like: model, adding: 0)
+    } catch { throw Problems([error]) }
+    guard problems.isEmpty else { throw Problems(problems) }
+  }
+
+  /// The name of a file of the record in the model: a single file may have another one since.
+  private func file(_ name: String) -> String? {
+    model.isFolder
+      ? model.files.first { ExactString($0.name) == ExactString(name) }?.name
+      : record.files.count == 1 ? model.files[0].name : nil
   }
 
   /// Restores the bytes from before the last patch and compares digests; the output appears whole or not at all.
@@ -30,23 +44,21 @@ public struct PatchRemoval: Sendable {
   public func run() throws(Problem) -> PatchRemovalReport {
     let pool = WorkerPool(threads: options.threads)
     defer { pool.stop() }
-    for file in last.files where try PatchedModel.digest(of: model.path(of: file.name), pool: pool) != file.after {
-      throw Problem(
-        .patchDamaged, "the file was changed since the patch was applied, so the patch cannot be taken out of it",
-        file: model.path(of: file.name))
-    }
-    let output = try PatchOutput(at: options.output, like: model, force: options.force)
+    let output = try PatchOutput(options, like: model)
     do throws(Problem) {
-      for file in try model.files() { try PatchedModel.copy(model.path(of: file), to: output.path(of: file)) }
-      for (index, record) in records.dropLast().enumerated() {
-        try PatchedModel.copy(record, to: output.record(index + 1))
-      }
-      for file in last.files {
-        let target = try File.writing(output.path(of: file.name))
+      let found = try output.copy(model, records: model.records.count - 1)
+      for file in record.files {
+        guard let name = self.file(file.name), found[ExactString(name)] == file.after else {
+          throw Problem(
+            .patchDamaged, "the file was changed since the patch was applied, so the patch cannot be taken out of it",
+            file: model.isFolder ? "\(model.path)/\(file.name)" : model.path)
+        }
+        let path = output.path(of: name)
+        let target = try File.writing(path)
         let header = try SafetensorsHeader(reading: target)
         let stored = Dictionary(
           header.tensors.map { (ExactString($0.name), $0) }, uniquingKeysWith: { first, _ in first })
-        let tensors = last.tensors.filter { $0.file == file.name }
+        let tensors = record.tensors.filter { ExactString($0.file) == ExactString(file.name) }
         try pool.forEach(tensors.count) { (index) throws(Problem) in
           let tensor = tensors[index]
           guard let place = stored[ExactString(tensor.name)] else {
@@ -55,14 +67,14 @@ public struct PatchRemoval: Sendable {
           do throws(Problem) { try restore(tensor, place, in: target) } catch { throw error.at(tensor: tensor.name) }
         }
         try target.sync()
-        guard try PatchedModel.digest(of: output.path(of: file.name), pool: pool) == file.before else {
+        guard try FileCopy.digest(of: path) == file.before else {
           throw Problem(
             .patchDamaged, "the restored file is not the one from before the patch", file: options.output)
         }
       }
       try output.commit()
       return PatchRemovalReport(
-        output: options.output, delta: last.delta, scale: last.scale, left: records.count - 1)
+        output: options.output, delta: record.delta, scale: record.scale, left: model.records.count - 1)
     } catch {
       output.discard()
       throw error

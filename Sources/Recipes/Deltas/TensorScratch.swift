@@ -1,29 +1,23 @@
 internal import CKernels
 internal import EspalierBasics
 internal import EspalierCheckpoints
-internal import EspalierExecution
 internal import EspalierNumerics
 internal import Synchronization
 
-/// Parts of tensors that wait in a file beside the output until the sizes of all are known.
+/// Parts of tensors that wait in a file of a prepared output until the sizes of all are known.
 final class TensorScratch: Sendable {
   let path: String
   private let file: File
-  private let end = Mutex(0)
+  private let end: Mutex<Int>
 
-  /// - Throws: `output.exists` if there is something of that name.
-  init(beside output: String) throws(Problem) {
-    path = output + ".parts"
-    guard FileSystem.kind(path) == nil else {
-      throw Problem(
-        .outputExists, "there is something where parts are kept while the work lasts",
-        remedy: "If it is of an interrupted run, remove it.", file: path)
-    }
-    try FileSystem.createParents(of: path)
-    file = try File.writing(path, truncate: true)
+  /// - Parameters:
+  ///   - folder: of the prepared output.
+  ///   - taken: bytes at the beginning that an earlier run's parts take.
+  init(in folder: String, after taken: Int = 0) throws(Problem) {
+    path = folder + "/parts"
+    file = try File.writing(path)
+    end = Mutex(taken)
   }
-
-  func remove() { try? FileSystem.remove(path) }
 
   /// Room for a tensor; whoever has it writes it.
   func reserve(_ name: String, _ type: ElementType, _ shape: [Int]) -> StoredTensor {
@@ -50,7 +44,7 @@ final class TensorScratch: Sendable {
   private func forEachPiece(
     of tensor: StoredTensor, _ body: (UnsafeRawBufferPointer) throws(Problem) -> Void
   ) throws(Problem) {
-    let piece = ChunkedDigest.chunkBytes
+    let piece = 1 << 18
     let buffer = try AlignedBuffer(byteCount: min(piece, tensor.byteCount))
     for start in stride(from: 0, to: tensor.byteCount, by: piece) {
       let part = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<min(piece, tensor.byteCount - start)])
@@ -73,30 +67,24 @@ final class TensorScratch: Sendable {
     return (digest.value(), bits / Elementary.log(2) / 8)
   }
 
-  /// Writes a safetensors file with these tensors, in this order; it appears whole or not at all.
+  /// Writes a safetensors file with these tensors, in this order, into a prepared output.
   ///
   /// - Returns: its size.
-  func assemble(_ tensors: [StoredTensor], metadata: [(String, String)], to output: String) throws(Problem) -> Int {
+  func assemble(_ tensors: [StoredTensor], metadata: [(String, String)], to path: String) throws(Problem) -> Int {
+    let target = try File.writing(path, truncate: true)
     let header = SafetensorsHeader.bytes(
       for: tensors.map { ($0.name, $0.elementType, $0.shape) }, metadata: metadata)
-    let partial = output + ".partial"
-    let target = try File.writing(partial, truncate: true)
-    do throws(Problem) {
-      try target.write(header, at: 0)
-      var offset = header.count
-      for tensor in tensors {
-        try forEachPiece(of: tensor) { (bytes) throws(Problem) in
-          try target.write(bytes, at: offset)
-          offset += bytes.count
-        }
+    try target.write(header, at: 0)
+    var offset = header.count
+    for tensor in tensors {
+      try forEachPiece(of: tensor) { (bytes) throws(Problem) in
+        try target.write(bytes, at: offset)
+        offset += bytes.count
       }
-      try target.sync()
-      try FileSystem.rename(partial, to: output)
-      try FileSystem.syncFolder(FileSystem.parent(of: output))
-      return offset
-    } catch {
-      try? FileSystem.remove(partial)
-      throw error
     }
+    try target.sync()
+    return offset
   }
+
+  func remove() throws(Problem) { try FileSystem.remove(path) }
 }

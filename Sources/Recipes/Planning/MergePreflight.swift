@@ -69,7 +69,8 @@ extension MergePlan {
       listener: SilentListener())
     let memory = problems.collect { () throws(Problem) in
       try runner.plan(
-        jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout) + tokenizerBytes(small, of: opened))
+        jobs, layout: layout, headerBytes: headerBytes(opened, layout: layout) + tokenizerBytes(small, of: opened),
+        reading: try JobRunner.ReadingMemory(of: opened.flatMap(\.checkpoint.weightFiles)))
     }
     problems.all = problems.all.uniqued()
     guard problems.errors.isEmpty, let memory else { throw problems.inFile(file) }

@@ -26,22 +26,32 @@ public struct BlockCalibration: Sendable {
     /// Of the model before, for the manifest: its matrices are read from pieces that do not stay.
     let identity: ModelIdentity
     let pieces: String
+
+    /// The parameters whose blocks were found.
+    var parameters: Set<ExactString> { Set(outcomes.map { ExactString($0.parameter) }) }
   }
 
   /// The file, before anything is rounded.
   public let plan: QuantizationPlan
   public let warnings: [Problem]
+  /// As it was asked for.
+  let rounding: ReductionRequest
   private let reduction: ReductionPlan
   private let model: String
+  private let place: QuantizationPlan.Place
 
   /// - Parameters:
   ///   - reduction: method and text; what it says of goals and storage is not asked.
   ///   - options: those of the file.
+  ///   - place: what the output's name is the name of.
+  ///   - isGiven: the checkpoint is what is quantized, whatever is at the path that `model` may be.
   /// - Throws: every problem that can be known from headers, all at once.
   public init(
     _ request: QuantizationRequest, calibratedBy reduction: ReductionRequest, of model: String,
-    checkpoint: any Checkpoint, run: RunOptions, options: MergeOptions
+    checkpoint: any Checkpoint, run: RunOptions, options: MergeOptions, place: QuantizationPlan.Place = .file,
+    isGiven: Bool = false
   ) throws(Problems) {
+    rounding = reduction
     var reduction = reduction
     reduction.storage = .blocks
     reduction.goal = .codes
@@ -51,16 +61,31 @@ public struct BlockCalibration: Sendable {
     // The model as it will be when its matrices are replaced, here by themselves, so that what is planned can be written.
     let plan = try QuantizationPlan(
       request, of: model, checkpoint: OverlaidCheckpoint(checkpoint, replacing: checkpoint.parameters),
-      families: run.families, options: options)
+      families: run.families, options: options, place: place)
     let types = Self.types(of: plan)
     reduction.blockTypes = types.byParameter
     var writing = options
     writing.output = Self.workPath(beside: options.output)
     writing.shardBytes = 5_000_000_000
     let reductionPlan = try ReductionPlan(
-      reduction, of: model, checkpoint: checkpoint, run: run, writing: writing)
-    (self.plan, self.reduction, self.model) = (plan, reductionPlan, model)
+      reduction, of: model, checkpoint: checkpoint, run: run, writing: writing, isGiven: isGiven)
+    if let problem = Self.mixture(plan, reductionPlan) { throw Problems([problem]) }
+    (self.plan, self.reduction, self.model, self.place) = (plan, reductionPlan, model, place)
     warnings = (plan.warnings + reductionPlan.warnings + types.warnings).uniqued()
+  }
+
+  /// A tensor of several parameters, such as experts, has the blocks of all of them or of none.
+  private static func mixture(_ plan: QuantizationPlan, _ reduction: ReductionPlan) -> Problem? {
+    let rounded = Set(reduction.blocks.flatMap(\.targets).map { ExactString($0.parameter.name) })
+    for tensor in plan.tensors where tensor.isBlocks {
+      let count = tensor.sources.count { rounded.contains(ExactString($0)) }
+      guard count > 0, count < tensor.sources.count else { continue }
+      return Problem(
+        .reduction,
+        "of the \(tensor.sources.count) parameters that the tensor is made of \(count == 1 ? "one is" : "\(count) are") "
+          + "quantized", remedy: "Leave all of them out with --keep, or none.", tensor: tensor.name)
+    }
+    return nil
   }
 
   /// What the pieces' folder is called after.
@@ -107,8 +132,9 @@ public struct BlockCalibration: Sendable {
     return (found, warnings)
   }
 
-  /// One line before the work.
-  public var summary: String { ReductionOutline(reduction).summary }
+  /// What is done before the file is written.
+  var outline: ReductionOutline { ReductionOutline(reduction) }
+  var plannedPeakBytes: Int { reduction.peakBytes }
 
   /// Calibrates, writes and measures, as ``QuantizationRun/execute(_:fit:calibration:probe:listener:measure:)``.
   ///
@@ -117,14 +143,16 @@ public struct BlockCalibration: Sendable {
     fit: TypeFitting.Outcome? = nil, probe: ((String) throws(Problem) -> Double)? = nil, run: RunOptions,
     listener: any ProgressListener, measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> QuantizationReport {
-    try ReductionRun.lend(reduction, workers: run.pool, listener: listener) { (reduced) throws(Problem) in
+    try plan.requireCarried()
+    return try ReductionRun.lend(reduction, workers: run.pool, listener: listener) { (reduced) throws(Problem) in
       let written: QuantizationPlan
       var options = plan.options
       // What was begun of the file with other blocks begins again.
       if options.policy.resume, !reduced.wasThere { options.policy = .init(resume: false, force: true) }
       do throws(Problems) {
         written = try QuantizationPlan(
-          plan.request, of: model, checkpoint: reduced.checkpoint, families: run.families, options: options)
+          plan.request, of: model, checkpoint: reduced.checkpoint, families: run.families, options: options,
+          place: place)
       } catch { throw error.all.first ?? Problem(.reduction, "the file cannot be planned") }
       guard written.layout.byteCount == plan.layout.byteCount,
         zip(written.tensors, plan.tensors).allSatisfy({ $0.choice == $1.choice })
@@ -159,7 +187,8 @@ extension BlockCalibration.Outcome {
     let kinds = outcomes.map(\.error.kind.rawValue).uniqued().joined(separator: ", ")
     let plain = means.plain.map { ", of plain encoding \(Decimals.text($0, 4))" } ?? ""
     var text =
-      "\(outcomes.count) \(outcomes.count == 1 ? "matrix" : "matrices") by \(method): mean error of their outputs \(Decimals.text(means.error, 4)) (\(kinds))"
+      "\(ReductionReport.matrices(outcomes.count)) by \(method): mean error of their outputs "
+      + "\(Decimals.text(means.error, 4)) (\(kinds))"
       + plain + ", \(Decimals.text(seconds, 1)) s"
     if resumed > 0 { text += "; \(resumed) parameters were there from an earlier run" }
     return text

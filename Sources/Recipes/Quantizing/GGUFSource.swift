@@ -36,7 +36,7 @@ struct GGUFSource {
     } else {
       try self.init(exporting: checkpoint, preTokenizer: preTokenizer, families: families)
     }
-    tensors.sort { Self.place($0.name) < Self.place($1.name) }
+    tensors = GGUFTensorRole.sorted(tensors, by: \.name)
   }
 
   /// A model that is a GGUF file already, under its own names: nothing that the file says is lost.
@@ -124,20 +124,6 @@ struct GGUFSource {
           .tokenizerMissing,
           "the model has no tokenizer, and neither will the file: programs can run it on numbers alone",
           remedy: error.remedy, file: checkpoint.location, severity: .warning))
-    }
-  }
-
-  /// The order of llama.cpp's quantizer: what stands outside layers, then layer by layer, each by name.
-  private static func place(_ name: String) -> PlaceInFile {
-    PlaceInFile(layer: GGUFTensorRole(name: name).layer ?? -1, name: Array(name.utf8))
-  }
-
-  private struct PlaceInFile: Comparable {
-    let layer: Int
-    let name: [UInt8]
-
-    static func < (a: Self, b: Self) -> Bool {
-      a.layer == b.layer ? a.name.lexicographicallyPrecedes(b.name) : a.layer < b.layer
     }
   }
 }

@@ -7,12 +7,27 @@ internal import EspalierLinearMaps
 public struct QuantizationOutline: Sendable {
   private let plan: QuantizationPlan
   private let fit: TypeFitting.Outcome?
+  private let calibration: ReductionOutline?
+  private let peakBytes: Int
 
   /// - Parameter fit: what types were found by, if there was a target.
-  public init(_ plan: QuantizationPlan, _ fit: TypeFitting.Outcome? = nil) { (self.plan, self.fit) = (plan, fit) }
+  public init(_ plan: QuantizationPlan, _ fit: TypeFitting.Outcome? = nil) {
+    (self.plan, self.fit, calibration) = (plan, fit, nil)
+    peakBytes = plan.memory.predictedPeak
+  }
 
-  /// One line before the work.
+  /// Of a file whose matrices are calibrated first.
+  public init(_ calibration: BlockCalibration, _ fit: TypeFitting.Outcome? = nil) {
+    (plan, self.fit, self.calibration) = (calibration.plan, fit, calibration.outline)
+    peakBytes = max(plan.memory.predictedPeak, calibration.plannedPeakBytes)
+  }
+
+  /// A line or two before the work.
   public var summary: String {
+    (calibration.map { $0.summary + "\n" } ?? "") + writing
+  }
+
+  private var writing: String {
     "quantize: \(plan.tensors.count) tensors, \(ByteCount.text(plan.storedBytes)) to "
       + "\(ByteCount.text(plan.byteCount)), \(plan.memory.threads) threads, at most "
       + "\(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)) memory"
@@ -30,6 +45,7 @@ public struct QuantizationOutline: Sendable {
     lines.append(
       "memory    at most \(ByteCount.text(plan.memory.predictedPeak)) of \(ByteCount.text(plan.options.memory)), "
         + "\(plan.memory.threads) threads")
+    if let calibration { lines.append(calibration.summary) }
     return lines.joined(separator: "\n")
   }
 
@@ -38,7 +54,7 @@ public struct QuantizationOutline: Sendable {
       "output": .string(plan.output), "request": .string(plan.request.text), "bytes": .number(plan.byteCount),
       "bytes_before": .number(plan.storedBytes), "bits_per_weight": .number(plan.bitsPerWeight),
       "files": .array(plan.layout.files.map { ["name": .string($0.name), "bytes": .number($0.byteCount)] }),
-      "fit": fit?.json ?? .null, "planned_peak_bytes": .number(plan.memory.predictedPeak),
+      "fit": fit?.json ?? .null, "calibration": calibration?.json ?? .null, "planned_peak_bytes": .number(peakBytes),
       "threads": .number(plan.memory.threads),
       "transforms": .array(plan.transforms.map(\.json)),
       "tensors": .array(

@@ -73,66 +73,42 @@ public struct QuantizationPlan: Sendable {
     _ request: QuantizationRequest, of model: String, checkpoint: any Checkpoint, families: [Architecture],
     options: MergeOptions, place: Place = .file
   ) throws(Problems) {
-    var problems = Problems()
-    let source = try GGUFSource(of: checkpoint, preTokenizer: request.preTokenizer, families: families)
-    problems.all += source.warnings
-    let types = TensorTypes(
-      mix: request.mix, model: MixModel(source.metadata), isPure: request.isPure, rules: request.rules,
-      hasImportance: request.importance != nil)
-    let typed = source.tensors.map { TypedTensor(name: $0.name, shape: $0.shape, plain: $0.plain) }
-    let choices = types.choices(for: typed, assigned: request.assigned)
-    let importance = ImportanceColumns(request.importance)
-    problems.all += importance.problems(among: typed, choices)
-    problems.all += Self.warnings(request, typed, choices)
-    let metadata = Self.described(source.metadata, request, choices, typed)
+    let draft = try QuantizationDraft(request, of: checkpoint, families: families)
+    var problems = Problems(draft.warnings)
     let folder = place == .file ? Self.reportPath(of: options.output) : options.output
     let stem = place == .file ? FileSystem.lastComponent(of: Self.stem(of: options.output)) : "model"
     let layout = problems.collect { () throws(Problem) in
-      var requests: [GGUFTensorRequest] = []
-      for (tensor, choice) in zip(typed, choices) {
-        requests.append(try GGUFTensorRequest(name: tensor.name, format: choice.format, shape: tensor.shape))
-      }
-      return try OutputLayout(
-        gguf: requests, metadata: metadata, fileBytes: options.shardBytes, stem: stem, liesBeside: place == .file)
+      try draft.layout(fileBytes: options.shardBytes, stem: stem, liesBeside: place == .file)
     }
     guard let layout else { throw problems }
-    let tensors = zip(source.tensors, choices).map { tensor, choice -> Tensor in
-      let parameter = tensor.parameter
-      return Tensor(
-        name: tensor.name, shape: tensor.shape, stored: parameter.map(Self.formats) ?? "computed",
-        storedBytes: parameter?.recipe.storedTensors.reduce(0) { $0 + $1.byteCount } ?? 0, choice: choice,
-        isQuantizedAlready: parameter?.isQuantized ?? false, sources: tensor.sources,
-        plain: tensor.plain,
-        mayBeQuantized: TypedTensor(name: tensor.name, shape: tensor.shape, plain: tensor.plain)
-          .mayBeQuantized(as: GGUFTensorRole(name: tensor.name)),
-        byteCount: choice.format.byteCount(of: tensor.shape.reduce(1, *)))
-    }
+    let (tensors, jobs) = (draft.tensors, draft.jobs(of: model))
     if !request.allowsRequantizing {
-      problems.all += problems.collect { () throws(Problem) in try Self.requantized(tensors, source.tensors) } ?? []
+      problems.all +=
+        problems.collect { () throws(Problem) in
+          try Self.roundedAgain(tensors, jobs) { (recipe, type, columns) throws(Problem) in
+            try recipe.mayHaveBlockRows(of: type, columns: columns)
+          }
+        } ?? []
     }
     problems.all += OutputFolder.obstacles(to: layout, at: folder, policy: options.policy)
     problems.all += OutputOverlap.problems(writing: layout, to: folder, reading: checkpoint)
-    let jobs = source.tensors.indices.map { index in
-      let tensor = source.tensors[index]
-      return QuantizationJob(
-        outputIndex: index, model: model, content: tensor.content, name: tensor.name, shape: tensor.shape,
-        format: choices[index].format, search: request.search, importance: importance.columns(of: typed[index]))
-    }
     // A vocabulary is made of parsed files that take several times its own size.
     let headers =
-      layout.files.reduce(0) { $0 + 24 * $1.header.count } + importance.byteCount + 2048 * tensors.count
+      layout.files.reduce(0) { $0 + 24 * $1.header.count } + draft.importance.byteCount + 2048 * tensors.count
     let memory = problems.collect { () throws(Problem) in
       try JobRunner(
         threads: options.threads, memory: options.memory, allowsNonFinite: options.allowsNonFinite,
         listener: SilentListener()
-      ).plan(jobs, layout: layout, headerBytes: headers)
+      ).plan(
+        jobs, layout: layout, headerBytes: headers,
+        reading: try JobRunner.ReadingMemory(of: checkpoint.weightFiles))
     }
     guard problems.errors.isEmpty, let memory else { throw Problems(problems.errors.uniqued()) }
     self.folder = folder
     (self.request, self.checkpoint, self.options, self.model) = (request, checkpoint, options, model)
     (self.tensors, self.layout, self.jobs, self.memory) = (tensors, layout, jobs, memory)
-    transforms = source.transforms
-    alignment = GGUFHeader.alignment(in: metadata)
+    transforms = draft.source.transforms
+    alignment = GGUFHeader.alignment(in: draft.metadata)
     warnings = (checkpoint.warnings + problems.warnings).uniqued()
   }
 
@@ -147,74 +123,30 @@ public struct QuantizationPlan: Sendable {
   func padded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
   var movedBytes: Int { jobs.reduce(0) { $0 + $1.movedBytes } }
 
-  // MARK: - Parts
+  // MARK: - What is quantized already
 
-  private static func formats(of parameter: Parameter) -> String {
-    var names: [String] = []
-    for tensor in parameter.recipe.storedTensors where !names.contains(tensor.format.name) {
-      names.append(tensor.format.name)
-    }
-    return names.joined(separator: " and ")
-  }
-
-  /// What the file says of its types.
-  private static func described(
-    _ metadata: GGUFMetadata, _ request: QuantizationRequest, _ choices: [TensorTypes.Choice], _ tensors: [TypedTensor]
-  ) -> GGUFMetadata {
-    var metadata = metadata
-    var mix = request.mix
-    if !request.assigned.isEmpty {
-      var bytes: [WeightFormat: Int] = [:]
-      for (tensor, choice) in zip(tensors, choices) { bytes[choice.format, default: 0] += tensor.shape.reduce(1, *) }
-      let most = bytes.max { ($0.value, $0.key.name) < ($1.value, $1.key.name) }?.key
-      mix = most.flatMap { QuantizationMix.nearest(to: $0) } ?? mix
-    }
-    // At the end, in this order, as llama.cpp's quantizer puts them.
-    for key in ["general.quantization_version", "general.file_type"] { metadata.remove(key) }
-    metadata.set("general.quantization_version", to: .u32(2))
-    metadata.set("general.file_type", to: .u32(mix.fileType))
-    if let importance = request.importance {
-      metadata.set("quantize.imatrix.file", to: .text(request.importanceName ?? ""))
-      metadata.set("quantize.imatrix.dataset", to: .text(importance.datasets.first ?? ""))
-      metadata.set("quantize.imatrix.entries_count", to: .u32(UInt32(clamping: importance.entries.count)))
-      metadata.set("quantize.imatrix.chunks_count", to: .u32(UInt32(clamping: importance.chunkCount)))
-    }
-    return metadata
-  }
-
-  /// Types that rows did not allow, and patterns that match nothing.
-  private static func warnings(
-    _ request: QuantizationRequest, _ tensors: [TypedTensor], _ choices: [TensorTypes.Choice]
-  ) -> [Problem] {
-    var problems: [Problem] = []
-    let others = choices.indices.filter { choices[$0].wanted != nil }
-    if let first = others.first, let wanted = choices[first].wanted {
-      problems.append(
-        Problem(
-          .quantizationType,
-          "\(others.count) tensor\(others.count == 1 ? "" : "s") whose rows are no whole blocks of the type wanted "
-            + "get another: \(tensors[first].name) has rows of \(tensors[first].shape.last ?? 0), so "
-            + "\(choices[first].format.name) takes the place of \(wanted.name)", severity: .warning))
-    }
-    for rule in request.rules where !tensors.contains(where: { rule.matches($0.name) }) {
-      problems.append(
-        Problem(
-          .quantizationType, "no tensor has a name with the pattern of \(rule.text)",
-          remedy: "Names are those of GGUF files, like blk.0.ffn_down.weight."))
-    }
-    return problems
-  }
-
-  /// What is quantized already and would be rounded again. Of codes with scales the scales are read.
-  private static func requantized(
-    _ tensors: [Tensor], _ sources: [GGUFSource.Tensor]
-  ) throws(Problem) -> [Problem] {
+  /// Makes sure that nothing is rounded again that must not be. Scales of codes are read for it.
+  ///
+  /// - Throws: `quantize.type` naming the first tensor whose codes do not become blocks as they are.
+  func requireCarried() throws(Problem) {
+    guard !request.allowsRequantizing else { return }
     let files = FilePool()
+    let problems = try Self.roundedAgain(tensors, jobs) { (recipe, type, columns) throws(Problem) in
+      try recipe.hasBlockRows(of: type, columns: columns, files: files)
+    }
+    if let problem = problems.first { throw problem }
+  }
+
+  /// What is quantized already and would be rounded again.
+  private static func roundedAgain(
+    _ tensors: [Tensor], _ jobs: [QuantizationJob],
+    unless isCarried: (StorageRecipe, BlockType, _ columns: Int) throws(Problem) -> Bool
+  ) throws(Problem) -> [Problem] {
     var again: [Tensor] = []
-    for (tensor, source) in zip(tensors, sources) {
+    for (tensor, job) in zip(tensors, jobs) {
       guard tensor.isQuantizedAlready, tensor.stored != tensor.choice.format.name,
-        case .blocks(let type) = tensor.choice.format, let recipe = source.parameter?.recipe,
-        try !recipe.hasBlockRows(of: type, columns: tensor.shape.last ?? 1, files: files)
+        case .blocks(let type) = tensor.choice.format, case .parameter(let parameter) = job.content,
+        try !isCarried(parameter.recipe, type, tensor.shape.last ?? 1)
       else { continue }
       again.append(tensor)
     }

@@ -53,8 +53,11 @@ public struct QuantizationReport: Sendable {
       records.map { (ExactString($0.tensor), $0.figures) }, uniquingKeysWith: { first, _ in first })
     // What was calibrated lies in its blocks by now.
     let originals = calibration?.originals ?? plan.tensors
+    let calibrated = calibration?.parameters ?? []
     tensors = zip(plan.tensors, originals).map { tensor, original in
-      let found = figures[ExactString(tensor.name)] ?? nil
+      // How far blocks are from themselves says nothing: the error of what was calibrated is its matrices'.
+      let isCalibrated = tensor.sources.contains { calibrated.contains(ExactString($0)) }
+      let found = isCalibrated ? nil : figures[ExactString(tensor.name)] ?? nil
       let (error, squares) = (found?["squared_error"]?.number, found?["squares"]?.number)
       let count = Double(max(1, tensor.shape.reduce(1, *)))
       return Tensor(

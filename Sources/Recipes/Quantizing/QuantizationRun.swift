@@ -19,6 +19,7 @@ public enum QuantizationRun {
     measure: ((String) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> QuantizationReport {
     let began = Machine.monotonicSeconds
+    try plan.requireCarried()
     let output = try OutputFolder(
       at: plan.folder, layout: plan.layout, fingerprint: try fingerprint(plan),
       policy: plan.options.policy)

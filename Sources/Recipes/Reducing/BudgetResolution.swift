@@ -38,7 +38,8 @@ public struct BudgetResolution: Sendable {
     let reduced = assignment.levels.count { $0 != nil }
     let certificate = assignment.allocation.certificate
     return
-      "allocated: \(reduced) of \(table.rows.count) matrices are reduced, sum of squared errors (\(objective.rawValue)) "
+      "allocated: \(reduced) of \(ReductionReport.matrices(table.rows.count)) \(reduced == 1 ? "is" : "are") reduced, "
+      + "sum of squared errors (\(objective.rawValue)) "
       + "\(Decimals.text(assignment.allocation.error, 6)) (\(certificate.kind.rawValue): \(certificate.norm))"
   }
 }

@@ -53,18 +53,19 @@ struct ColumnFold: Sendable {
   /// and s = w / w' is what the columns are multiplied by. So nothing is lost with a norm's weight or a matrix's bias; the
   /// bias of a norm is rounded. A matrix is divided in float32, before it is rounded to codes.
   ///
-  /// Where w or w' is no number to divide by, s is 1 and w stays.
+  /// Where w or w' is no number to divide by, or a norm's bias would be beyond its type, s is 1 and w stays.
   ///
   /// - Parameter wanted: one a column, those that ``sharing`` joins alike.
   func divided(by wanted: [Float]) throws(Problem) -> Divided {
     switch source.maker {
     case .norm(let weight, let added, let bias):
       let (kept, scales) = try Self.quotients(of: weight, adding: added, by: wanted)
-      var result = Divided(scales: scales, parts: [Self.part(weight, kept)])
-      if let bias {
-        result.parts.append(Self.part(bias, zip(try bias.allElements(), scales).map { $0 / $1 }))
-      }
-      return result
+      guard let bias else { return Divided(scales: scales, parts: [Self.part(weight, kept)]) }
+      let quotients = try Self.rounded(zip(try bias.allElements(), scales).map { $0 / $1 }, to: bias)
+      // Where the bias would be beyond its type nothing is divided.
+      let possible = zip(wanted, quotients).map { $1.isFinite ? $0 : 1 }
+      guard possible == wanted else { return try divided(by: possible) }
+      return Divided(scales: scales, parts: [Self.part(weight, kept), Self.part(bias, quotients)])
     case .matrix(_, let outputs, let bias, let rows):
       var divisors = [Float](repeating: 1, count: outputs)
       for (row, scale) in zip(rows, wanted) where scale.isNormal && scale > 0 { divisors[row] = scale }
@@ -85,11 +86,13 @@ struct ColumnFold: Sendable {
     of parameter: Parameter, adding added: Float, by wanted: [Float], isZeroFree: Bool = false
   ) throws(Problem) -> (kept: [Float], scales: [Float]) {
     let values = try parameter.allElements()
-    let quotients = zip(values, wanted).map { ($0 + added) / $1 - added }
-    var kept = try Matrix(rows: 1, columns: quotients.count, elements: quotients)
-      .rounded(to: parameter.elementType).elements
+    var kept = try rounded(zip(values, wanted).map { ($0 + added) / $1 - added }, to: parameter)
     var scales = wanted
     for index in values.indices {
+      if wanted[index] == 1 {
+        kept[index] = values[index]
+        continue
+      }
       let (before, after) = (values[index] + added, kept[index] + added)
       if isZeroFree, before == 0 { continue }
       let scale = before / after
@@ -98,6 +101,11 @@ struct ColumnFold: Sendable {
       if !isUsable { kept[index] = values[index] }
     }
     return (kept, scales)
+  }
+
+  /// Numbers in a parameter's type.
+  private static func rounded(_ values: [Float], to parameter: Parameter) throws(Problem) -> [Float] {
+    try Matrix(rows: 1, columns: values.count, elements: values).rounded(to: parameter.elementType).elements
   }
 
   private static func part(_ parameter: Parameter, _ values: [Float]) -> ReducedEncoding.Part {

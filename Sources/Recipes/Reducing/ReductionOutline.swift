@@ -1,4 +1,5 @@
 public import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierNetworks
 internal import EspalierReduction
 
@@ -10,7 +11,7 @@ public struct ReductionOutline: Sendable {
 
   /// One line before the work.
   public var summary: String {
-    "\(plan.request.method): \(plan.matrixCount) matrices, at most \(ByteCount.text(plan.peakBytes)) of "
+    "\(plan.request.method): \(ReductionReport.matrices(plan.matrixCount)), at most \(ByteCount.text(plan.peakBytes)) of "
       + "\(ByteCount.text(plan.conversion.options.memory)) memory"
   }
 
@@ -30,7 +31,7 @@ public struct ReductionOutline: Sendable {
   }
 
   private func budget(of matrix: NetworkMatrix) -> String {
-    let text = plan.request.budget(of: matrix.name).map { plan.request.words(for: $0) } ?? ""
+    let text = plan.request.budget(of: matrix.name).map { plan.request.words(for: $0, of: matrix.parameter.name) } ?? ""
     return GlobalPruning.isAsked(plan.request) ? "its part of \(text)" : text
   }
 

@@ -48,7 +48,7 @@ public struct ReductionPlan: Sendable {
   var momentLimit: Int { Self.momentLimit(request, needs) }
 
   private static func momentLimit(_ request: ReductionRequest, _ needs: StatisticsNeed) -> Int {
-    request.momentLimit ?? (needs == .moment ? 1 << 20 : 8192)
+    request.momentLimit ?? (needs == .moment ? MomentShape.noLimit : 8192)
   }
 
   /// - Parameters:
@@ -91,7 +91,8 @@ public struct ReductionPlan: Sendable {
       if case .file(let path) = request.source { statistics = try StatisticsFile(at: path) } else { statistics = nil }
       var blocks: [Block]
       (blocks, spills, peakBytes) = try Self.blocks(
-        of: network, request, selection, treatment, threads: run.pool.threadCount, memory: run.memory)
+        of: network, request, selection, treatment, threads: run.pool.threadCount, memory: run.memory,
+        reading: try WeightFile.readingBytes(of: checkpoint.weightFiles, threads: run.pool.threadCount))
       problems.all += Self.pack(&blocks, of: network, request, treatment).gathered()
       let targets = blocks.flatMap(\.targets)
       quantizationConfig =
@@ -116,7 +117,7 @@ public struct ReductionPlan: Sendable {
 
   private static func blocks(
     of network: Network, _ request: ReductionRequest, _ selection: ReductionSelection,
-    _ treatment: ReductionTreatment, threads: Int, memory: Int
+    _ treatment: ReductionTreatment, threads: Int, memory: Int, reading: Int
   ) throws(Problem) -> (blocks: [Block], spills: Bool, peak: Int) {
     var taken: Set<ExactString> = []
     let all = try network.blocks()
@@ -132,13 +133,13 @@ public struct ReductionPlan: Sendable {
     }
     let solver = targets.map { solverBytes($0, request, treatment, threads: threads) }
     guard case .text(let text, _) = request.source else {
-      let fixed = JobRunner.baseBytes + (solver.max() ?? 0)
+      let fixed = JobRunner.baseBytes + reading + (solver.max() ?? 0)
       try check(fixed, memory)
       return (zip(all, targets).map { Block(name: $0.name, targets: $1, passes: []) }, false, fixed)
     }
     let plan = try CalibrationPlan(
       network, lengths: text.windows.sequences.map(\.count), memory: memory, beside: solver,
-      momentLimit: momentLimit(request, treatment.needs))
+      reading: reading, momentLimit: momentLimit(request, treatment.needs))
     let blocks = zip(plan.blocks, targets).map { planned, targets in
       let sites = Set(targets.flatMap(\.matrices).map { ExactString($0.site) })
       let passes = planned.passes.map { $0.filter { sites.contains(ExactString($0.name)) } }.filter { !$0.isEmpty }
@@ -331,6 +332,9 @@ extension ReductionRequest {
     case .allotted(let budgets): budgets[ExactString(matrix)]
     }
   }
+
+  /// The budget of all matrices; nil where each has its own.
+  var commonBudget: MatrixBudget? { if case .budget(let budget) = goal { budget } else { nil } }
 
   var makesFactors: Bool { ReductionMethods.makesFactors(method) }
 }

@@ -56,7 +56,7 @@ public struct ReductionReport: Sendable {
     method = plan.request.method
     request = plan.request.text
     makesFactors = plan.request.makesFactors
-    codes = plan.request.makesCodes ? plan.request.words(for: .sparsity(0)) : nil
+    codes = plan.request.makesCodes ? plan.request.words(for: plan.request.commonBudget ?? .sparsity(0)) : nil
     layout = plan.request.storage == .packed ? plan.request.layout ?? plan.request.standardLayout : nil
     scaledSites = plan.scaledSites
     mode = plan.network.mode.rawValue
@@ -149,7 +149,7 @@ public struct ReductionReport: Sendable {
   public var text: String {
     let size = ByteCount.text
     var lines = [
-      "\(output): \(outcomes.count) matrices by \(method), "
+      "\(output): \(Self.matrices(outcomes.count)) by \(method), "
         + "\(kept), mean error \(Self.error(meanError)) "
         + "(\(kinds))"
     ]
@@ -158,7 +158,8 @@ public struct ReductionReport: Sendable {
       "\(size(modelBytesBefore)) become \(size(modelBytesAfter)) (\(percent(modelBytesAfter, of: modelBytesBefore)))")
     if let scaledSites {
       lines.append(
-        "columns scaled at \(scaledSites.folded.count) sites, \(scaledSites.counts); left at \(scaledSites.left.count)")
+        "columns scaled at \(scaledSites.folded.count) site\(scaledSites.folded.count == 1 ? "" : "s"), \(scaledSites.counts); left at \(scaledSites.left.count)"
+      )
     }
     if let worst = outcomes.max(by: { $0.error.error < $1.error.error }) {
       lines.append("largest error: \(Self.error(worst.error.error)), \(worst.name)")
@@ -202,6 +203,8 @@ public struct ReductionReport: Sendable {
     whole == 0 ? "-" : Decimals.text(100 * Double(part) / Double(whole), 1) + " %"
   }
 
+  static func matrices(_ count: Int) -> String { count == 1 ? "1 matrix" : "\(count) matrices" }
+
   private static func error(_ value: Double) -> String { Decimals.text(value, 4) }
 
   /// `REPORT.md`.
@@ -210,7 +213,7 @@ public struct ReductionReport: Sendable {
     var text = """
       # What was kept and what was lost
 
-      Method `\(method)` on \(outcomes.count) matrices. Weights of \(size(modelBytesBefore)) became \
+      Method `\(method)` on \(Self.matrices(outcomes.count)). Weights of \(size(modelBytesBefore)) became \
       \(size(modelBytesAfter)). Of these matrices: \(kept).
 
       ```

@@ -39,7 +39,8 @@ public struct RunOptions: Sendable {
   ) throws(Problem) -> Network {
     let resident = try Network(checkpoint, architectures: families, mode: mode, residency: .resident, workers: pool)
     let states = resident.stateBytes(tokens: tokens)
-    let working = Self.workingMemory + (resident.entryCount ?? 0) * Self.bytesPerEntry + states
+    let reading = try WeightFile.readingBytes(of: checkpoint.weightFiles, threads: pool.threadCount)
+    let working = Self.workingMemory + (resident.entryCount ?? 0) * Self.bytesPerEntry + states + reading
     if try resident.weightBytes() + others + working + Self.scoringMemory <= memory { return resident }
     let least = try resident.largestBlockBytes() + others + working
     guard least <= memory else {

@@ -11,6 +11,8 @@ struct QuantizationStep: Sendable {
   var imatrix: StepFile?
   var statistics: StepFile?
   var target: Target?
+  /// How matrices are rounded to their blocks by what reaches them; its budget and storage say nothing.
+  var calibration: ReductionStep?
 
   /// What types are chosen for, and by what.
   struct Target: Sendable {
@@ -20,19 +22,22 @@ struct QuantizationStep: Sendable {
     var effectWindow = 128
     var types: [BlockType]?
     var table: StepFile?
+    var signal = TypeSensitivity.Signal.measured
   }
 }
 
 extension RecipeReader {
   private static let goals = ["size", "bits", "max_kl"]
-  private static let fitting = ["effect_text", "effect_limit", "effect_window", "types", "table"]
+  private static let fitting = ["effect_text", "effect_limit", "effect_window", "types", "table", "signal"]
 
-  /// What `quantize:` takes without a method.
+  /// What `quantize:` takes for a GGUF file: without a method, or with GPTQ and a type or a size.
   mutating func quantization(_ node: RecipeNode, line: Int) -> QuantizationStep? {
     let keys = ["type", "tensor_types", "pure", "refined", "imatrix", "statistics"]
-    guard checkKeys(node, known: keys + Self.goals + Self.fitting, of: "quantize") else { return nil }
+    let rounding = node["method"] == nil ? [] : Self.calibration.filter { $0 != "store" }
+    guard checkKeys(node, known: keys + Self.goals + Self.fitting + rounding, of: "quantize") else { return nil }
     let before = problems.errors.count
     var step = QuantizationStep()
+    if node["method"] != nil { step.calibration = blockCalibration(node, line: line) }
     let given = Self.goals.filter { node[$0] != nil }
     if node["type"] != nil {
       if let mix = mix(node) { step.mix = mix }
@@ -105,12 +110,22 @@ extension RecipeReader {
         complain(.recipeValue, "types: \(error.message)", line: names[0].line)
       }
     }
-    if target.effectText.isEmpty, target.table == nil || key == "max_kl" {
+    target.signal = choice(node, "signal", TypeSensitivity.Signal.self) ?? .measured
+    if target.signal == .variance, let signal = node["signal"] {
+      if let table = target.table {
+        complain(.recipeValue, "a table has its own signal", line: table.line)
+      } else if key == "max_kl" {
+        complain(
+          .recipeValue, "the variance of weights foresees no divergence", remedy: "Give size or bits as the target.",
+          line: signal.line)
+      }
+    } else if target.effectText.isEmpty, target.table == nil || key == "max_kl" {
       complain(
         .recipeValue,
         key == "max_kl"
           ? "a divergence needs effect_text, on which it is met"
-          : "a target needs effect_text, on which effects are measured, or a table of them", line: line)
+          : "a target needs effect_text, on which effects are measured, a table of them, or `signal: variance`",
+        line: line)
     }
     return target
   }

@@ -6,7 +6,7 @@ internal import EspalierReduction
 extension RecipeReader {
   private static let budgets = ["share", "size", "max_error", "allocate", "objective", "table"]
   /// What all methods take that may look at what reaches the matrices.
-  private static let calibration = [
+  static let calibration = [
     "method", "parameters", "text", "sequences", "length", "seed", "statistics", "moment_width", "one_shot", "keep",
     "only", "store", "baseline",
   ]
@@ -72,6 +72,26 @@ extension RecipeReader {
       complain(.recipeValue, "dense tensors have no format", line: format.line)
     }
     return problems.errors.count == before ? step : nil
+  }
+
+  /// What `quantize:` takes with a method and a type.
+  mutating func blockCalibration(_ node: RecipeNode, line: Int) -> ReductionStep? {
+    let place = node["method"]?.line ?? line
+    guard node["method"]?.text == GPTQ.card.name else {
+      complain(
+        .recipeValue, "of the methods only gptq rounds to the blocks of types",
+        remedy: "Leave out the method to encode blocks as they are, or the type to make a folder of codes.", line: place
+      )
+      return nil
+    }
+    var step = ReductionStep(
+      verb: .quantize, method: GPTQ.card.name, budget: BudgetWish(level: .sparsity(0), goal: .sparsity(0)))
+    step.parameters = parameters(node, of: GPTQ.card)
+    for name in step.parameters.keys.sorted() where name != "damp" {
+      complain(.recipeValue, "blocks leave gptq only damp, not \(name)", line: node["parameters"]?.line ?? line)
+    }
+    readCalibration(node, &step, line: line)
+    return step
   }
 
   /// What becomes zero besides, if it is said.

@@ -60,7 +60,7 @@ public struct StepsPlan: Sendable {
     for (index, step) in planner.recipe.steps.enumerated() {
       do throws(Problems) {
         let planned = try planner.plan(index, models)
-        warnings += planned.warnings
+        warnings += planned.warnings.map { $0.inRecipeWords() }
         outlines.append(
           Outline(
             verb: step.verb, line: step.line, text: planned.outlineText, json: planned.outlineJSON))
@@ -85,7 +85,8 @@ public struct StepsPlan: Sendable {
   /// One line before the work.
   public var summary: String {
     let verbs = outlines.map(\.verb).joined(separator: ", ")
-    return "\(outlines.count) steps: \(verbs); stages in \(StepStages.folder(beside: planner.options.output))"
+    return
+      "\(outlines.count) step\(outlines.count == 1 ? "" : "s"): \(verbs); stages in \(StepStages.folder(beside: planner.options.output))"
   }
 
   /// The plan for a person.
@@ -119,7 +120,7 @@ extension PlannedStep {
       ReductionOutline(plan).text
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
     case .quantize(let planned):
-      QuantizationOutline(planned.plan).text
+      planned.outline.text
         + (planned.fitting == nil ? "" : "\ntypes above stand until their effects are known")
     case .evaluate(let planned): planned.lines.joined(separator: "\n")
     }
@@ -129,7 +130,7 @@ extension PlannedStep {
     switch self {
     case .merge(let plan): PlanText.json(plan)
     case .reduce(let plan, _): ReductionOutline(plan).json
-    case .quantize(let planned): QuantizationOutline(planned.plan).json
+    case .quantize(let planned): planned.outline.json
     case .evaluate(let planned):
       [
         "model": .string(planned.model.name), "against": planned.reference.map { .string($0.name) } ?? .null,

@@ -58,7 +58,7 @@ enum PlannedStep {
     switch self {
     case .merge(let plan): plan.warnings
     case .reduce(let plan, _): plan.warnings
-    case .quantize(let planned): planned.plan.warnings
+    case .quantize(let planned): planned.warnings
     case .evaluate: []
     }
   }
@@ -191,7 +191,8 @@ struct StepsPlanner: Sendable {
     Problems(
       problems.all.map { problem in
         let isOfMachine = ["output.", "memory."].contains { problem.code.rawValue.hasPrefix($0) }
-        return isOfMachine ? problem : problem.at(file: file, recipeLine: step.line)
+        let told = problem.inRecipeWords()
+        return isOfMachine ? told : told.at(file: file, recipeLine: step.line)
       })
   }
 
@@ -205,26 +206,17 @@ struct StepsPlanner: Sendable {
     var wish = step.budget
     wish.table = locate([step.table].compactMap { $0 }, &problems).first
     if let path = wish.table {
-      _ = problems.collect { () throws(Problem) in try SensitivityTable(at: path) }
+      // The table's place is not the recipe's.
+      _ = problems.collect { () throws(Problem) in
+        do throws(Problem) { _ = try SensitivityTable(at: path) } catch { throw error.of(path, file: file) }
+      }
     }
     guard problems.all.isEmpty else { throw problems }
-    let source: ReductionRequest.Source
-    if let statistics {
-      source = .file(statistics)
-    } else if text.isEmpty {
-      source = .nothing
-    } else {
-      source = .text(
-        try CalibrationText(
-          text, for: current.checkpoint, sequences: step.sequences, length: step.length, seed: step.seed),
-        isSequential: !step.isOneShot)
-    }
-    var request = ReductionRequest(method: step.method, goal: wish.provisionalGoal(of: step.method), source: source)
-    request.parameters = step.parameters
+    var request = ReductionRequest(
+      method: step.method, goal: wish.provisionalGoal(of: step.method),
+      source: try source(of: step, text: text, statistics: statistics, for: current))
+    step.fill(&request)
     (request.storage, request.layout) = (step.storage, step.layout)
-    (request.keep, request.only) = (step.keep, step.only)
-    request.momentLimit = step.momentWidth
-    request.measuresBaseline = step.measuresBaseline
     let plan = try ReductionPlan(
       request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true)
     guard wish.needsResolution, !wish.needsTable else { return .reduce(plan, wish) }
@@ -233,6 +225,22 @@ struct StepsPlanner: Sendable {
       throw Problems([error])
     }
     return .reduce(try replanned(plan, resolved), wish)
+  }
+
+  /// What is known of the inputs of matrices.
+  ///
+  /// - Parameters:
+  ///   - text: files, located.
+  ///   - statistics: a file, located.
+  func source(
+    of step: ReductionStep, text: [String], statistics: String?, for model: StepModel
+  ) throws(Problems) -> ReductionRequest.Source {
+    if let statistics { return .file(statistics) }
+    guard !text.isEmpty else { return .nothing }
+    return .text(
+      try CalibrationText(
+        text, for: model.checkpoint, sequences: step.sequences, length: step.length, seed: step.seed),
+      isSequential: !step.isOneShot)
   }
 
   /// The same plan for another request.

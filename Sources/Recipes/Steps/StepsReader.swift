@@ -70,7 +70,7 @@ extension RecipeReader {
         complain(.recipeIgnored, "the name of a step has no effect", line: name.line, severity: .warning)
       }
       action = recipe(body).map { .merge($0, text: RecipeText.yaml([body])) }
-    case "quantize" where body["method"] != nil:
+    case "quantize" where body["method"] != nil && body["type"] == nil && body["size"] == nil:
       action = calibratedQuantization(body, line: line).map { .reduce($0) }
     case "quantize": action = quantization(body, line: line).map { .quantize($0) }
     case "evaluate": action = evaluation(body, line: line).map { .evaluate($0) }

@@ -69,6 +69,13 @@ struct ReductionStep: Sendable {
   var layout: PackedLayout?
   var measuresBaseline = true
   var table: StepFile?
+
+  /// Says in a request what the step says of the method and its matrices.
+  func fill(_ request: inout ReductionRequest) {
+    request.parameters = parameters
+    (request.keep, request.only) = (keep, only)
+    (request.momentLimit, request.measuresBaseline) = (momentWidth, measuresBaseline)
+  }
 }
 
 /// A step that measures the model so far.

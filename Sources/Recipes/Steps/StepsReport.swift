@@ -63,7 +63,7 @@ public struct StepsReport: Sendable {
     }
     sections.append(
       passes
-        ? "\(output): \(entries.count) steps, \(Decimals.text(seconds, 1)) s"
+        ? "\(output): \(entries.count) step\(entries.count == 1 ? "" : "s"), \(Decimals.text(seconds, 1)) s"
         : "A gate does not hold, so there is no output. What was made is in \(StepStages.folder(beside: output)); "
           + "loosen the gate and continue with --resume, or start over with --force.")
     return sections.joined(separator: "\n\n")

@@ -35,7 +35,10 @@ public struct StepsRun {
     for (index, step) in planner.recipe.steps.enumerated() {
       listener.receive(.note("step \(index + 1) of \(planner.recipe.steps.count): \(step.verb)"))
       let planned = try planner.plan(index, models)
-      let entry = try carryOut(planned, index)
+      let entry: StepsReport.Entry
+      do throws(Problems) { entry = try carryOut(planned, index) } catch {
+        throw Problems(error.all.map { $0.inRecipeWords() })
+      }
       report.entries.append(entry)
       guard entry.passes else {
         report.seconds = Machine.monotonicSeconds - began
@@ -122,10 +125,10 @@ public struct StepsRun {
   private func quantize(
     _ planned: PlannedQuantization, _ index: Int, _ entry: inout StepsReport.Entry
   ) throws(Problems) {
-    var (plan, outcome) = (planned.plan, TypeFitting.Outcome?.none)
+    var (found, outcome) = (planned, TypeFitting.Outcome?.none)
     var probe: ((String) throws(Problem) -> Double)?
     if let fitting = planned.fitting {
-      (plan, outcome) = try planner.fitted(fitting, planned, index)
+      (found, outcome) = try planner.fitted(fitting, planned, index)
       if !fitting.evaluation.data.texts.isEmpty {
         probe = { (path: String) throws(Problem) -> Double in
           try fitting.divergence(of: path, from: planned.model.checkpoint)
@@ -133,7 +136,12 @@ public struct StepsRun {
       }
     }
     do throws(Problem) {
-      let report = try QuantizationRun.execute(plan, fit: outcome, probe: probe, listener: listener)
+      let report =
+        if let calibration = found.calibration {
+          try calibration.execute(fit: outcome, probe: probe, run: planner.run, listener: listener)
+        } else {
+          try QuantizationRun.execute(found.plan, fit: outcome, probe: probe, listener: listener)
+        }
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = report.markdown

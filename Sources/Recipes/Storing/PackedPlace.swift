@@ -14,7 +14,17 @@ struct PackedPlace {
 
   var partial: String { OutputFolder.partialPath(for: path) }
   private var mark: String { isFolder ? "\(partial)/\(Self.markName)" : partial + ".run" }
-  private static let markName = "espalier-packing.json"
+  static let markName = "espalier-packing.json"
+
+  /// A file of ours that is gone when the output gets its name.
+  func scratch(_ name: String) -> String { isFolder ? "\(partial)/\(name).scratch" : "\(partial).\(name).scratch" }
+
+  private var scratchFiles: [String] {
+    let folder = FileSystem.parent(of: partial)
+    let names = (try? FileSystem.list(folder)) ?? []
+    return names.filter { $0.hasPrefix(FileSystem.lastComponent(of: partial) + ".") && $0.hasSuffix(".scratch") }
+      .map { FileSystem.join(folder, $0) }
+  }
 
   /// Whether an unfinished output of ours is there.
   private var isOurs: Bool { FileSystem.isFile(mark) }
@@ -95,13 +105,15 @@ struct PackedPlace {
   }
 
   /// Removes what is unfinished; what tells it to be ours goes last.
-  private func discard() throws(Problem) {
+  func discard() throws(Problem) {
     if isFolder {
       for name in try FileSystem.list(partial) where name != Self.markName {
         try FileSystem.remove("\(partial)/\(name)")
       }
     } else {
-      for path in [partial, partial + ".journal"] where FileSystem.kind(path) != nil { try FileSystem.remove(path) }
+      for path in [partial, partial + ".journal"] + scratchFiles where FileSystem.kind(path) != nil {
+        try FileSystem.remove(path)
+      }
     }
     try FileSystem.remove(mark)
     if isFolder { try FileSystem.remove(partial) }

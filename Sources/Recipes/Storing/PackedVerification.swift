@@ -10,16 +10,17 @@ public enum PackedVerification {
     return files.map(\.path).filter { PackingPlan.isPacked($0) }
   }
 
+  /// - Parameter base: the folder with the base's files, if they are not where they were.
   /// - Returns: how many parts there are and of how many bytes, and everything that is wrong.
   public static func verify(
-    _ path: String, threads: Int, listener: any ProgressListener
+    _ path: String, base: String? = nil, threads: Int, listener: any ProgressListener
   ) throws(Problem) -> Verification.Outcome {
     var outcome = Verification.Outcome(tensors: 0, bytes: 0, problems: [])
     let workers = WorkerPool(threads: threads)
     defer { workers.stop() }
     for file in files(at: path) {
       do throws(Problem) {
-        let archive = try ArchivedFile(at: file)
+        let archive = try ArchivedFile(at: file, baseFolder: base)
         outcome.tensors += archive.header.parts.count
         outcome.bytes += archive.header.byteCount
         listener.receive(.began(stage: "verify", totalBytes: archive.header.byteCount))

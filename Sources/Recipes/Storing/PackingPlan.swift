@@ -16,6 +16,8 @@ public struct PackingOptions: Sendable {
   public var replaces = false
   /// Whether SHA-256 of every file is kept.
   public var hashes = false
+  /// Whether numbers may be rounded, and how much; nil: not at all.
+  public var lossy: LossyOptions?
 
   public init(output: String, chunkBytes: Int, threads: Int, memory: Int) {
     (self.output, self.chunkBytes, self.threads, self.memory) = (output, chunkBytes, threads, memory)
@@ -40,8 +42,16 @@ public struct PackingPlan: Sendable {
   /// Files of the base, by the places that headers give them.
   let basePaths: [String]
 
+  /// What is rounded before it is packed.
+  let lossyTensors: [LossyTensor]
+
   /// Coding takes a chunk, one of the base, two coded ones, and planes of each, for every chunk in flight.
-  var memory: Int { 24 << 20 + options.threads * 8 * 6 * options.chunkBytes }
+  var memory: Int {
+    24 << 20
+      + max(
+        options.threads * 8 * 6 * options.chunkBytes,
+        options.lossy == nil ? 0 : LossyRounding.workingBytes(lossyTensors, threads: options.threads))
+  }
   public var byteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
   var packed: [Entry] { entries.filter { $0.header != nil } }
 
@@ -97,6 +107,13 @@ public struct PackingPlan: Sendable {
             remedy: "Give the model that it was tuned from, or pack it without --base.", file: options.base))
       }
     }
+    var lossyTensors: [LossyTensor] = []
+    if let lossy = options.lossy, problems.errors.isEmpty {
+      problems.collect { () throws(Problem) in
+        lossyTensors = try Self.lossyTensors(of: entries, options, lossy, model: model)
+      }
+    }
+    self.lossyTensors = lossyTensors
     self.entries = entries
     self.basePaths = basePaths
     if !isFolder, Self.isOfWeights(model), !Self.isPacked(options.output) {
@@ -109,7 +126,8 @@ public struct PackingPlan: Sendable {
       try Self.requireApart(basePaths, from: options.output, isFolder: isFolder)
     }
     problems.all += PackedPlace(options.output, isFolder: isFolder).obstacles(
-      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount }, mayReplace: options.replaces && isFolder)
+      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount } * (options.lossy == nil ? 1 : 2),
+      mayReplace: options.replaces && isFolder)
     let least = memory
     if least > options.memory {
       problems.add(
@@ -119,6 +137,33 @@ public struct PackingPlan: Sendable {
           remedy: "Raise --memory, or take fewer --threads or smaller --chunk."))
     }
     guard problems.errors.isEmpty else { throw problems }
+  }
+
+  private static func lossyTensors(
+    of entries: [Entry], _ options: PackingOptions, _ lossy: LossyOptions, model: String
+  ) throws(Problem) -> [LossyTensor] {
+    var tensors: [LossyTensor] = []
+    let workers = WorkerPool(threads: options.threads)
+    defer { workers.stop() }
+    for (index, entry) in entries.enumerated() {
+      guard let header = entry.header else { continue }
+      guard entry.name.lowercased().hasSuffix(".safetensors") else {
+        throw Problem(
+          .packingGoal, "only safetensors files are rounded; a GGUF file has types of its own",
+          remedy: "Use `espalier requantize`, or leave --lossy out.", file: entry.path)
+      }
+      let file = try File.reading(entry.path)
+      do throws(Problem) {
+        tensors += try LossyTensor.all(
+          of: index, try header.markingRepeats(in: file, workers: workers), in: file, lossy)
+      } catch { throw error.at(file: entry.path) }
+    }
+    guard !tensors.isEmpty else {
+      throw Problem(
+        .packingGoal, "there is no matrix of floats that could be rounded",
+        remedy: "Leave --lossy out: then nothing is lost.", file: model)
+    }
+    return tensors
   }
 
   /// A packed file has its own ending.
@@ -198,7 +243,7 @@ public struct PackingPlan: Sendable {
 extension PackingPlan {
   /// One line before the work.
   public var summary: String {
-    "pack: \(packed.count) file\(packed.count == 1 ? "" : "s") of weights, "
+    "pack\(options.lossy.map { " with loss, \($0.goal.text)" } ?? ""): \(packed.count) file\(packed.count == 1 ? "" : "s") of weights, "
       + "\(ByteCount.text(packed.reduce(0) { $0 + $1.byteCount })), \(options.threads) threads, at most "
       + "\(ByteCount.text(memory)) of \(ByteCount.text(options.memory)) memory"
   }
@@ -209,7 +254,9 @@ extension PackingPlan {
         let aligned = header.parts.count { $0.base != nil }
         return "packed, \(header.parts.count) parts" + (aligned > 0 ? ", \(aligned) of them against the base" : "")
       }
+      let rounded = lossyTensors.count { ExactString(entries[$0.entry].name) == ExactString(entry.name) }
       return "\(entry.name)  \(ByteCount.text(entry.byteCount))  \(parts ?? "copied")"
+        + (rounded > 0 ? ", \(rounded) of them rounded" : "")
     }
     return (lines + [summary]).joined(separator: "\n")
   }
@@ -217,7 +264,10 @@ extension PackingPlan {
   public var json: JSON {
     [
       "event": "plan", "output": .string(options.output), "bytes": .number(byteCount),
-      "planned_peak_bytes": .number(memory),
+      "planned_peak_bytes": .number(memory), "rounded_tensors": .number(lossyTensors.count),
+      "goal_bytes": options.lossy.map { lossy in
+        .number(lossy.goal.bytes(of: packed.reduce(0) { $0 + $1.byteCount }))
+      } ?? .null,
       "files": .array(
         entries.map { entry in
           [

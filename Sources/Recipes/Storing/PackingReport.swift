@@ -10,6 +10,8 @@ public struct PackingReport: Sendable {
     var bytesBefore: Int
     var bytesAfter: Int
     var hasBase: Bool
+    /// What was lost; nil: nothing.
+    var loss: PackedLoss.File?
     /// Bytes before and after, by type.
     var types: [(type: String, before: Int, after: Int)] = []
 
@@ -17,6 +19,7 @@ public struct PackingReport: Sendable {
       self.name = name
       (bytesBefore, bytesAfter) = (archive.header.byteCount, archive.storedBytes)
       hasBase = !archive.header.base.isEmpty
+      loss = PackedLoss.File(name, archive)
       for (part, stored) in zip(archive.header.parts, archive.partBytes) {
         let type = part.name.hasPrefix("espalier.") ? "header" : part.type.rawValue
         let index = types.firstIndex { $0.type == type } ?? types.count
@@ -31,8 +34,12 @@ public struct PackingReport: Sendable {
   let output: String
   let base: String?
   var files: [Packed] = []
+  /// In bytes; nil: nothing is lost.
+  let goal: Double?
   let copied: Int
   let copiedBytes: Int
+  /// Of measuring and rounding.
+  var secondsRounding = 0.0
   /// Of coding and writing.
   public var seconds = 0.0
   /// Of decoding everything again and comparing it.
@@ -40,6 +47,7 @@ public struct PackingReport: Sendable {
 
   init(of plan: PackingPlan) {
     (model, output, base) = (plan.model, plan.options.output, plan.options.base)
+    goal = plan.options.lossy.map { lossy in lossy.goal.bytes(of: plan.packed.reduce(0) { $0 + $1.byteCount }) }
     let copied = plan.entries.filter { $0.header == nil }
     (self.copied, copiedBytes) = (copied.count, copied.reduce(0) { $0 + $1.byteCount })
   }
@@ -70,6 +78,11 @@ public struct PackingReport: Sendable {
     if copied > 0 {
       lines.append("copied    \(copied) other file\(copied == 1 ? "" : "s"), \(ByteCount.text(copiedBytes))")
     }
+    if let goal {
+      lines += [loss.summary ?? "", "asked for  \(ByteCount.text(Int(goal))), " + Self.times(bytesBefore, goal)]
+      lines.append("became     \(ByteCount.text(bytesAfter)), " + Self.times(bytesBefore, Double(bytesAfter)))
+      lines.append("measured and rounded in \(Decimals.text(secondsRounding, 2)) s")
+    }
     let rate = ByteCount.text(Int(Double(bytesBefore) / max(seconds, 1e-9)))
     lines.append(
       "packed in \(Decimals.text(seconds, 2)) s (\(rate) a second); read back and equal in "
@@ -82,6 +95,7 @@ public struct PackingReport: Sendable {
       "event": "packed", "model": .string(model), "output": .string(output), "base": base.map { .string($0) } ?? .null,
       "bytes_before": .number(bytesBefore), "bytes": .number(bytesAfter), "copied_bytes": .number(copiedBytes),
       "seconds": .number(seconds), "seconds_read_back": .number(secondsReadBack),
+      "goal_bytes": goal.map { .number($0) } ?? .null, "lossy": goal == nil ? .null : loss.json,
       "files": .array(
         files.map { file in
           [
@@ -93,5 +107,32 @@ public struct PackingReport: Sendable {
           ]
         }),
     ]
+  }
+
+  private static func times(_ before: Int, _ after: Double) -> String {
+    after > 0 ? "\(Decimals.text(Double(before) / after, 2)) times smaller than the files of weights" : ""
+  }
+
+  /// What was lost of all files.
+  var loss: PackedLoss { PackedLoss(files: files.compactMap(\.loss)) }
+
+  /// REPORT.md of a folder that was packed with loss. It tells of no seconds, so that two runs of one request write the
+  /// same.
+  var markdown: String {
+    var lines = ["# Packed with loss", ""]
+    lines.append(
+      "The numbers of these files are not those of the model that was packed: they were rounded, so that \(bytesBefore) "
+        + "bytes of weights became \(bytesAfter)"
+        + (goal.map { " (\(Int($0.rounded())) were asked for)" } ?? "") + ". What was not rounded is as it was.")
+    lines += ["", loss.summary ?? ""]
+    for file in loss.files {
+      lines += ["", "## \(file.name)", "", "| tensor | type | bytes | packed | error of weights | of outputs |"]
+      lines.append("|---|---|---:|---:|---:|---:|")
+      lines += file.tensors.map { tensor in
+        "| \(tensor.name) | \(tensor.type) | \(tensor.before) | \(tensor.after) | "
+          + "\(Decimals.text(tensor.weightError, 4)) | \(tensor.outputError.map { Decimals.text($0, 4) } ?? "") |"
+      }
+    }
+    return lines.joined(separator: "\n")
   }
 }

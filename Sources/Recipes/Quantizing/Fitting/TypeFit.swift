@@ -16,7 +16,7 @@ public struct TypeFit: Sendable {
 
   public let formats: [ExactString: WeightFormat]
   public let bytes: Int
-  /// The divergence from the model as it is, in nats a token.
+  /// The divergence from the model as it is, in nats a token; by variance the share of the weights' variance that is lost.
   public let predicted: Double
   /// How far from the best choice this is at most.
   public let certificate: Certificate
@@ -27,7 +27,7 @@ public struct TypeFit: Sendable {
   public init(_ table: TypeSensitivity, to target: Target, less excess: Int = 0) throws(Problem) {
     let items = table.rows.map { row in
       AllocationItem(
-        row.name, choices: row.choices.map { .init(cost: $0.bytes, error: $0.error * row.effectOfError) })
+        row.name, choices: row.choices.map { .init(cost: $0.bytes, error: $0.error * row.lossOfError) })
     }
     let allocation: Allocation
     switch target {

@@ -4,7 +4,7 @@ public import EspalierCheckpoints
 public import EspalierLinearMaps
 internal import EspalierNumerics
 
-/// Finds the types of a model's tensors for a target, by a measured table.
+/// Finds the types of a model's tensors for a target, by a table of what each loses in which type.
 public struct TypeFitting: Sendable {
   public var request: QuantizationRequest
   public var target: TypeFit.Target
@@ -12,6 +12,8 @@ public struct TypeFitting: Sendable {
   public var types: [BlockType]?
   /// A table that was measured before.
   public var table: TypeSensitivity?
+  /// What losses are foreseen by; a table has its own.
+  public var signal = TypeSensitivity.Signal.measured
   /// On which text predictions are compared.
   public var evaluation: ModelEvaluation
 
@@ -21,7 +23,7 @@ public struct TypeFitting: Sendable {
     public var request: QuantizationRequest
     public var table: TypeSensitivity
     public var fit: TypeFit
-    /// The divergence of the whole model on the text that effects were measured on; nil for a target in bytes.
+    /// The divergence of the whole model on the text of ``TypeFitting/evaluation``; nil before it is measured.
     public var measured: Double?
   }
 
@@ -66,15 +68,22 @@ public struct TypeFitting: Sendable {
     let probe: DivergenceProbe?
     let identity: ModelIdentity
     do throws(Problem) {
+      try requireDivergence()
       if table == nil, case .bytes(let bytes) = target { try Self.requireReachable(bytes, first, types, request.rules) }
       identity = try ModelIdentity(of: checkpoint, workers: evaluation.run.pool)
       if let table { try Self.require(identity, of: table) }
-      probe = table == nil || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
+      probe =
+        table == nil && signal == .measured || isDivergence ? try DivergenceProbe(from: checkpoint, evaluation) : nil
       if probe != nil { try FitScratch(beside: options.output).open(policy: options.policy) }
     } catch { throw Problems([error]) }
     let measured: TypeSensitivity
     if let table {
       measured = table
+    } else if signal == .variance {
+      do throws(Problem) {
+        measured = try VarianceTable(first, types: types, workers: evaluation.run.pool)
+          .measure(record: record(first, types, identity))
+      } catch { throw Problems([error]) }
     } else if let probe {
       measured = try run.measure(probe, record: record(first, types, identity))
     } else {
@@ -102,6 +111,14 @@ public struct TypeFitting: Sendable {
 
   private var isDivergence: Bool { if case .divergence = target { true } else { false } }
 
+  /// - Throws: `quantize.fit` for a target that the signal says nothing of.
+  private func requireDivergence() throws(Problem) {
+    guard isDivergence, (table?.signal ?? signal) == .variance else { return }
+    throw Problem(
+      .quantizationFit, "the variance of weights foresees no divergence, which is the target",
+      remedy: "Give a size or bits as the target, or measure effects on a text.")
+  }
+
   private func assigned(_ fit: TypeFit) -> QuantizationRequest {
     var request = request
     request.assigned = fit.formats
@@ -113,7 +130,7 @@ public struct TypeFitting: Sendable {
     [
       "model": Self.json(identity), "request": .string(request.text),
       "types": .array(types.map { .string($0.rawValue.uppercased()) }),
-      "effects": .string(DivergenceProbe.text(evaluation)),
+      "effects": .string(signal == .variance ? "variance of weights" : DivergenceProbe.text(evaluation)),
     ]
   }
 
@@ -126,7 +143,7 @@ public struct TypeFitting: Sendable {
     guard table.record["model"] != json(identity) else { return }
     throw Problem(
       .quantizationFit, "the table was measured of another model, or of this one before it was changed",
-      remedy: "Measure one of this model with --effect-text.")
+      remedy: "Measure one of this model.")
   }
 
   /// - Throws: `quantize.fit` for a size that is below that of the smallest types.
@@ -185,7 +202,7 @@ public struct TypeFitting: Sendable {
     }
     return TypeSensitivity(
       rows: rows, otherBytes: plan.byteCount - covered.bytes, otherNumbers: plan.numberCount - covered.numbers,
-      record: table.record)
+      record: table.record, signal: table.signal)
   }
 
   /// Sums of effects foresee the order of choices better than the divergence itself, so that the limit on the sum is
@@ -257,15 +274,27 @@ extension TypeFitting.Outcome {
   var text: String {
     let gap = fit.certificate.error
     let proof = gap == 0 ? "no choice foresees less" : "at most \(gap) above the least"
-    let found = measured.map { ", measured \(Decimals.text($0, 5)) with all of them" } ?? ""
-    return
-      "types for \(ByteCount.text(fit.bytes)): foreseen divergence \(Decimals.text(fit.predicted, 5)) nats a token "
-      + "(\(proof))\(found)"
+    let foreseen = Decimals.text(fit.predicted, 5)
+    let loss =
+      switch table.signal {
+      case .measured: "foreseen divergence \(foreseen) nats a token"
+      case .variance: "foreseen error \(foreseen) of the weights' variance"
+      }
+    let found =
+      measured.map { value in
+        let what =
+          table.signal == .measured ? "measured \(Decimals.text(value, 5))" : "divergence \(Decimals.text(value, 5))"
+        return ", \(what) with all of them"
+      } ?? ""
+    return "types for \(ByteCount.text(fit.bytes)): \(loss) (\(proof))\(found)"
   }
 
   var json: JSON {
-    [
-      "bytes": .number(fit.bytes), "predicted_kl": .number(fit.predicted), "gap": .number(fit.certificate.error),
+    let foreseen = JSON.number(fit.predicted)
+    return [
+      "bytes": .number(fit.bytes), "signal": .string(table.signal.rawValue),
+      "predicted_kl": table.signal == .measured ? foreseen : .null,
+      "predicted_error": table.signal == .variance ? foreseen : .null, "gap": .number(fit.certificate.error),
       "gap_is": .string(fit.certificate.kind.rawValue), "measured_kl": measured.map { .number($0) } ?? .null,
       "effects": table.record["effects"] ?? .null,
     ]

@@ -6,9 +6,9 @@ extension Problem.Code {
   public static let quantizationFit = Problem.Code("quantize.fit")
 }
 
-/// What every tensor loses in every type, and what its losses do to the model's predictions: measured once, read by every
-/// fit.
+/// What every tensor loses in every type, and what its losses count: found once, read by every fit.
 ///
+/// By ``Signal/measured`` they count what they do to the model's predictions.
 /// The divergence that a tensor in a type causes is taken to grow with its squared error, and divergences of several
 /// tensors to add up:
 ///
@@ -18,7 +18,16 @@ extension Problem.Code {
 /// `probe`. Near a minimum of the divergence (which the model itself is, at 0) its expansion begins with squares; that
 /// errors of different tensors are independent is an assumption, and what a fit predicts is compared with what it
 /// measures.
+/// By ``Signal/variance`` it is their share of the weights' variance (``VarianceTable``).
 public struct TypeSensitivity: Sendable, Hashable {
+  /// By what losses of tensors are foreseen.
+  public enum Signal: String, Sendable, Hashable, CaseIterable {
+    /// The divergence of the model's predictions, measured on text.
+    case measured
+    /// The variance of weights; neither text nor a run of the model.
+    case variance
+  }
+
   public struct Choice: Sendable, Hashable {
     public var format: WeightFormat
     public var bytes: Int
@@ -32,18 +41,18 @@ public struct TypeSensitivity: Sendable, Hashable {
     }
   }
 
-  /// What was measured of a tensor by itself.
+  /// What is known of a tensor by itself.
   public struct Effect: Sendable, Hashable {
-    /// The type it had then, and the squared error that it had in it.
+    /// The type it had for it, and the squared error that it had in it.
     public var format: WeightFormat
     public var error: Double
-    /// In nats a token.
-    public var divergence: Double
+    /// A divergence in nats a token; by variance the share that the error is of the variance of all weights.
+    public var loss: Double
 
-    public init(format: WeightFormat, error: Double, divergence: Double) {
+    public init(format: WeightFormat, error: Double, loss: Double) {
       self.format = format
       self.error = error
-      self.divergence = divergence
+      self.loss = loss
     }
   }
 
@@ -62,8 +71,8 @@ public struct TypeSensitivity: Sendable, Hashable {
       self.effect = effect
     }
 
-    /// What a squared error of 1 does, in nats a token.
-    var effectOfError: Double { effect.error > 0 ? effect.divergence / effect.error : 0 }
+    /// What a squared error of 1 counts.
+    var lossOfError: Double { effect.error > 0 ? effect.loss / effect.error : 0 }
   }
 
   public var rows: [Row]
@@ -73,12 +82,14 @@ public struct TypeSensitivity: Sendable, Hashable {
   public var otherNumbers: Int
   /// What it was measured on.
   public var record: JSON
+  public var signal: Signal
 
-  public init(rows: [Row], otherBytes: Int, otherNumbers: Int, record: JSON) {
+  public init(rows: [Row], otherBytes: Int, otherNumbers: Int, record: JSON, signal: Signal = .measured) {
     self.rows = rows
     self.otherBytes = otherBytes
     self.otherNumbers = otherNumbers
     self.record = record
+    self.signal = signal
   }
 
   /// Beyond any model; sums of them fit `Int`.
@@ -86,15 +97,19 @@ public struct TypeSensitivity: Sendable, Hashable {
 
   // MARK: - As JSON
 
+  /// What a loss is called.
+  private var lossKey: String { signal == .measured ? "kl" : "loss" }
+
   public var json: JSON {
     [
-      "espalier_type_sensitivity": 1, "record": record, "other_bytes": .number(otherBytes),
+      "espalier_type_sensitivity": 1, "signal": .string(signal.rawValue), "record": record,
+      "other_bytes": .number(otherBytes),
       "other_numbers": .number(otherNumbers),
       "tensors": .array(
         rows.map { row in
           [
             "name": .string(row.name), "numbers": .number(row.numbers),
-            "probe": ["type": .string(row.effect.format.name), "kl": .number(row.effect.divergence)],
+            "probe": ["type": .string(row.effect.format.name), lossKey: .number(row.effect.loss)],
             "types": .array(
               row.choices.map {
                 ["type": .string($0.format.name), "bytes": .number($0.bytes), "error": .number($0.error)]
@@ -120,6 +135,11 @@ public struct TypeSensitivity: Sendable, Hashable {
     guard json["espalier_type_sensitivity"]?.integer == 1, let tensors = json["tensors"]?.array, !tensors.isEmpty else {
       throw bad("it has no tensors")
     }
+    let written = json["signal"]?.string
+    guard let signal = written.map({ Signal(rawValue: $0) }) ?? .measured else {
+      throw bad("it is by no signal that is known")
+    }
+    self.signal = signal
     rows = []
     var names: Set<ExactString> = []
     for tensor in tensors {
@@ -128,8 +148,8 @@ public struct TypeSensitivity: Sendable, Hashable {
         let types = tensor["types"]?.array, !types.isEmpty, names.insert(ExactString(name)).inserted
       else { throw bad("a tensor has no name, no numbers or no types, or is there twice") }
       guard let probed = tensor["probe"]?["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
-        let divergence = tensor["probe"]?["kl"]?.number, divergence >= 0, divergence.isFinite
-      else { throw bad("the effect of \(name) is no divergence") }
+        let loss = tensor["probe"]?[signal == .measured ? "kl" : "loss"]?.number, loss >= 0, loss.isFinite
+      else { throw bad("the effect of \(name) is no \(signal == .measured ? "divergence" : "share")") }
       var choices: [Choice] = []
       for type in types {
         guard let format = type["type"]?.string.flatMap({ WeightFormat.gguf(named: $0) }),
@@ -144,7 +164,7 @@ public struct TypeSensitivity: Sendable, Hashable {
       rows.append(
         Row(
           name: name, numbers: numbers, choices: choices,
-          effect: .init(format: probed, error: error, divergence: divergence)))
+          effect: .init(format: probed, error: error, loss: loss)))
     }
     guard let bytes = json["other_bytes"]?.integer, let numbers = json["other_numbers"]?.integer,
       (0...Self.mostNumbers).contains(bytes), (0...Self.mostNumbers).contains(numbers), rows.count <= 1 << 14

@@ -121,7 +121,7 @@ struct TypeSensitivityRun {
       rows.append(
         .init(
           name: tensor.name, numbers: tensor.shape.reduce(1, *), choices: choices,
-          effect: .init(format: tensor.choice.format, error: error, divergence: divergence)))
+          effect: .init(format: tensor.choice.format, error: error, loss: divergence)))
       listener.receive(.advanced(bytes: tensor.storedBytes))
     }
     listener.receive(.ended(stage: "effects", seconds: Machine.monotonicSeconds - began))
