@@ -155,8 +155,9 @@ import Testing
         try forge("{\"version\":2,\(parts),\"lossy\":\(lossy)}", stored: [41, 42], to: path)
         return try ArchivedFile(at: path).header.loss
       }
+      let parsed = try found("[[0,0.25,0.5],[1,0]]")?.parts
       #expect(
-        try found("[[0,0.25,0.5],[1,0]]")?.parts == [
+        parsed == [
           ArchiveLoss.Part(part: 0, weightError: 0.25, outputError: 0.5),
           ArchiveLoss.Part(part: 1, weightError: 0, outputError: nil),
         ])

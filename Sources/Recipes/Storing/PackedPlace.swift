@@ -28,6 +28,10 @@ struct PackedPlace {
 
   /// Whether an unfinished output of ours is there.
   private var isOurs: Bool { FileSystem.isFile(mark) }
+  /// An empty folder: what is left of a run that was killed before it could say what it is, or when it had tidied up.
+  private var isAbandoned: Bool {
+    isFolder && FileSystem.isFolder(partial) && (try? FileSystem.list(partial).isEmpty) == true
+  }
 
   /// What stands in the way, found without touching anything.
   func obstacles(policy: OutputFolder.Policy, bytes: Int, mayReplace: Bool) -> [Problem] {
@@ -45,7 +49,7 @@ struct PackedPlace {
             remedy: "Choose another name, or remove it yourself.", file: path))
       }
     }
-    if FileSystem.kind(partial) != nil {
+    if FileSystem.kind(partial) != nil, !isAbandoned {
       if !isOurs {
         problems.append(
           Problem(
@@ -90,7 +94,7 @@ struct PackedPlace {
       try discard()
     }
     try FileSystem.createParents(of: partial)
-    if isFolder { try FileSystem.createFolder(partial) }
+    if isFolder, !isAbandoned { try FileSystem.createFolder(partial) }
     try FileSystem.write(fingerprint.bytes(), to: mark)
     return try hold()
   }
