@@ -1,4 +1,5 @@
 import EspalierBasics
+import EspalierCheckpoints
 import TestSupport
 import Testing
 
@@ -108,8 +109,11 @@ import Testing
           try FileSystem.read("\(folder)/packed-\(index)/model.safetensors")
             == FileSystem.read("\(folder)/one-again/model.safetensors"))
       }
-      // Files of a packed model cannot be patched as they lie there.
+      // A packed base is the same base; but its files cannot be patched as they lie there.
       _ = try succeed("pack", base, "-o", "\(folder)/base-packed")
+      _ = try succeed(
+        "delta", "make", "\(folder)/one", "--base", "\(folder)/base-packed", "-o", "\(folder)/e.safetensors")
+      #expect(try DeltaFile(at: "\(folder)/e.safetensors").base == DeltaFile(at: delta).base)
       try expect("`espalier unpack`", "patch", "apply", "\(folder)/base-packed", delta, "-o", "\(folder)/q")
       #expect(FileSystem.kind("\(folder)/q") == nil)
     }

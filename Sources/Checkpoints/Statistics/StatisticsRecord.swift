@@ -120,14 +120,14 @@ public struct ModelIdentity: Sendable, Hashable {
   /// - Parameter workers: hash chunks of files.
   public init(of checkpoint: any Checkpoint, workers: WorkerPool) throws(Problem) {
     var text = ""
-    // By name and not by folder: a model that was moved is the same.
+    // By name and not by folder, as files are unpacked: a model that was moved or packed is the same.
     let files = checkpoint.weightFiles.sorted { a, b in
       let names = (Array(FileSystem.lastComponent(of: a).utf8), Array(FileSystem.lastComponent(of: b).utf8))
       return names.0 == names.1
         ? Array(a.utf8).lexicographicallyPrecedes(Array(b.utf8)) : names.0.lexicographicallyPrecedes(names.1)
     }
     for path in files {
-      let file = try File.reading(path)
+      let file = try WeightFile.open(path)
       let size = try file.size()
       let digest = ChunkedDigest(byteCount: size)
       let chunk = ChunkedDigest.chunkBytes
@@ -138,7 +138,7 @@ public struct ModelIdentity: Sendable, Hashable {
           feed.update($0)
         }
       }
-      text += "\(FileSystem.lastComponent(of: path)) \(digest.value())\n"
+      text += "\(WeightFile.name(FileSystem.lastComponent(of: path))) \(digest.value())\n"
     }
     weights = Digest(of: text)
     config = Digest(of: checkpoint.config?.text() ?? "")
