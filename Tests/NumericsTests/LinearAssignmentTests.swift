@@ -6,7 +6,7 @@ import Testing
 @Suite struct LinearAssignmentTests {
   @Test func workedByHand() throws {
     // Row 0 would have column 0 at 1, but then row 1 pays 9 more: 2 + 3 + 3 is the least of the six sums.
-    let costs = try Matrix(rows: 3, columns: 3, elements: [1, 2, 9, 3, 12, 8, 7, 9, 3])
+    let costs = try Matrix(rows: 3, columns: 3, elements: [1.0, 2, 9, 3, 12, 8, 7, 9, 3])
     #expect(try LinearAssignment.minimize(costs) == [1, 0, 2])
     #expect(try LinearAssignment.maximize(costs) == [2, 1, 0])
   }
