@@ -36,7 +36,7 @@ struct Espalier: ParsableCommand {
       """,
     version: MergeRun.version,
     subcommands: [
-      Merge.self, Run.self, Align.self, Barrier.self, Prune.self, Factorize.self, Restructure.self, Groups.self,
+      Merge.self, Run.self, Prune.self, Factorize.self, Restructure.self, Groups.self,
       Quantize.self, Requantize.self, SearchCut.self, Sensitivity.self, Convert.self, Pack.self, Unpack.self,
       Store.self, Materialize.self, ExtractLora.self, Delta.self, Patch.self, Basis.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,
