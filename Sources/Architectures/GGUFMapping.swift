@@ -88,7 +88,7 @@ indirect enum ConfigTemplate: Sendable {
   private static func value(of formula: Expression, in scope: Scope) throws(Problem) -> JSON? {
     switch formula {
     case .name(let name):
-      if let json = scope.config.value(at: name), !json.isNull { return json }
+      if scope.variables[name] == nil, let json = scope.config.value(at: name), !json.isNull { return json }
     case .binary(.otherwise, let first, let second):
       if let value = try value(of: first, in: scope) { return value }
       return try value(of: second, in: scope)
