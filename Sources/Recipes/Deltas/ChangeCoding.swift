@@ -56,7 +56,7 @@ struct ChangeCoding {
   ///   - code: gives nil if nothing changed.
   func coded<Change: CodedChange>(
     as pass: String, needing bytes: (ModelChanges.Target) -> Int,
-    _ code: ([DeltaSource]) throws(Problem) -> Change?
+    coding code: ([DeltaSource]) throws(Problem) -> Change?
   ) throws(Problem) -> [Change] {
     let ledger = MemoryLedger(capacity: max(0, memory - changes.fixedBytes))
     let files = FilePool()

@@ -81,9 +81,9 @@ extension DeltaMaking {
     let pool = coding.pool
     let parallel: MatrixProduct.ParallelLoop = { (count, body) throws(Problem) in try pool.forEach(count, body) }
     let encoder = DeltaEncoder(options: options, method: method, scratch: coding.scratch, parallel: parallel)
-    return try coding.coded(as: method.rawValue, needing: { bytes(of: $0) }) { (sources) throws(Problem) in
-      try encoder.encode(sources[0])
-    }
+    return try coding.coded(
+      as: method.rawValue, needing: { bytes(of: $0) },
+      coding: { (sources) throws(Problem) in try encoder.encode(sources[0]) })
   }
 
   // MARK: - Choosing

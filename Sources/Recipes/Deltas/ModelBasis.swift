@@ -77,10 +77,11 @@ public struct ModelBasis: Sendable {
     listener.receive(
       .began(stage: "basis", totalBytes: changes.targets.reduce(0) { $0 + 4 * $1.elementCount }))
     let (scratch, rank, type) = (coding.scratch, options.rank, options.elementType)
-    let found = try coding.coded(as: "basis", needing: { BasisDecomposition.memoryBytes($0) }) {
-      (sources) throws(Problem) in
-      try BasisDecomposition(of: sources, rank: rank, elementType: type, scratch: scratch)
-    }
+    let found = try coding.coded(
+      as: "basis", needing: { BasisDecomposition.memoryBytes($0) },
+      coding: { (sources) throws(Problem) in
+        try BasisDecomposition(of: sources, rank: rank, elementType: type, scratch: scratch)
+      })
     listener.receive(.ended(stage: "basis", seconds: Machine.monotonicSeconds - start))
     guard !found.isEmpty else {
       try coding.output.discard()
