@@ -95,11 +95,11 @@ import Testing
   /// Memory does not grow with the model, and stays below what is planned.
   @Test func memoryIsFlat() throws {
     try withTemporaryFolder { folder in
-      let scene = try StoreScene(in: folder, tuned: 1, layers: 24, width: 1024)
+      let scene = try StoreScene(in: folder, tuned: 1, layers: 12, width: 1024)
       for name in ["base", "tuned0"] {
         let added = try Program.run(scene.addition(of: name).dropLast() + ["--json"])
         let peak = try #require(try added.events.last?["peak_bytes"]?.integer, "\(added)")
-        print("adding \(name), 101 MB: at most \(peak) bytes")
+        print("adding \(name), 50 MB: at most \(peak) bytes")
         #expect(peak < 128 << 20)
       }
       let got = try Program.run("store", "get", scene.store, "tuned0", "-o", scene.output, "--threads", "2", "--json")

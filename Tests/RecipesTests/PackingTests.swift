@@ -276,9 +276,10 @@ import Testing
           options: options)
         _ = try QuantizationRun.execute(plan, listener: SilentListener())
       }
-      try pack("\(packageFolder)/Models/base", to: "\(folder)/model")
+      // The file says what its folder was called.
+      try pack("\(packageFolder)/Models/base", to: "\(folder)/base")
       try quantize("\(packageFolder)/Models/base", "Q8_0", to: "a.gguf")
-      try quantize("model", "Q8_0", to: "b.gguf")
+      try quantize("base", "Q8_0", to: "b.gguf")
       #expect(try FileSystem.read("\(folder)/a.gguf") == FileSystem.read("\(folder)/b.gguf"))
       try pack("\(folder)/b.gguf")
       #expect(!FileSystem.isFile("\(folder)/b.gguf"))
