@@ -6,6 +6,8 @@ import Testing
 struct StoreScene {
   let folder: String
   var store: String { "\(folder)/shelf" }
+  var objects: String { "\(store)/objects" }
+  var incoming: String { "\(store)/incoming" }
   var output: String { "\(folder)/back" }
   func model(_ name: String) -> String { "\(folder)/\(name)" }
 
@@ -59,20 +61,32 @@ struct StoreScene {
     }
   }
 
-  /// Kills a run of the program somewhere in the time that it took undisturbed.
+  /// Kills a run of the program when something has come about, or shortly after.
   ///
   /// - Returns: whether it had not ended before.
-  func kill(_ arguments: [String], within seconds: Double, _ generator: inout SeededGenerator) throws -> Bool {
+  func kill(
+    _ arguments: [String], after microseconds: UInt32, _ generator: inout SeededGenerator, when hasBegun: () -> Bool
+  ) throws -> Bool {
     let run = try Program(arguments)
-    run.pause(forMicroseconds: UInt32.random(in: 0...UInt32(max(1, seconds * 1e6)), using: &generator))
+    run.wait(until: hasBegun)
+    run.pause(forMicroseconds: UInt32.random(in: 0...microseconds, using: &generator))
     run.killAtOnce()
     return try run.wait().code == nil
   }
 
-  /// How long a run takes.
-  static func seconds(_ body: () throws -> Void) rethrows -> Double {
-    let began = Machine.monotonicSeconds
-    try body()
-    return Machine.monotonicSeconds - began
+  /// Bytes of all files of a folder and the folders in it, while they come and go.
+  static func bytes(in folder: String) -> Int {
+    ((try? FileSystem.list(folder)) ?? []).reduce(0) { sum, name in
+      let path = "\(folder)/\(name)"
+      return sum + (FileSystem.isFolder(path) ? bytes(in: path) : (try? File.reading(path).size()) ?? 0)
+    }
+  }
+
+  /// How many files there are in a folder and the folders in it.
+  static func count(in folder: String) -> Int {
+    ((try? FileSystem.list(folder)) ?? []).reduce(0) { sum, name in
+      let path = "\(folder)/\(name)"
+      return sum + (FileSystem.isFolder(path) ? count(in: path) : 1)
+    }
   }
 }
