@@ -53,7 +53,8 @@ import Testing
         let integers = normals(count, deviation: deviation, seed: UInt64(width + first))
         let bytes = chunk(integers, on: lattice, of: type) + [7]
         let coded = encoded(bytes, of: type, on: lattice)
-        #expect(coded[0] >> 4 == 4, "\(type) \(width) \(deviation)")
+        // Where there are more steps than elements, planes may be smaller.
+        #expect(coded[0] >> 4 == 4 || width > count, "\(type) \(width) \(deviation)")
         let isEqual = try decoded(coded, count: bytes.count) == bytes
         #expect(isEqual, "\(type) \(width) \(deviation)")
       }

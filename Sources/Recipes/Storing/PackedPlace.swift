@@ -28,9 +28,11 @@ struct PackedPlace {
 
   /// Whether an unfinished output of ours is there.
   private var isOurs: Bool { FileSystem.isFile(mark) }
-  /// An empty folder: what is left of a run that was killed before it could say what it is, or when it had tidied up.
+  /// A folder with nothing but perhaps a mark that was being written: what is left of a run that was killed before it could
+  /// say what it is, or when it had tidied up.
   private var isAbandoned: Bool {
-    isFolder && FileSystem.isFolder(partial) && (try? FileSystem.list(partial).isEmpty) == true
+    isFolder && FileSystem.isFolder(partial)
+      && (try? FileSystem.list(partial).allSatisfy { $0 == Self.markName + ".tmp" }) == true
   }
 
   /// What stands in the way, found without touching anything.
