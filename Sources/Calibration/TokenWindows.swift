@@ -38,11 +38,11 @@ public struct TokenWindows: Sendable {
   /// Where the tokenizer begins texts with a token, that token takes the place of each window's first.
   ///
   /// - Parameters:
-  ///   - count: windows; nil for all there are.
+  ///   - count: windows; nil for all there are, but no more than `limit`.
   ///   - length: tokens of a window, at least 1.
   /// - Throws: `calibration.text` if there are not so many; what encoding throws.
   public init(
-    _ texts: [Text], tokenizer: Tokenizer, count: Int?, length: Int, choice: Choice = .first
+    _ texts: [Text], tokenizer: Tokenizer, count: Int?, limit: Int = .max, length: Int, choice: Choice = .first
   ) throws(Problem) {
     var tokens: [Int32] = []
     for text in texts {
@@ -51,11 +51,12 @@ public struct TokenWindows: Sendable {
       }
     }
     let windows = length > 0 ? tokens.count / length : 0
-    let wanted = count ?? windows
+    let wanted = count ?? min(windows, limit)
     guard wanted > 0, wanted <= windows else {
       throw Problem(
         .calibrationText,
-        "the texts have \(tokens.count) tokens, which make \(windows) windows of \(length); \(wanted) are asked for",
+        "the texts have \(tokens.count) tokens, which make \(windows) windows of \(length); "
+          + (wanted > 0 ? "\(wanted) are asked for" : "there must be one"),
         remedy: windows > 0 ? "Give more text, or --sequences \(windows)." : "Give more text, or a shorter --length.")
     }
     var chosen = Array(0..<wanted)

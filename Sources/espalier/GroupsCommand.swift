@@ -36,7 +36,7 @@ struct Groups: ParsableCommand {
         else {
           throw Problem(
             .restructuring, "no family is known for the model, so its axes are not known either",
-            remedy: "Describe it in a file for --families.", file: checkpoint.location)
+            remedy: "Describe it in a file for --architecture.", file: checkpoint.location)
         }
         let axes = AxisReport.all(of: checkpoint, described: try family.describe(config: config))
         print(style.json ? JSON.array(axes.map(\.json)).text() : table(axes))

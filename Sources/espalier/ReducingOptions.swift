@@ -15,8 +15,8 @@ struct CalibrationTextOptions: ParsableArguments {
     completion: .file())
   var text: [String] = []
 
-  @Option(help: "Windows of calibration text.")
-  var sequences = 128
+  @Option(help: "Windows of calibration text (default: 128, or as many as there are if those are fewer).")
+  var sequences: Int?
 
   @Option(help: "Tokens of a window (default: 2048, or the model's context if that is shorter).")
   var length: Int?
@@ -25,7 +25,7 @@ struct CalibrationTextOptions: ParsableArguments {
   var seed: UInt64?
 
   func validate() throws {
-    if sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
+    if let sequences, sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
     if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
   }
 

@@ -13,14 +13,17 @@ public struct CalibrationText: Sendable {
   let sets: [TextSet]
   private let tokenizer: Digest?
 
+  /// Windows that are taken where nobody says how many.
+  public static let standardCount = 128
+
   /// - Parameters:
   ///   - paths: plain text, or JSON lines `{"text"}`.
-  ///   - sequences: windows.
+  ///   - sequences: windows; nil for ``standardCount``, or as many as there are if those are fewer.
   ///   - length: tokens of a window; nil for 2048, or the model's context if that is shorter.
   ///   - seed: draws the windows; nil takes the first ones.
   /// - Throws: what is wrong with the files, all at once; `calibration.text` if there is too little text.
   public init(
-    _ paths: [String], for checkpoint: any Checkpoint, sequences: Int, length: Int?, seed: UInt64?
+    _ paths: [String], for checkpoint: any Checkpoint, sequences: Int?, length: Int?, seed: UInt64?
   ) throws(Problems) {
     var problems = Problems()
     var texts: [TokenWindows.Text] = []
@@ -40,7 +43,7 @@ public struct CalibrationText: Sendable {
     (self.documents, self.sets) = (documents, sets)
     do throws(Problem) {
       windows = try TokenWindows(
-        texts, tokenizer: try ModelTokenizer(of: checkpoint).tokenizer, count: sequences,
+        texts, tokenizer: try ModelTokenizer(of: checkpoint).tokenizer, count: sequences, limit: Self.standardCount,
         length: length ?? min(2048, checkpoint.contextLength ?? 2048), choice: seed.map { .drawn(seed: $0) } ?? .first)
       tokenizer = try Self.tokenizerDigest(checkpoint)
     } catch { throw Problems([error]) }

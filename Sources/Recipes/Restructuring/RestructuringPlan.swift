@@ -48,7 +48,7 @@ public struct RestructuringPlan: Sendable {
       else {
         throw Problem(
           .restructuring, "no family is known for the model, so its axes are not known either",
-          remedy: "Describe it in a file for --families.", file: checkpoint.location)
+          remedy: "Describe it in a file for --architecture.", file: checkpoint.location)
       }
       return (family, try family.describe(config: config))
     }

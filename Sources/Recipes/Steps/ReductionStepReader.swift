@@ -118,7 +118,7 @@ extension RecipeReader {
         .recipeValue, "\(step.method) needs to know what reaches the matrices",
         remedy: "Give text, or statistics of `espalier calibrate`.", line: node["method"]?.line ?? line)
     }
-    step.sequences = natural(node, "sequences", from: 1) ?? step.sequences
+    step.sequences = natural(node, "sequences", from: 1)
     step.length = natural(node, "length", from: 1)
     step.seed = natural(node, "seed").map { UInt64($0) }
     step.momentWidth = natural(node, "moment_width")

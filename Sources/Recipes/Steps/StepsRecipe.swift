@@ -56,7 +56,7 @@ struct ReductionStep: Sendable {
   var parameters: [String: ParameterValue] = [:]
   var budget: BudgetWish
   var text: [StepFile] = []
-  var sequences = 128
+  var sequences: Int?
   var length: Int?
   var seed: UInt64?
   var statistics: StepFile?
