@@ -12,8 +12,12 @@ struct Groups: ParsableCommand {
       Parameters that carry an axis are indexed by the same things along it, so whatever takes an entry out of one takes \
       it out of all. Only headers are read.
 
+      Of a model that no family describes, --graph says how its maps are joined (Docs/restructuring.md); what has to leave \
+      together is found by following the channels.
+
       EXAMPLES
         espalier groups model
+        espalier groups weights.safetensors --graph graph.json
         espalier groups model --parameters
         espalier groups model --json
       """)
@@ -24,12 +28,17 @@ struct Groups: ParsableCommand {
   @Flag(help: "Name the parameters that carry each axis.")
   var parameters = false
 
+  @Option(
+    help: ArgumentHelp("The graph of a model that no family describes.", valueName: "file"), completion: .file())
+  var graph: String?
+
   @OptionGroup var lookup: ModelLookup
   @OptionGroup var style: OutputStyle
 
   func run() throws {
     try reportingProblems(json: style.json) { () throws(Problems) in
       let checkpoint = try lookup.open(model)
+      if let graph { return try trace(graph, in: checkpoint) }
       let families = try lookup.families()
       do throws(Problem) {
         guard let config = checkpoint.config, let family = Architecture.recognise(config: config, among: families)
@@ -42,6 +51,32 @@ struct Groups: ParsableCommand {
         print(style.json ? JSON.array(axes.map(\.json)).text() : table(axes))
       } catch { throw Problems([error]) }
     }
+  }
+
+  private func trace(_ file: String, in checkpoint: any Checkpoint) throws(Problems) {
+    let json: JSON
+    do throws(Problem) { json = try JSON(parsing: try FileSystem.read(file)) } catch {
+      throw Problems([error.at(file: file)])
+    }
+    let groups = try CoupledGroup.traced(try CouplingGraph(parsing: json), in: checkpoint)
+    print(style.json ? JSON.array(groups.map(\.json)).text() : Self.table(groups, in: checkpoint))
+  }
+
+  private static func table(_ groups: [CoupledGroup], in checkpoint: any Checkpoint) -> String {
+    var table = TextTable()
+    table.add("group", groups.indices.map { "\($0 + 1)" })
+    table.add("units", groups.map { "\($0.units.count)" })
+    table.add("numbers a unit", groups.map { "\($0.numbersPerUnit(in: checkpoint))" })
+    table.add("may leave", align: .left, groups.map { $0.isFixed ? "no" : "yes" })
+    var lines = table.lines
+    for (number, group) in groups.enumerated() {
+      lines += ["", "\(number + 1):"]
+      for (place, entries) in group.dimensions {
+        lines.append(
+          "  \(place.parameter), dimension \(place.dimension)" + (entries > 1 ? ", \(entries) entries a unit" : ""))
+      }
+    }
+    return lines.joined(separator: "\n")
   }
 
   private func table(_ axes: [AxisReport]) -> String {
