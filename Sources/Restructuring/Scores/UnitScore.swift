@@ -16,7 +16,7 @@ public protocol UnitScore: Sendable {
 /// All scores by name.
 public enum UnitScores {
   public static let all: [any UnitScore.Type] = [
-    MagnitudeScore.self, ActivationScore.self, WandaScore.self, OutputScore.self,
+    MagnitudeScore.self, ActivationScore.self, WandaScore.self, OutputScore.self, LorapScore.self,
     ExpertUseScore.self, ExpertNormScore.self, RouterChangeScore.self,
   ]
 
