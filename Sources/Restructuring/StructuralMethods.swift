@@ -4,6 +4,7 @@ public import EspalierBasics
 public enum StructuralMethods {
   public static let all: [any StructuralMethod.Type] = [
     UniformWidth.self,
+    GreedyOutput.self,
     LayerDropping.self,
     LayerCollapse.self,
     BlockDropping.self,
