@@ -5,6 +5,7 @@ public enum StructuralMethods {
   public static let all: [any StructuralMethod.Type] = [
     UniformWidth.self,
     GreedyOutput.self,
+    SubnetSearch.self,
     LayerDropping.self,
     LayerCollapse.self,
     BlockDropping.self,

@@ -48,7 +48,8 @@ struct Restructure: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "With --repair: added to the inputs' mean squares, as a share of their mean (default: 0.01).", valueName: "share"))
+      "With --repair: added to the inputs' mean squares, as a share of their mean (default: 0.01).", valueName: "share")
+  )
   var damp: Double?
 
   @Option(

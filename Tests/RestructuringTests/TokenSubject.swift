@@ -87,12 +87,11 @@ final class TokenSubject: StructuralSubject {
     guard let folder else { return parameter }
     stored += 1
     let path = "\(folder)/stored-\(stored).safetensors"
-    do { try TestTensor.write([TestTensor(parameter.name, parameter.shape, values)], to: path) } catch {
-      throw error as? Problem ?? Problem(.restructuring, "\(error)")
-    }
-    let written = try SafetensorsCheckpoint(at: path).parameters
     var result = parameter
-    for new in written { result.recipe = new.recipe }
+    do {
+      try TestTensor.write([TestTensor(parameter.name, parameter.shape, values)], to: path)
+      for new in try SafetensorsCheckpoint(at: path).parameters { result.recipe = new.recipe }
+    } catch { throw Problem(.restructuring, "\(error)") }
     return result
   }
 
@@ -168,8 +167,10 @@ extension SiteStatistics {
   /// With the whole second moment.
   fileprivate mutating func add(_ rows: MatrixView<Float>) throws(Problem) {
     guard let start = rows.elements else { return }
-    var values = try Matrix<Double>(rows: rows.rows, columns: rows.columns, elements: [Double](
-      repeating: 0, count: rows.rows * rows.columns))
+    var values = try Matrix<Double>(
+      rows: rows.rows, columns: rows.columns,
+      elements: [Double](
+        repeating: 0, count: rows.rows * rows.columns))
     for row in 0..<rows.rows {
       for column in 0..<rows.columns {
         let value = Double(start[row * rows.stride + column])

@@ -14,12 +14,14 @@ public struct GreedyOutput: StructuralMethod {
       UniformWidth.axisCard, UniformWidth.allocationCard, UniformWidth.floorCard,
       ParameterCard(
         "reconstruct", .integer(0...2), default: .number(2),
-        "0: none; 1: by statistics of the original; 2: then map after map, on what reaches it in the model that is left"),
+        "0: none; 1: by statistics of the original; 2: then map after map, on what reaches it in the model that is left"
+      ),
       ParameterCard(
         "damp", .number(0...1), default: .number(LeastSquaresRepair.standardDamp),
         "added to the inputs' mean squares, as a share of their mean"),
     ],
-    notes: "The pairs of depth 2 are those of the source: up and gate with down, values with the output projection. A unit "
+    notes:
+      "The pairs of depth 2 are those of the source: up and gate with down, values with the output projection. A unit "
       + "is taken out with the best map that is left, so what its leaving costs is exact on the text; the source's "
       + "criteria leave the others' compensation out. Channels and heads are told by the same criterion; the source's "
       + "heads by similarity. The source's pre-pruning recovery is the first reconstruction here; the second aims at the "

@@ -111,7 +111,8 @@ public struct HeavyHitterScore: UnitScore {
   public static let card = MethodCard(
     name: "heavy-hitters", summary: "the mean length of what the unit adds to its layer's output",
     source: "liu2024ffsplit",
-    notes: "Σ_j ‖W_:j‖ E|x_j| over the unit's inputs. A mean where `output` has a mean square, so that what is tall on a "
+    notes:
+      "Σ_j ‖W_:j‖ E|x_j| over the unit's inputs. A mean where `output` has a mean square, so that what is tall on a "
       + "few tokens alone counts less. The source goes by the norm of the activation alone: score=activation.")
   public static let needs = StructuralNeed.statistics
   public static let isComparable = true

@@ -19,7 +19,8 @@ public struct GradientFreeScore: UnitScore {
   public static let card = MethodCard(
     name: "gradient-free", summary: "how well a unit stands for others by its weights, times the norm of what it gives",
     source: "nova2023gradientfree",
-    notes: "R2D2, by weights and unlabelled text alone. Where the source sets the kernel's width by hand, here σ² is the "
+    notes:
+      "R2D2, by weights and unlabelled text alone. Where the source sets the kernel's width by hand, here σ² is the "
       + "mean squared distance of the layer's units; iterations end when C moves by less than 1 %, after 50 at most. Heads "
       + "are compared as wholes. The source orders the units of all layers by it; the scale of a layer is lost in it, so "
       + "here it tells units of one layer.")
