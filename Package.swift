@@ -85,7 +85,8 @@ let package = Package(
       imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Tokenizers", "Networks"]),
     room("Reduction", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints"], c: ["CKernels"]),
     room(
-      "Restructuring", imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks"]),
+      "Restructuring",
+      imports: ["Basics", "Numerics", "LinearMaps", "Checkpoints", "Architectures", "Networks", "Reduction"]),
     room("Merging", imports: ["Basics", "Numerics", "Checkpoints", "Execution"], c: ["CKernels"]),
     room(
       "Recipes",

@@ -12,6 +12,10 @@ public struct RestructuredCheckpoint: Checkpoint {
   public let parameters: [Parameter]
   /// What its parameters mean.
   public let description: ModelDescription
+  /// What stayed of `base`.
+  public let change: StructuralChange
+  /// What each parameter was before the change, by its name now; not of those that are sums of several.
+  let origins: [String: ParameterDescription]
   public let warnings: [Problem]
 
   public var location: String { base.location }
@@ -28,7 +32,9 @@ public struct RestructuredCheckpoint: Checkpoint {
     var builder = try Builder(base, family, change)
     try builder.run()
     self.base = base
+    self.change = change
     (config, parameters, description) = (builder.config, builder.parameters, builder.after)
+    origins = builder.origins
     warnings = base.warnings + builder.warnings
   }
 
@@ -42,6 +48,7 @@ public struct RestructuredCheckpoint: Checkpoint {
     let compensation: NormCompensation
     let fit: ModelDescription.Fit
     var parameters: [Parameter] = []
+    var origins: [String: ParameterDescription] = [:]
     var warnings: [Problem] = []
     var problems = Problems()
 
@@ -95,6 +102,8 @@ public struct RestructuredCheckpoint: Checkpoint {
               terms.append(parts)
             }
             result.recipe = try folding.recipe(of: terms, described: source, shape: parameter.shape, change: change)
+          } else {
+            origins[result.name] = source
           }
           parameters.append(result)
         } catch { problems.add(error.at(tensor: name)) }

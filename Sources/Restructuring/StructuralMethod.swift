@@ -11,12 +11,18 @@ public protocol StructuralMethod: Sendable {
   static var card: MethodCard { get }
   /// What it has to know of the model's inputs, whatever its parameters.
   static var needs: StructuralNeed { get }
+  /// Whether it gives parameters new values itself, so that no repair may follow.
+  static var repairs: Bool { get }
   init(_ parameters: StructuralParameters) throws(Problem)
 
   /// The model with at most `parameters` numbers (``ParameterCount``).
   ///
   /// - Throws: `restructuring` for a goal that the method cannot reach, naming the least that it can.
   func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured
+}
+
+extension StructuralMethod {
+  public static var repairs: Bool { false }
 }
 
 /// What a method has to know beside the weights.

@@ -4,6 +4,8 @@ public import EspalierBasics
 public enum StructuralMethods {
   public static let all: [any StructuralMethod.Type] = [
     UniformWidth.self,
+    GreedyOutput.self,
+    SubnetSearch.self,
     LayerDropping.self,
     LayerCollapse.self,
     BlockDropping.self,

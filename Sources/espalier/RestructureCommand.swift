@@ -17,6 +17,7 @@ struct Restructure: ParsableCommand {
       EXAMPLES
         espalier restructure model --method drop-layers --parameters 0.75 --text book.txt -o shallow
         espalier restructure model --method width --parameters 0.8 --text book.txt --test novel.txt -o narrow
+        espalier restructure model --method width --parameters 0.8 --repair --text book.txt -o repaired
         espalier restructure model --method width --set axis=heads --parameters 0.9 --statistics s.safetensors -o out
         espalier methods --restructuring
       """)
@@ -38,6 +39,18 @@ struct Restructure: ParsableCommand {
   @Option(
     name: .customLong("set"), help: ArgumentHelp("A parameter of the method (repeatable).", valueName: "name=value"))
   var settings: [String] = []
+
+  @Flag(
+    help: """
+      Let what stays of a map make up for inputs that left it, by least squares on what calibration text says of them.
+      """)
+  var repair = false
+
+  @Option(
+    help: ArgumentHelp(
+      "With --repair: added to the inputs' mean squares, as a share of their mean (default: 0.01).", valueName: "share")
+  )
+  var damp: Double?
 
   @Option(
     help: ArgumentHelp(
@@ -65,6 +78,9 @@ struct Restructure: ParsableCommand {
       let names = StructuralMethods.all.map { $0.card.name }.joined(separator: ", ")
       throw ValidationError("--method \(method) is none of \(names).")
     }
+    if let damp, !repair || !(0...1e6).contains(damp) {
+      throw ValidationError(repair ? "--damp \(damp) is not 0 or more." : "--damp goes with --repair.")
+    }
     for setting in settings where !setting.contains("=") {
       throw ValidationError("--set \(setting) is not name=value.")
     }
@@ -90,6 +106,7 @@ struct Restructure: ParsableCommand {
       if let path = calibrating.statistics { source = .statistics(path) }
       if !calibrating.text.text.isEmpty { source = .text(try calibrating.text.read(for: checkpoint)) }
       var request = RestructuringRequest(method: method, goal: Self.goal(parameters) ?? .share(1), source: source)
+      if repair { request.repair = damp ?? LeastSquaresRepair.standardDamp }
       if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {
         request.parameters = try StructuralMethods.method(named: method).card.values(settings)

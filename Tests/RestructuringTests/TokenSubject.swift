@@ -5,6 +5,7 @@ import EspalierNetworks
 import EspalierNumerics
 import EspalierRestructuring
 import NetworkTestSupport
+import TestSupport
 import Testing
 
 /// A small model that methods change, with tokens in place of text; what it is asked for it computes plainly.
@@ -38,14 +39,14 @@ final class TokenSubject: StructuralSubject {
     }
   }
 
-  /// How many rows there were; their sums are not taken.
+  /// Sums over all rows, each as often as maps read it.
   func statistics(ofSite site: String) throws(Problem) -> SiteStatistics {
     if inputs.isEmpty {
       let run = try BlockRun(network, sequences: sequences)
       for _ in try network.blocks() {
         _ = try run.runBlock { [self] (site, rows) throws(Problem) in
           var known = inputs[site] ?? SiteStatistics(width: rows.columns)
-          known.count += rows.rows
+          try known.add(rows)
           inputs[site] = known
         }
       }
@@ -78,7 +79,21 @@ final class TokenSubject: StructuralSubject {
     return Elementary.exp(sum / Double(count))
   }
 
-  func store(_ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter { parameter }
+  /// Where new values are written; without a folder parameters stay as they are.
+  var folder: String?
+  private var stored = 0
+
+  func store(_ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter {
+    guard let folder else { return parameter }
+    stored += 1
+    let path = "\(folder)/stored-\(stored).safetensors"
+    var result = parameter
+    do {
+      try TestTensor.write([TestTensor(parameter.name, parameter.shape, values)], to: path)
+      for new in try SafetensorsCheckpoint(at: path).parameters { result.recipe = new.recipe }
+    } catch { throw Problem(.restructuring, "\(error)") }
+    return result
+  }
 
   func progress(_ text: String) {}
 
@@ -146,4 +161,28 @@ func restructured(
 
 func parameterCount(_ checkpoint: any Checkpoint, of family: Architecture) throws -> Int {
   ParameterCount.of(checkpoint, described: try family.describe(config: try #require(checkpoint.config)))
+}
+
+extension SiteStatistics {
+  /// With the whole second moment.
+  fileprivate mutating func add(_ rows: MatrixView<Float>) throws(Problem) {
+    guard let start = rows.elements else { return }
+    var values = try Matrix<Double>(
+      rows: rows.rows, columns: rows.columns,
+      elements: [Double](
+        repeating: 0, count: rows.rows * rows.columns))
+    for row in 0..<rows.rows {
+      for column in 0..<rows.columns {
+        let value = Double(start[row * rows.stride + column])
+        values[row, column] = value
+        sums[column] += value
+        squareSums[column] += value * value
+        absoluteSums[column] += abs(value)
+      }
+    }
+    var total = try MatrixProduct.product(values, values, transposingFirst: true)
+    if case .full(let known)? = moment { for i in known.elements.indices { total.elements[i] += known.elements[i] } }
+    moment = .full(total)
+    count += rows.rows
+  }
 }

@@ -40,6 +40,7 @@ public struct RestructuringPlan: Sendable {
     let method = problems.collect { () throws(Problem) in
       let type = try StructuralMethods.method(named: request.method)
       try Self.check(type.needs, request)
+      try Self.checkRepair(type, request)
       return try type.init(try StructuralParameters(request.parameters, for: type.card))
     }
     let family = problems.collect { () throws(Problem) in
@@ -80,6 +81,25 @@ public struct RestructuringPlan: Sendable {
         remedy: "Give --text, or --statistics of `espalier calibrate`.")
     case (.text, _):
       throw Problem(.restructuring, "\(request.method) runs the model on text", remedy: "Give --text.")
+    }
+  }
+
+  private static func checkRepair(
+    _ method: any StructuralMethod.Type, _ request: RestructuringRequest
+  ) throws(Problem) {
+    guard let damp = request.repair else { return }
+    guard damp >= 0, damp.isFinite else {
+      throw Problem(.restructuring, "a damping of \(damp) is none: it must be 0 or more")
+    }
+    if method.repairs {
+      throw Problem(
+        .restructuring, "\(request.method) lets what stays make up for what left itself",
+        remedy: "Leave --repair out.")
+    }
+    if case .nothing = request.source {
+      throw Problem(
+        .restructuring, "a repair has to know what enters the model's matrices",
+        remedy: "Give --text, or --statistics of `espalier calibrate`.")
     }
   }
 

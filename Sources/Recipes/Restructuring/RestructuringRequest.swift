@@ -24,6 +24,8 @@ public struct RestructuringRequest: Sendable {
   public var goal: Goal
   public var parameters: [String: ParameterValue] = [:]
   public var source: Source
+  /// What is left of maps makes up for inputs that left them, with this damping; nil: it stays as it is.
+  public var repair: Double?
   /// What the model was tuned from, with the name that the user gave it; nil if the method does not ask.
   public var base: (name: String, checkpoint: any Checkpoint)?
 
@@ -46,6 +48,7 @@ public struct RestructuringRequest: Sendable {
       }
     let base = base.map { ["tuned from \(FileSystem.lastComponent(of: $0.name))"] } ?? []
     let settings = parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-    return "restructure: " + ([method, goal] + settings + base + [source]).joined(separator: ", ")
+    let repair = repair.map { ["repaired with damp=\($0)"] } ?? []
+    return "restructure: " + ([method, goal] + settings + repair + base + [source]).joined(separator: ", ")
   }
 }

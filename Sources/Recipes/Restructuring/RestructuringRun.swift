@@ -24,7 +24,8 @@ public enum RestructuringRun {
     let began = Machine.monotonicSeconds
     let subject = PlannedSubject(plan, pieces: pieces, listener: listener)
     listener.receive(.began(stage: "restructure", totalBytes: 0))
-    let result = try plan.method.restructure(subject, to: plan.parametersWanted)
+    var result = try plan.method.restructure(subject, to: plan.parametersWanted)
+    if let damp = plan.request.repair { result = try LeastSquaresRepair(damp: damp).repaired(result, of: subject) }
     let chosen = Machine.monotonicSeconds
     listener.receive(.ended(stage: "restructure", seconds: chosen - began))
     let evaluation = try measure?(result.checkpoint)

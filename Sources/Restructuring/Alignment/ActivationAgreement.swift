@@ -101,7 +101,7 @@ extension ActivationAgreement.Gram {
 }
 
 /// The rows that have reached a site.
-private struct SiteRows {
+struct SiteRows {
   var width = 0
   var count = 0
   var values: [Float] = []

@@ -2,60 +2,84 @@ internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
 
-/// Of every layer the same share of units stays: those with the highest scores.
+/// Channels of feed-forward blocks and heads leave by their scores: of every layer the same share, or wherever it costs
+/// least.
 public struct UniformWidth: StructuralMethod {
+  static let axisCard = ParameterCard(
+    "axis", .choice(["inner", "heads", "both"]), default: .word("inner"), "which units go: channels, heads, or of both")
+  static let allocationCard = ParameterCard(
+    "allocate", .choice(["even", "global"]), default: .word("even"),
+    "the same share of every layer, or units of all layers by what each costs for its numbers")
+  static let floorCard = ParameterCard(
+    "floor", .number(0...1), default: .number(0.25), "the share of a layer's units that stays with allocate=global")
+
   public static let card = MethodCard(
-    name: "width", summary: "the same share of channels (or heads) of every layer goes, by a score",
+    name: "width", summary: "channels (or heads) go by a score, the same share of every layer or by one order of all",
     source: "sreenivas2024minitron",
     parameters: [
-      ParameterCard("axis", .choice(["inner", "heads"]), default: .word("inner"), "which units go"),
+      axisCard,
       ParameterCard("score", .choice(UnitScores.names), default: .word("output"), "what tells the units that go"),
       ParameterCard(
         "multiple", .integer(1...4096), default: .number(1), "numbers of units that stay are multiples of this"),
+      allocationCard, floorCard,
     ],
-    notes: "Minitron's width pruning with score=activation. Widths stay even, so the result loads anywhere.")
+    notes: "Minitron's width pruning with score=activation. With allocate=even widths stay even, so the result loads "
+      + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest. allocate=global needs a "
+      + "score that can be compared across layers, and gives layers widths of their own.")
   public static let needs = StructuralNeed.statistics
 
   private let axis: String
   private let score: any UnitScore
   private let multiple: Int
+  private let isGlobal: Bool
+  private let floor: Double
 
   public init(_ parameters: StructuralParameters) throws(Problem) {
     axis = parameters.word("axis") ?? "inner"
     score = try UnitScores.score(named: parameters.word("score") ?? "output")
     multiple = parameters.integer("multiple") ?? 1
+    isGlobal = parameters.word("allocate") == "global"
+    floor = parameters.number("floor") ?? 0.25
+    guard isGlobal else { return }
+    guard type(of: score).isComparable else {
+      let others = UnitScores.all.filter { $0.isComparable }.map { $0.card.name }
+      throw Problem(
+        .restructuring, "scores of `\(type(of: score).card.name)` cannot be compared across layers",
+        remedy: "With allocate=global take score=\(others.joined(separator: ", score=")).")
+    }
+    guard multiple == 1 else {
+      throw Problem(.restructuring, "multiple=\(multiple) goes with allocate=even alone")
+    }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     let groups = try Self.groups(axis, of: subject)
     let now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    let perShare = groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count }
-    let share = 1 - Double(now - parameters) / Double(perShare)
-    let kept = groups.map { Int(share * Double($0.count)) / multiple * multiple }
-    guard share <= 1, kept.allSatisfy({ $0 > 0 }) else {
-      let least = now - groups.reduce(0) { $0 + $1.parametersPerUnit * ($1.count - multiple) }
-      throw Problem(
-        .restructuring, "\(parameters) numbers cannot be reached by `\(axis)` alone: \(least) to \(now) can",
-        remedy: "Ask for more, or let another method take layers too.")
-    }
+    let allocation = WidthAllocation(groups, from: now, to: parameters)
+    var kept = isGlobal ? [] : try allocation.even(multiple: multiple)
     let files = FilePool()
-    var change = StructuralChange()
-    var steps: [Restructured.Step] = []
-    for (group, count) in zip(groups, kept) {
-      let scores = try score.scores(of: group, in: subject, files: files)
-      change.choices[group.axis.instance] = AxisChoice(scores.highest(count))
-      steps.append(.init("\(group.axis.instance): \(count) of \(group.count) stay"))
-      subject.progress(steps[steps.count - 1].text)
+    var scores: [[Double]] = []
+    for group in groups {
+      subject.progress("scores of \(group.axis.instance)")
+      scores.append(try score.scores(of: group, in: subject, files: files))
     }
-    do throws(Problems) {
-      return Restructured(
-        try RestructuredCheckpoint(subject.checkpoint, of: subject.family, change: change), steps: steps)
-    } catch { throw error.all.first ?? Problem(.restructuring, "the model cannot be changed") }
+    if isGlobal { kept = try allocation.global(costs: scores.map { $0.sorted() }, floor: floor) }
+    var choices: [String: AxisChoice] = [:]
+    for (index, group) in groups.enumerated() {
+      choices[group.axis.instance] = AxisChoice(scores[index].highest(kept[index]))
+    }
+    return Restructured(
+      try subject.changed(StructuralChange(choices: choices)), steps: Self.steps(groups, keeping: kept))
+  }
+
+  static func steps(_ groups: [UnitGroup], keeping kept: [Int]) -> [Restructured.Step] {
+    zip(groups, kept).map { .init("\($0.axis.instance): \($1) of \($0.count) stay") }
   }
 
   /// The groups of units that an axis of the user's means in this family.
   static func groups(_ axis: String, of subject: any StructuralSubject) throws(Problem) -> [UnitGroup] {
-    let names = axis == "heads" ? ["keyValueHeads", "heads"] : [axis]
+    let heads = ["keyValueHeads", "heads"]
+    let names = axis == "heads" ? heads : axis == "both" ? ["inner"] + heads : [axis]
     let groups = UnitGroup.all(of: subject.description, in: subject.checkpoint).filter { group in
       names.contains { group.axis.name == $0 || group.axis.name.hasSuffix(".\($0)") }
     }

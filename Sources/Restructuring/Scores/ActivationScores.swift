@@ -6,6 +6,11 @@ public import EspalierCheckpoints
 extension UnitGroup {
   /// For every place on a reader's input the root mean square of what enters there.
   func inputScales(of member: Member, in subject: any StructuralSubject) throws(Problem) -> [Double] {
+    try inputStatistics(of: member, in: subject).rootMeanSquares
+  }
+
+  /// What is known of a reader's input, as wide as the reader expects.
+  func inputStatistics(of member: Member, in subject: any StructuralSubject) throws(Problem) -> SiteStatistics {
     guard let site = member.parameter.inputSite else {
       throw Problem(.restructuring, "nothing enters it", tensor: member.stored.name)
     }
@@ -15,7 +20,7 @@ extension UnitGroup {
       throw Problem(
         .restructuring, "statistics of \(statistics.width) inputs do not fit its \(width)", tensor: member.stored.name)
     }
-    return statistics.rootMeanSquares
+    return statistics
   }
 
   func requireReaders(_ score: MethodCard) throws(Problem) {
@@ -81,6 +86,7 @@ public struct OutputScore: UnitScore {
     name: "output", summary: "the mean square of what the unit adds to its layer's output", source: "li2025greedy",
     notes: "Σ_j ‖W_:j‖² E[x_j²] over the unit's inputs; comparable across the layers of one residual stream.")
   public static let needs = StructuralNeed.statistics
+  public static let isComparable = true
 
   public init() {}
 
@@ -100,9 +106,38 @@ public struct OutputScore: UnitScore {
   }
 }
 
+/// `Σ_j ‖W_:j‖ E|x_j|`: the mean length of what the unit adds to its layer's output, token by token.
+public struct HeavyHitterScore: UnitScore {
+  public static let card = MethodCard(
+    name: "heavy-hitters", summary: "the mean length of what the unit adds to its layer's output",
+    source: "liu2024ffsplit",
+    notes:
+      "Σ_j ‖W_:j‖ E|x_j| over the unit's inputs. A mean where `output` has a mean square, so that what is tall on a "
+      + "few tokens alone counts less. The source goes by the norm of the activation alone: score=activation.")
+  public static let needs = StructuralNeed.statistics
+  public static let isComparable = true
+
+  public init() {}
+
+  public func scores(
+    of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
+  ) throws(Problem) -> [Double] {
+    try group.requireReaders(Self.card)
+    var result = [Double](repeating: 0, count: group.count)
+    for member in group.readers {
+      let means = try group.inputStatistics(of: member, in: subject).absoluteMeans
+      let squares = try group.columnSums(of: member, files: files) { Double($0) * Double($0) }
+      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
+        result[unit] += squares[place].squareRoot() * means[place]
+      }
+    }
+    return result
+  }
+}
+
 extension UnitGroup {
   /// For every place on a reader's input the sum of a function of its weights.
-  fileprivate func columnSums(
+  func columnSums(
     of member: Member, files: FilePool, _ term: (Float) -> Double
   ) throws(Problem) -> [Double] {
     let shape = member.stored.shape

@@ -7,16 +7,23 @@ public import EspalierCheckpoints
 public protocol UnitScore: Sendable {
   static var card: MethodCard { get }
   static var needs: StructuralNeed { get }
+  /// Whether figures of different layers say what each costs the model, so that the least of all may leave first.
+  static var isComparable: Bool { get }
   init()
 
   /// - Returns: one figure a unit, in the order of the axis.
   func scores(of group: UnitGroup, in subject: any StructuralSubject, files: FilePool) throws(Problem) -> [Double]
 }
 
+extension UnitScore {
+  public static var isComparable: Bool { false }
+}
+
 /// All scores by name.
 public enum UnitScores {
   public static let all: [any UnitScore.Type] = [
     MagnitudeScore.self, ActivationScore.self, WandaScore.self, OutputScore.self, LorapScore.self,
+    HeavyHitterScore.self, DivergenceScore.self, GradientFreeScore.self,
     ExpertUseScore.self, ExpertNormScore.self, RouterChangeScore.self,
   ]
 

@@ -1,0 +1,121 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCheckpoints
+
+/// Finds by variation and choice which layers, channels and heads a smaller model is best made of, without training.
+public struct SubnetSearch: StructuralMethod {
+  public static let card = MethodCard(
+    name: "search",
+    summary: "widths of every layer and depth are searched for, then what is left makes up for the rest",
+    source: "shen2024search",
+    parameters: [
+      ParameterCard("population", .integer(2...1024), default: .number(16), "Subnets that are kept from turn to turn."),
+      ParameterCard("generations", .integer(0...1000), default: .number(10), "Turns."),
+      ParameterCard(
+        "score", .choice(UnitScores.names), default: .word("output"), "Tells which units of a layer stay."),
+      ParameterCard(
+        "judge", .choice(["divergence", "perplexity"]), default: .word("divergence"),
+        "What subnets are chosen by, on the calibration text."),
+      ParameterCard("floor", .number(0...1), default: .number(0.25), "The share of a layer's units that stays."),
+      ParameterCard("reform", .flag, default: .flag(true), "Repair the chosen one by least squares."),
+      ParameterCard("seed", .integer(0...Int(Int32.max)), default: .number(0), "Of variation."),
+    ],
+    notes:
+      "Begins with the same share of every layer. A turn makes as many new subnets as there are, each from one or two "
+      + "of the better half, and the best of all stay. Units of a layer always go in the order of their score, where the "
+      + "source varies which they are as well. The source judges by perplexity; its reformation of the weights is one "
+      + "least-squares problem a map, which is solved in closed form. Every subnet costs a run of the model on the text."
+  )
+  public static let needs = StructuralNeed.text
+  public static let repairs = true
+
+  private let population: Int
+  private let generations: Int
+  private let score: any UnitScore
+  private let usesPerplexity: Bool
+  private let floor: Double
+  private let reforms: Bool
+  private let seed: Int
+
+  public init(_ parameters: StructuralParameters) throws(Problem) {
+    population = parameters.integer("population") ?? 16
+    generations = parameters.integer("generations") ?? 10
+    score = try UnitScores.score(named: parameters.word("score") ?? "output")
+    usesPerplexity = parameters.word("judge") == "perplexity"
+    floor = parameters.number("floor") ?? 0.25
+    reforms = parameters.flag("reform") ?? true
+    seed = parameters.integer("seed") ?? 0
+  }
+
+  public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
+    let space = try SubnetSpace(subject, score: score, to: parameters, floor: floor)
+    var draws = Draws(seed: seed)
+    var known = Set<Subnet>()
+    var best: [(subnet: Subnet, figure: Double)] = []
+    var steps: [Restructured.Step] = []
+    let figure = usesPerplexity ? "perplexity" : "divergence"
+
+    if let even = space.even {
+      known.insert(even)
+      best.append((even, try judged(even, in: space, subject)))
+      steps.append(.init("the same share of every layer", figures: [(figure, best[0].figure)]))
+    }
+    let first = try begun(in: space, known: &known, &draws, wanted: parameters)
+    for subnet in first { best.append((subnet, try judged(subnet, in: space, subject))) }
+    for generation in 0...generations {
+      if generation > 0 {
+        let parents = best.prefix(max(2, population / 2)).map(\.subnet)
+        let children = varied(parents, population, in: space, known: &known, &draws)
+        guard !children.isEmpty else { break }
+        for subnet in children { best.append((subnet, try judged(subnet, in: space, subject))) }
+      }
+      // Of equal ones that which was found first.
+      best = best.enumerated().sorted { ($0.element.figure, $0.offset) < ($1.element.figure, $1.offset) }
+        .prefix(population).map(\.element)
+      steps.append(.init("turn \(generation): the best of \(known.count)", figures: [(figure, best[0].figure)]))
+      subject.progress("\(steps[steps.count - 1].text): \(figure) \(best[0].figure)")
+    }
+    let chosen = best[0].subnet
+    let result = Restructured(try subject.changed(space.change(chosen)), steps: steps + space.steps(chosen))
+    return reforms ? try LeastSquaresRepair().repaired(result, of: subject) : result
+  }
+
+  private func judged(
+    _ subnet: Subnet, in space: SubnetSpace, _ subject: any StructuralSubject
+  ) throws(Problem) -> Double {
+    let candidate = try subject.changed(space.change(subnet))
+    return usesPerplexity
+      ? try subject.perplexity(of: candidate, named: "a subnet")
+      : try subject.divergence(of: candidate, named: "a subnet")
+  }
+
+  /// The first subnets beside the even one.
+  private func begun(
+    in space: SubnetSpace, known: inout Set<Subnet>, _ draws: inout Draws, wanted: Int
+  ) throws(Problem) -> [Subnet] {
+    let count = population - known.count
+    let starts = [space.even ?? space.whole, space.whole]
+    let found = varied(starts, count, in: space, known: &known, &draws)
+    guard found.count == count else {
+      throw Problem(
+        .restructuring,
+        "only \(known.count) subnets of about \(wanted) numbers were found, a population has \(population)",
+        remedy: "Ask for another size, a lower floor, or a population of \(max(2, known.count)) or less.")
+    }
+    return found
+  }
+
+  /// New subnets from some, as many as are asked for or can be found.
+  private func varied(
+    _ parents: [Subnet], _ count: Int, in space: SubnetSpace, known: inout Set<Subnet>, _ draws: inout Draws
+  ) -> [Subnet] {
+    var found: [Subnet] = []
+    for _ in 0..<count * 100 where found.count < count {
+      var child = parents[draws.below(parents.count)]
+      if draws.below(2) == 0 { child = space.crossed(child, parents[draws.below(parents.count)], &draws) }
+      guard let subnet = space.fitted(space.mutated(child, &draws)), known.insert(subnet).inserted else { continue }
+      found.append(subnet)
+    }
+    return found
+  }
+}

@@ -1,0 +1,78 @@
+internal import EspalierArchitectures
+internal import EspalierBasics
+
+/// How many units of every group stay, so that a model becomes as small as it should.
+struct WidthAllocation {
+  let groups: [UnitGroup]
+  /// Numbers that have to leave, at least.
+  let excess: Int
+
+  /// - Parameters:
+  ///   - now: numbers of the model.
+  ///   - wanted: that are to be left at most.
+  init(_ groups: [UnitGroup], from now: Int, to wanted: Int) {
+    self.groups = groups
+    excess = now - wanted
+    (self.now, self.wanted) = (now, wanted)
+  }
+
+  private let now: Int
+  private let wanted: Int
+
+  /// The same share of every group, in multiples of a number. Of axes of few units, as of heads, the nearest number of
+  /// units stays; those of the most units make up for the rest.
+  ///
+  /// - Throws: `restructuring` if nothing would be left of a group.
+  func even(multiple: Int = 1) throws(Problem) -> [Int] {
+    let share = 1 - Double(excess) / Double(max(1, groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count }))
+    let finest = groups.map(\.count).max() ?? 0
+    var kept = groups.map { group in
+      group.count == finest ? 0 : max(1, min(group.count, Int((share * Double(group.count)).rounded())))
+    }
+    let gone = groups.indices.filter { kept[$0] > 0 }.reduce(0) {
+      $0 + groups[$1].parametersPerUnit * (groups[$1].count - kept[$1])
+    }
+    let fine = groups.indices.filter { groups[$0].count == finest }
+    let weight = fine.reduce(0) { $0 + groups[$1].parametersPerUnit * groups[$1].count }
+    let rest = min(1, 1 - Double(excess - gone) / Double(max(1, weight)))
+    for index in fine { kept[index] = Int(rest * Double(finest) + 1e-9) / multiple * multiple }
+    guard kept.allSatisfy({ $0 > 0 }) else {
+      throw unreachable(leaving: groups.map { $0.count - min(multiple, $0.count) })
+    }
+    return kept
+  }
+
+  /// Of all units of all groups those leave whose leaving costs least for each number that leaves with them.
+  ///
+  /// - Parameters:
+  ///   - costs: of every group, in the order in which its units leave.
+  ///   - floor: the share of a group that stays; one unit always does.
+  /// - Throws: `restructuring` if that leaves too many numbers.
+  func global(costs: [[Double]], floor: Double) throws(Problem) -> [Int] {
+    let removable = groups.map { $0.count - max(1, Int((floor * Double($0.count)).rounded(.up))) }
+    var left = groups.map { _ in 0 }
+    var gone = 0
+    while gone < excess {
+      let next = groups.indices.filter { left[$0] < removable[$0] }.min { a, b in
+        let (first, second) = (price(a, costs[a][left[a]]), price(b, costs[b][left[b]]))
+        return first == second ? a < b : first < second
+      }
+      guard let next else { throw unreachable(leaving: removable) }
+      left[next] += 1
+      gone += groups[next].parametersPerUnit
+    }
+    return groups.indices.map { groups[$0].count - left[$0] }
+  }
+
+  private func price(_ group: Int, _ cost: Double) -> Double {
+    cost / Double(max(1, groups[group].parametersPerUnit))
+  }
+
+  private func unreachable(leaving most: [Int]) -> Problem {
+    let least = now - groups.indices.reduce(0) { $0 + groups[$1].parametersPerUnit * most[$1] }
+    let names = Set(groups.map(\.axis.name)).sorted().map { "`\($0)`" }.joined(separator: ", ")
+    return Problem(
+      .restructuring, "\(wanted) numbers cannot be reached by \(names) alone: \(least) to \(now) can",
+      remedy: "Ask for more, or let another method take layers too.")
+  }
+}
