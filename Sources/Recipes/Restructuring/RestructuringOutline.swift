@@ -1,5 +1,4 @@
 public import EspalierBasics
-internal import EspalierCalibration
 internal import EspalierCheckpoints
 internal import EspalierLinearMaps
 
@@ -29,7 +28,7 @@ extension RestructuringPlan {
     case .statistics(let path): files.append(path)
     case .text(let text):
       members.append(("texts", .array(text.documents.map { .string($0.digest.description) })))
-      members.append(("tokens", .string(TokenWindows.digest(of: text.windows.sequences).description)))
+      members.append(("tokens", .string(text.digest)))
     }
     for path in files {
       let identity = try WeightFile.identity(path)
