@@ -71,7 +71,7 @@ struct Restructure: ParsableCommand {
 
   func validate() throws {
     try testing.requireText()
-    if Self.goal(parameters) == nil {
+    if RestructuringRequest.Goal(parameters) == nil {
       throw ValidationError("--parameters \(parameters) is neither a share like 0.75 nor a number like 100M.")
     }
     if !StructuralMethods.all.contains(where: { $0.card.name == method }) {
@@ -86,17 +86,6 @@ struct Restructure: ParsableCommand {
     }
   }
 
-  /// `0.75`, `100M`, `1200000`.
-  static func goal(_ text: String) -> RestructuringRequest.Goal? {
-    if let share = Double(text), share < 1 { return share > 0 ? .share(share) : nil }
-    let units: [(Character, Double)] = [("K", 1e3), ("M", 1e6), ("B", 1e9)]
-    for (unit, factor) in units where text.last == unit {
-      guard let number = Double(text.dropLast()), number > 0, number * factor < 1e15 else { return nil }
-      return .count(Int(number * factor))
-    }
-    return Int(text).flatMap { $0 > 1 ? .count($0) : nil }
-  }
-
   func run() throws {
     var judgement = Judgement()
     try reportingProblems(json: style.json) { () throws(Problems) in
@@ -105,7 +94,8 @@ struct Restructure: ParsableCommand {
       var source = RestructuringRequest.Source.nothing
       if let path = calibrating.statistics { source = .statistics(path) }
       if !calibrating.text.text.isEmpty { source = .text(try calibrating.text.read(for: checkpoint)) }
-      var request = RestructuringRequest(method: method, goal: Self.goal(parameters) ?? .share(1), source: source)
+      var request = RestructuringRequest(
+        method: method, goal: RestructuringRequest.Goal(parameters) ?? .share(1), source: source)
       if repair { request.repair = damp ?? LeastSquaresRepair.standardDamp }
       if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {
@@ -116,9 +106,8 @@ struct Restructure: ParsableCommand {
         request, of: model, checkpoint: checkpoint, run: run, writing: writing.options(work, lookup))
       let listener = style.listener()
       for problem in plan.warnings { listener.receive(.problem(problem)) }
-      let summary = "\(plan.request.text): \(plan.parametersBefore) parameters, at most \(plan.parametersWanted) stay"
-      if self.plan { return print(style.json ? plan.json.text() : summary) }
-      if !style.quiet, !style.json { Machine.writeToStandardError(summary + "\n") }
+      if self.plan { return print(style.json ? plan.json.text() : plan.summary) }
+      if !style.quiet, !style.json { Machine.writeToStandardError(plan.summary + "\n") }
       var found = judgement
       defer { judgement = found }
       do throws(Problem) {
@@ -132,14 +121,5 @@ struct Restructure: ParsableCommand {
       if let problems = found.problems { throw problems }
     }
     if !judgement.passes { throw gateFailed }
-  }
-}
-
-extension RestructuringPlan {
-  fileprivate var json: JSON {
-    [
-      "request": .string(request.text), "parameters_before": .number(parametersBefore),
-      "parameters_wanted": .number(parametersWanted),
-    ]
   }
 }

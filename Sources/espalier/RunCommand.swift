@@ -5,7 +5,7 @@ import EspalierRecipes
 
 struct Run: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Carries out a recipe of several steps: merge, prune, factorize, quantize, evaluate.",
+    abstract: "Carries out a recipe of several steps: merge, restructure, prune, factorize, quantize, evaluate.",
     discussion: """
       Each step takes the model that the one before it made. All steps are checked before the first is done. Models on \
       the way lie in OUT.stages; the last becomes the output when every gate has held, with report.json and REPORT.md of \

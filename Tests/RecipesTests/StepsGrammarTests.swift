@@ -43,6 +43,49 @@ import Testing
     #expect(step.isOneShot && !step.measuresBaseline && step.table?.path == "t.json")
   }
 
+  @Test func everythingThatARestructuringTakes() throws {
+    let recipe = try read(
+      """
+      model: base
+      steps:
+        - restructure: {method: drop-layers, share: 0.75, parameters: {metric: divergence, order: one-by-one},
+                        text: [a.txt], sequences: 8, length: 256, seed: 2, base: other/model}
+        - restructure: {method: width, count: 100M, statistics: s.safetensors}
+      """)
+    guard case .restructure(let step) = recipe.steps[0].action, case .restructure(let other) = recipe.steps[1].action
+    else {
+      Issue.record("no restructuring")
+      return
+    }
+    #expect(step.method == "drop-layers" && step.goal == .share(0.75) && step.text.map(\.path) == ["a.txt"])
+    #expect(step.parameters == ["metric": .word("divergence"), "order": .word("one-by-one")])
+    #expect(step.sequences == 8 && step.length == 256 && step.seed == 2 && step.base?.path == "other/model")
+    #expect(other.goal == .count(100_000_000) && other.statistics?.path == "s.safetensors" && other.text.isEmpty)
+    #expect(recipe.steps.map(\.verb) == ["restructure", "restructure"])
+  }
+
+  @Test(arguments: [
+    ("{share: 0.5}", "it takes a method"),
+    ("{method: widht, share: 0.5}", "there is no such method: \"widht\"; did you mean width?"),
+    ("{method: width}", "it takes one goal: share (of the parameters that stays) or count (100M)"),
+    (
+      "{method: width, share: 0.5, count: 3M}",
+      "it takes one goal: share (of the parameters that stays) or count (100M)"
+    ),
+    ("{method: width, share: 1.5}", "share must be above 0 and below 1"),
+    ("{method: width, count: many}", "count must be a number of parameters like 1200000 or 100M"),
+    ("{method: width, share: 0.5, text: t, statistics: s}", "text and statistics exclude each other"),
+    (
+      "{method: drop-layers, share: 0.5, parameters: {metrik: random}}",
+      "drop-layers has no parameter \"metrik\"; did you mean metric?"
+    ),
+    ("{method: width, share: 0.5, sparsity: 0.5}", "restructure has no key \"sparsity\""),
+  ])
+  func restructuringRefusesOnce(step: String, message: String) {
+    let found = problems { try read("model: m\nsteps:\n  - restructure: \(step)") }
+    #expect(found.map(\.message) == [message])
+  }
+
   @Test func quantizeWithAMethodReadsAllItsKeys() throws {
     let recipe = try read(
       """

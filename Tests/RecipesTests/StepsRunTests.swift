@@ -186,6 +186,48 @@ import Testing
     }
   }
 
+  @Test func whatIsRestructuredIsReducedFurther() throws {
+    try StepsPlace.with { place in
+      // The size is less than the pruned model could have with all its layers.
+      let recipe = """
+        model: \(StepsPlace.models)/base
+        steps:
+          - restructure: {method: drop-layers, share: 0.6, parameters: {metric: last}}
+          - prune: {size: 3MB, store: sparse}
+          - evaluate: {text: \(StepsPlace.test), window: 64, limit: 1, against: original}
+
+        """
+      let plan = try place.plan(recipe)
+      #expect(plan.text.contains("drop-layers, 0.6 of the parameters"))
+      let report = try place.execute(recipe)
+      #expect(report.passes && report.entries.map(\.verb) == ["restructure", "prune", "evaluate"])
+      let config = try JSON(parsing: try FileSystem.read("\(place.output)/config.json"))
+      #expect(try #require(config["num_hidden_layers"]?.integer) < 8)
+      #expect(try FileSystem.read("\(place.output)/model.safetensors").count < 3_100_000)
+      let verified = try Verification.verify(place.output, threads: 2, listener: SilentListener())
+      #expect(verified.problems.isEmpty)
+    }
+  }
+
+  @Test func aRestructuringThatIsDoneIsKept() throws {
+    try StepsPlace.with { place in
+      func recipe(_ gate: String) -> String {
+        """
+        model: \(StepsPlace.models)/base
+        steps:
+          - restructure: {method: drop-layers, share: 0.8, parameters: {metric: last}}
+          - evaluate: {text: \(StepsPlace.test), window: 64, limit: 1, against: original, max_kl: \(gate)}
+
+        """
+      }
+      #expect(!(try place.execute(recipe("0.000001"))).passes)
+      let made = try place.weights("\(place.stages)/1-restructure")
+      let resumed = try place.resuming.execute(recipe("50"))
+      #expect(resumed.passes && resumed.entries.map(\.isKept) == [true, false])
+      #expect(try place.weights(place.output) == made)
+    }
+  }
+
   @Test func planningTouchesNothingAndTellsOfEveryStep() throws {
     try StepsPlace.with { place in
       let plan = try place.plan(recipe())

@@ -58,6 +58,9 @@ public struct CalibrationText: Sendable {
     tokenizer = nil
   }
 
+  /// A digest of the tokens and where they are cut.
+  var digest: String { TokenWindows.digest(of: windows.sequences).description }
+
   /// What statistics that are gathered on the text say of themselves, but for the model's identity.
   public func record(mode: NumericMode, momentLimit: Int) -> StatisticsRecord {
     StatisticsRecord(

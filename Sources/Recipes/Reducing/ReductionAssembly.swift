@@ -13,23 +13,35 @@ enum ReductionAssembly {
     let tensors: [StoredTensor]
   }
 
-  /// - Parameter report: gets what writing took, and is written beside the weights.
-  static func write(
-    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], report: inout ReductionReport,
-    listener: any ProgressListener
-  ) throws(Problem) {
+  /// How a model with finished pieces in their places is written.
+  ///
+  /// - Parameters:
+  ///   - keepingForms: whether what an earlier reduction left in another form stays in it.
+  ///   - quantizationConfig: what config.json says of packed codes; nil where there are none.
+  static func assembled(
+    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], keepingForms: Bool, quantizationConfig: JSON?
+  ) throws(Problem) -> MergePlan {
     var replacements = pieces.map { Replacement(parameter: $0.parameter, tensors: $0.tensors) }
-    if plan.request.storage == .reduced {
-      // What an earlier reduction left in another form stays in it.
+    if keepingForms {
       let replaced = Set(replacements.map { ExactString($0.parameter.name) })
       replacements += plan.checkpoint.parameters.filter {
         $0.reducedForm != nil && !replaced.contains(ExactString($0.name))
       }.map { Replacement(parameter: $0, tensors: $0.recipe.storedTensors) }
     }
     var conversion = try plan.conversion.replacing(replacements, seed: plan.conversion.options.seed)
-    report.modelBytesAfter = conversion.layout.tensors.reduce(0) { $0 + $1.byteCount }
     conversion.verb = .reduce
-    if let section = plan.quantizationConfig { try conversion.setQuantization(section) }
+    if let quantizationConfig { try conversion.setQuantization(quantizationConfig) }
+    return conversion
+  }
+
+  /// - Parameter report: gets what writing took, and is written beside the weights.
+  static func write(
+    _ plan: ReductionPlan, _ pieces: [ReductionPieces.Piece], report: inout ReductionReport,
+    listener: any ProgressListener
+  ) throws(Problem) {
+    var conversion = try assembled(
+      plan, pieces, keepingForms: plan.request.storage == .reduced, quantizationConfig: plan.quantizationConfig)
+    report.modelBytesAfter = conversion.tensorBytes
     conversion.text = plan.request.text
     conversion.reports = [
       ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),

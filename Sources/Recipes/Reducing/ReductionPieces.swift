@@ -1,6 +1,7 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierExecution
+internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
 
@@ -185,6 +186,26 @@ struct ReductionPieces {
     return Piece(
       parameter: try Self.parameter(of: checkpoint, like: coded?.original ?? first, coded?.coding),
       tensors: checkpoint.parameters.flatMap(\.recipe.storedTensors), outcomes: outcomes)
+  }
+
+  /// Writes a parameter with its matrices as they have become under a plan.
+  func write(
+    _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result], of plan: ReductionPlan
+  ) throws(Problem) -> Piece {
+    let outcomes = results.map(\.outcome)
+    let weights = results.map(\.weight)
+    if let coding = target.coding {
+      let parts =
+        switch coding {
+        case .packed(let packing): try target.packed(weights, packing)
+        case .blocks(let blocks): try target.encoded(weights, as: blocks)
+        }
+      return try write(index, parts, coded: (target.parameter, coding), outcomes: outcomes)
+    }
+    let encoding = try target.encoded(
+      weights, storage: plan.request.storage,
+      pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
+    return try write(index, encoding.parts, reduced: encoding.reduced, outcomes: outcomes)
   }
 
   func remove() throws(Problem) {

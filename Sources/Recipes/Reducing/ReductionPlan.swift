@@ -71,7 +71,9 @@ public struct ReductionPlan: Sendable {
         checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
     }
     var selection: ReductionSelection?
-    do throws(Problems) { selection = try ReductionSelection(keep: request.keep, only: request.only) } catch {
+    do throws(Problems) {
+      selection = try ReductionSelection(keep: request.keep, only: request.only, takesHead: request.takesHead)
+    } catch {
       problems.all += error.all
     }
     if let conversion {

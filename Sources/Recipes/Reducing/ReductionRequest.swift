@@ -55,6 +55,8 @@ public struct ReductionRequest: Sendable {
   public var keep: [String] = []
   /// Regular expressions; if there are any, a matrix is reduced only if one is found in its name, wherever it stands.
   public var only: [String] = []
+  /// Whether the head is reduced like what is inside layers; one that is the embedding too changes as both.
+  public var takesHead = false
   /// As ``MomentShape/init(width:limit:)``; nil for 8192, and no limit for methods that need moments whole.
   public var momentLimit: Int?
   /// What an allotted goal was found by; it is written beside the weights.
@@ -87,6 +89,7 @@ public struct ReductionRequest: Sendable {
     case .blocks: lines.append("store blocks, search \(search.rawValue), columns weighed")
     case .dense, .reduced: lines.append("store \(storage.rawValue)")
     }
+    if takesHead { lines.append("head too") }
     lines += keep.map { "keep \($0)" } + only.map { "only \($0)" }
     switch source {
     case .nothing: break

@@ -166,7 +166,7 @@ public struct ReductionRun {
         let target = block.targets[offset]
         let own = target.matrices.compactMap { results[ExactString($0.name)] }
         guard own.count == target.matrices.count else { continue }
-        written[offset] = try write(first + offset, target, own)
+        written[offset] = try pieces.write(first + offset, target, own, of: plan)
         for matrix in target.matrices { results[ExactString(matrix.name)] = nil }
       }
       waiting.removeAll { written[$0] != nil }
@@ -205,26 +205,6 @@ public struct ReductionRun {
       listener.receive(.advanced(bytes: target.bytes))
     }
     finished += written.dropFirst(block.targets.count).compactMap(\.self)
-  }
-
-  // MARK: - Writing
-
-  private func write(
-    _ index: Int, _ target: ReductionTarget, _ results: [SiteReduction.Result]
-  ) throws(Problem) -> ReductionPieces.Piece {
-    if let coding = target.coding {
-      let weights = results.map(\.weight)
-      let parts =
-        switch coding {
-        case .packed(let packing): try target.packed(weights, packing)
-        case .blocks(let blocks): try target.encoded(weights, as: blocks)
-        }
-      return try pieces.write(index, parts, coded: (target.parameter, coding), outcomes: results.map(\.outcome))
-    }
-    let encoding = try target.encoded(
-      results.map(\.weight), storage: plan.request.storage,
-      pattern: plan.request.budget(of: target.matrices[0].name)?.sparsePattern ?? .unstructured)
-    return try pieces.write(index, encoding.parts, reduced: encoding.reduced, outcomes: results.map(\.outcome))
   }
 }
 

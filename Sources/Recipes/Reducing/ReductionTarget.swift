@@ -21,9 +21,10 @@ struct ReductionTarget: Sendable {
 struct ReductionSelection {
   private let keep: [RegularExpression]
   private let only: [RegularExpression]
+  private let takesHead: Bool
 
   /// - Throws: every pattern that is not understood.
-  init(keep: [String], only: [String]) throws(Problems) {
+  init(keep: [String], only: [String], takesHead: Bool = false) throws(Problems) {
     var problems = Problems()
     func compiled(_ patterns: [String]) -> [RegularExpression] {
       patterns.compactMap { pattern in
@@ -34,7 +35,7 @@ struct ReductionSelection {
         }
       }
     }
-    (self.keep, self.only) = (compiled(keep), compiled(only))
+    (self.keep, self.only, self.takesHead) = (compiled(keep), compiled(only), takesHead)
     guard problems.all.isEmpty else { throw problems }
   }
 
@@ -43,6 +44,7 @@ struct ReductionSelection {
     let name = matrix.name
     if keep.contains(where: { $0.matches(name) }) { return false }
     guard only.isEmpty else { return only.contains { $0.matches(name) } }
+    if takesHead, matrix.part == .headProjection { return true }
     return matrix.layer != nil && !Self.spared.contains(matrix.part)
   }
 

@@ -81,7 +81,8 @@ final class PlannedSubject: StructuralSubject {
 
   var reference: (any Checkpoint)? { plan.request.base?.checkpoint }
 
-  private func textProbe() throws(Problem) -> DivergenceProbe {
+  /// What compares predictions on the text with those of the model as it is.
+  func textProbe() throws(Problem) -> DivergenceProbe {
     if let probe { return probe }
     let made = try made()
     probe = made

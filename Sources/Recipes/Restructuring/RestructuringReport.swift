@@ -13,6 +13,10 @@ public struct RestructuringReport: Sendable {
   public let parametersBefore: Int
   public let parametersAfter: Int
   public let bytesBefore: Int
+  /// In the types that the parameters had.
+  public let bytesAfter: Int
+  /// How many times as fast a token is, by the matrices it is multiplied with; nil where that does not tell.
+  public let predictedSpeed: Double?
   public let evaluation: ReductionReport.Evaluation?
   public let seconds: Double
   public let secondsMeasuring: Double
@@ -32,7 +36,13 @@ public struct RestructuringReport: Sendable {
     parametersBefore = plan.parametersBefore
     let config = result.checkpoint.config ?? .object([])
     parametersAfter = ParameterCount.of(result.checkpoint, described: try plan.family.describe(config: config))
-    bytesBefore = plan.conversion.layout.tensors.reduce(0) { $0 + $1.byteCount }
+    bytesBefore = plan.bytesBefore
+    let costs = [
+      TokenCost.of(plan.checkpoint, described: plan.description),
+      TokenCost.of(result.checkpoint, described: try plan.family.describe(config: config)),
+    ].compactMap { $0 }
+    predictedSpeed = costs.count == 2 && costs[1] > 0 ? Double(costs[0]) / Double(costs[1]) : nil
+    bytesAfter = result.checkpoint.parameters.reduce(0) { $0 + $1.elementCount * $1.elementType.byteWidth }
   }
 
   /// Of the parameters, those that are left.
@@ -43,7 +53,8 @@ public struct RestructuringReport: Sendable {
       ("espalier_restructuring", 1), ("output", .string(output)), ("method", .string(method)),
       ("request", .string(request)), ("mode", .string(mode)),
       ("parameters_before", .number(parametersBefore)), ("parameters_after", .number(parametersAfter)),
-      ("bytes_before", .number(bytesBefore)),
+      ("bytes_before", .number(bytesBefore)), ("bytes_after", .number(bytesAfter)),
+      ("predicted_speed", predictedSpeed.map { .number($0) } ?? .null),
       (
         "steps",
         .array(
@@ -62,8 +73,9 @@ public struct RestructuringReport: Sendable {
     var lines = [
       "\(output): \(method), \(parametersBefore) parameters become \(parametersAfter) (\(Figures.percent(share)))"
     ]
+    lines.append(sizes)
     lines += steps.suffix(4).map { "  \(Self.line($0))" }
-    if steps.count > 4 { lines.insert("  \(steps.count) steps, of which the last are:", at: 1) }
+    if steps.count > 4 { lines.insert("  \(steps.count) steps, of which the last are:", at: 2) }
     let writing = written.map { ", writing \(Decimals.text($0.seconds, 1)) s" } ?? ""
     lines.append("choosing \(Decimals.text(seconds, 1)) s, measuring \(Decimals.text(secondsMeasuring, 1)) s\(writing)")
     lines.append("memory at most \(Machine.peakResidentBytes.map { ByteCount.text($0) } ?? "unknown")")
@@ -71,9 +83,14 @@ public struct RestructuringReport: Sendable {
     return lines.joined(separator: "\n")
   }
 
+  private var sizes: String {
+    let speed = predictedSpeed.map { ", about \(Decimals.text($0, 2)) times as fast a token" } ?? ""
+    return "\(ByteCount.text(bytesBefore)) become \(ByteCount.text(bytesAfter))\(speed)"
+  }
+
   public var markdown: String {
     var text = "# Restructured by \(method)\n\n\(request), \(mode) mode\n\n"
-    text += "\(parametersBefore) parameters became \(parametersAfter), \(Figures.percent(share)).\n\n"
+    text += "\(parametersBefore) parameters became \(parametersAfter), \(Figures.percent(share)). \(sizes).\n\n"
     text += "| step | cost |\n|---|---|\n"
     for step in steps { text += "| \(step.text) | \(Self.figures(step)) |\n" }
     if let evaluation { text += "\n```\n\(evaluation.text)\n```\n" }

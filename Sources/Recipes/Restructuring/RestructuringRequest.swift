@@ -9,6 +9,23 @@ public struct RestructuringRequest: Sendable {
     /// Of those that the model has.
     case share(Double)
     case count(Int)
+
+    /// `0.75`, `100M`, `1200000`; nil for anything else.
+    public init?(_ text: String) {
+      if let share = Double(text), share < 1 {
+        guard share > 0 else { return nil }
+        self = .share(share)
+        return
+      }
+      let units: [(Character, Double)] = [("K", 1e3), ("M", 1e6), ("B", 1e9)]
+      for (unit, factor) in units where text.last == unit {
+        guard let number = Double(text.dropLast()), number > 0, number * factor < 1e15 else { return nil }
+        self = .count(Int(number * factor))
+        return
+      }
+      guard let count = Int(text), count > 1 else { return nil }
+      self = .count(count)
+    }
   }
 
   /// What is known of the inputs.

@@ -13,14 +13,8 @@ public enum RestructuringRun {
     measure: ((any Checkpoint) throws(Problem) -> ReductionReport.Evaluation?)? = nil
   ) throws(Problem) -> RestructuringReport {
     let output = plan.conversion.options.output
-    let identity = try ModelIdentity(of: plan.checkpoint, workers: plan.run.pool)
     let pieces = try ReductionPieces(
-      beside: output,
-      fingerprint: [
-        "request": .string(plan.request.text), "weights": .string(identity.weights.description),
-        "config": .string(identity.config.description), "mode": .string(plan.run.mode.rawValue),
-        "version": .string(MergeRun.version),
-      ], policy: plan.conversion.options.policy)
+      beside: output, fingerprint: try plan.fingerprint(), policy: plan.conversion.options.policy)
     let began = Machine.monotonicSeconds
     let subject = PlannedSubject(plan, pieces: pieces, listener: listener)
     listener.receive(.began(stage: "restructure", totalBytes: 0))

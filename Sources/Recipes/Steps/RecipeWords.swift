@@ -5,7 +5,7 @@ enum RecipeWords {
   /// Options with the keys that steps have for them. Others (`--memory`, `--force`, `--resume` ...) are `espalier run`'s
   /// own too.
   private static let keys: [String: String] = [
-    "--allocate": "allocate", "--bits": "bits", "--effect-text": "effect_text", "--format": "format",
+    "--allocate": "allocate", "--base": "base", "--bits": "bits", "--effect-text": "effect_text", "--format": "format",
     "--group": "group", "--imatrix": "imatrix", "--keep": "keep", "--length": "length", "--max-kl": "max_kl",
     "--method": "method", "--moment-width": "moment_width", "--objective": "objective", "--only": "only",
     "--parameters": "share", "--pattern": "pattern", "--rank": "rank", "--sequences": "sequences",

@@ -20,7 +20,7 @@ extension RecipeReader {
     let words = budget(node, makesFactors: makesFactors, line: line)
     let isCalibrated = isCalibrated(node)
     let card = method(
-      node, among: ReductionMethods.names(makingFactors: makesFactors),
+      node, among: Self.cards(ReductionMethods.names(makingFactors: makesFactors)),
       standard: ReductionRequest.standardMethod(makesFactors: makesFactors, isCalibrated: isCalibrated), line: line)
     var step = ReductionStep(verb: verb, method: card?.name ?? "", budget: words.wish(makesFactors: makesFactors))
     if let card { step.parameters = parameters(node, of: card) }
@@ -43,8 +43,8 @@ extension RecipeReader {
     let known = ["bits", "group", "symmetric", "format", "sparsity", "pattern"] + Self.calibration
     guard checkKeys(node, known: known, of: "quantize with a method") else { return nil }
     let before = problems.errors.count
-    let names = ReductionMethods.quantization.map { $0.card.name }
-    guard let card = method(node, among: names, standard: PlainRounding.card.name, line: line) else { return nil }
+    let cards = Self.cards(ReductionMethods.quantization.map { $0.card.name })
+    guard let card = method(node, among: cards, standard: PlainRounding.card.name, line: line) else { return nil }
     var step = ReductionStep(
       verb: .quantize, method: card.name, budget: BudgetWish(level: .sparsity(0), goal: .sparsity(0)))
     var wish = CodeWish()
@@ -151,16 +151,25 @@ extension RecipeReader {
     return words
   }
 
-  private mutating func method(
-    _ node: RecipeNode, among names: [String], standard: String, line: Int
+  private static func cards(_ names: [String]) -> [MethodCard] { names.compactMap { ReductionMethods.card(named: $0) } }
+
+  /// The card of the method that is named.
+  ///
+  /// - Parameter standard: the one that is taken where none is named; nil where one must be.
+  mutating func method(
+    _ node: RecipeNode, among cards: [MethodCard], standard: String? = nil, line: Int
   ) -> MethodCard? {
     guard node["method"] == nil || node["method"]?.text != nil else {
       _ = word(node, "method")
       return nil
     }
-    let name = node["method"]?.text ?? standard
+    let names = cards.map(\.name)
     let place = node["method"]?.line ?? line
-    guard names.contains(name), let card = ReductionMethods.card(named: name) else {
+    guard let name = node["method"]?.text ?? standard else {
+      complain(.recipeValue, "it takes a method", remedy: "Methods: \(names.joined(separator: ", ")).", line: place)
+      return nil
+    }
+    guard let card = cards.first(where: { $0.name == name }) else {
       let near = Spelling.nearest(to: name, among: names)
       complain(
         .recipeValue, "there is no such method: \"\(name)\"" + (near.map { "; did you mean \($0)?" } ?? ""),
@@ -179,7 +188,7 @@ extension RecipeReader {
   }
 
   /// The parameters of the method, by its card.
-  private mutating func parameters(_ node: RecipeNode, of card: MethodCard) -> [String: ParameterValue] {
+  mutating func parameters(_ node: RecipeNode, of card: MethodCard) -> [String: ParameterValue] {
     guard let written = node["parameters"] else { return [:] }
     guard let pairs = written.pairs else {
       complain(

@@ -65,7 +65,10 @@ public struct StepsPlan: Sendable {
           Outline(
             verb: step.verb, line: step.line, text: planned.outlineText, json: planned.outlineJSON))
         do throws(Problem) {
-          if let next = try planner.foreseen(planned, index) { models.advance(to: next) }
+          if var next = try planner.foreseen(planned, index) {
+            next.isProvisional = next.isProvisional || models.current?.isProvisional == true
+            models.advance(to: next)
+          }
         } catch { throw Problems([error]) }
       } catch {
         problems.all += error.all
@@ -116,6 +119,7 @@ extension PlannedStep {
   fileprivate var outlineText: String {
     switch self {
     case .merge(let plan): PlanText.text(plan, later: [])
+    case .restructure(let plan): plan.summary + "\nsteps after it are planned for the model as it was"
     case .reduce(let plan, let wish):
       ReductionOutline(plan).text
         + (wish.needsTable ? "\nbudgets above stand until sensitivities are measured" : "")
@@ -129,6 +133,7 @@ extension PlannedStep {
   fileprivate var outlineJSON: JSON {
     switch self {
     case .merge(let plan): PlanText.json(plan)
+    case .restructure(let plan): plan.json
     case .reduce(let plan, _): ReductionOutline(plan).json
     case .quantize(let planned): planned.outline.json
     case .evaluate(let planned):

@@ -16,6 +16,8 @@ struct StepModel: Sendable {
 
   var name: String
   var checkpoint: any Checkpoint
+  /// The model before a change of structure, planned with until what comes of the change is known.
+  var isProvisional = false
 }
 
 /// The models that a step may refer to.
@@ -35,6 +37,7 @@ struct StepModels: Sendable {
 /// A step of which everything is known but what reading weights and running models tells.
 enum PlannedStep {
   case merge(MergePlan)
+  case restructure(RestructuringPlan)
   case reduce(ReductionPlan, BudgetWish)
   case quantize(PlannedQuantization)
   case evaluate(PlannedEvaluation)
@@ -43,6 +46,7 @@ enum PlannedStep {
   var writing: MergePlan? {
     switch self {
     case .merge(let plan): plan
+    case .restructure(let plan): plan.conversion
     case .reduce(let plan, _): plan.conversion
     case .quantize, .evaluate: nil
     }
@@ -57,6 +61,7 @@ enum PlannedStep {
   var warnings: [Problem] {
     switch self {
     case .merge(let plan): plan.warnings
+    case .restructure(let plan): plan.warnings
     case .reduce(let plan, _): plan.warnings
     case .quantize(let planned): planned.warnings
     case .evaluate: []
@@ -80,7 +85,7 @@ struct StepsPlanner: Sendable {
   let options: MergeOptions
   let run: RunOptions
   let listener: any ProgressListener
-  private let locator: ModelLocator
+  let locator: ModelLocator
 
   init(
     _ recipe: StepsRecipe, file: String, options: MergeOptions, run: RunOptions, listener: any ProgressListener
@@ -125,6 +130,7 @@ struct StepsPlanner: Sendable {
     for step in recipe.steps {
       switch step.action {
       case .merge(let merge, _): references += merge.models
+      case .restructure(let step): references += [step.base].compactMap { $0 }
       case .reduce, .quantize: break
       case .evaluate(let evaluation):
         if case .model(let reference)? = evaluation.reference { references.append(reference) }
@@ -141,8 +147,11 @@ struct StepsPlanner: Sendable {
   }
 
   /// The model that a step will make. A quantized one is planned with as if it were not: what follows only measures it.
+  /// So is one whose structure changes: what stays is known when the method has chosen.
   func foreseen(_ planned: PlannedStep, _ index: Int) throws(Problem) -> StepModel? {
     switch planned {
+    case .restructure(let plan):
+      return StepModel(name: name(index), checkpoint: plan.checkpoint, isProvisional: true)
     case .quantize(let quantization):
       return StepModel(name: name(index), checkpoint: quantization.plan.checkpoint)
     case .reduce(let plan, _) where plan.request.storage == .packed:
@@ -179,6 +188,7 @@ struct StepsPlanner: Sendable {
         if let original = models.original { given[ExactString(StepModel.original)] = original.checkpoint }
         return .merge(
           try MergePlan.prepare(merge, text: text, file: file, options: writing(index), given: given))
+      case .restructure(let step): return .restructure(try restructure(step, index, models))
       case .reduce(let reduction): return try reduce(reduction, index, models)
       case .quantize(let step): return .quantize(try quantize(step, index, models))
       case .evaluate(let evaluation): return .evaluate(try evaluate(evaluation, models))
@@ -219,7 +229,8 @@ struct StepsPlanner: Sendable {
     (request.storage, request.layout) = (step.storage, step.layout)
     let plan = try ReductionPlan(
       request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true)
-    guard wish.needsResolution, !wish.needsTable else { return .reduce(plan, wish) }
+    // What keeps a goal of a model that is not known yet is not known either.
+    guard wish.needsResolution, !wish.needsTable, !current.isProvisional else { return .reduce(plan, wish) }
     let resolved: ReductionRequest
     do throws(Problem) { resolved = try wish.resolve(plan, workers: run.pool, listener: listener) } catch {
       throw Problems([error])

@@ -20,7 +20,7 @@ extension StepsRecipe {
 }
 
 extension RecipeReader {
-  fileprivate static let verbs = ["merge", "prune", "factorize", "quantize", "evaluate"]
+  fileprivate static let verbs = ["merge", "restructure", "prune", "factorize", "quantize", "evaluate"]
 
   fileprivate mutating func steps(_ documents: [RecipeNode]) -> StepsRecipe? {
     guard let node = documents.first else {
@@ -70,6 +70,7 @@ extension RecipeReader {
         complain(.recipeIgnored, "the name of a step has no effect", line: name.line, severity: .warning)
       }
       action = recipe(body).map { .merge($0, text: RecipeText.yaml([body])) }
+    case "restructure": action = restructuring(body, line: line).map { .restructure($0) }
     case "quantize" where body["method"] != nil && body["type"] == nil && body["size"] == nil:
       action = calibratedQuantization(body, line: line).map { .reduce($0) }
     case "quantize": action = quantization(body, line: line).map { .quantize($0) }
@@ -108,7 +109,7 @@ extension RecipeReader {
             remedy: "Name it `\(StepModel.current)` among the merge's models"
               + (count == 1 && hasModel ? ", or leave out `model:`." : "."), line: step.line)
         }
-      case .reduce, .quantize: break
+      case .restructure, .reduce, .quantize: break
       case .evaluate(let evaluation):
         if count == 1, evaluation.reference == .original || evaluation.reference == .previous {
           complain(

@@ -25,6 +25,7 @@ struct StepsRecipe: Sendable {
   enum Action: Sendable {
     /// - Parameter text: the mergekit document by itself.
     case merge(Recipe, text: String)
+    case restructure(RestructuringStep)
     case reduce(ReductionStep)
     case quantize(QuantizationStep)
     case evaluate(EvaluationStep)
@@ -35,6 +36,7 @@ extension StepsRecipe.Step {
   var verb: String {
     switch action {
     case .merge: "merge"
+    case .restructure: "restructure"
     case .reduce(let step): step.verb.rawValue
     case .quantize: "quantize"
     case .evaluate: "evaluate"
@@ -76,6 +78,22 @@ struct ReductionStep: Sendable {
     (request.keep, request.only) = (keep, only)
     (request.momentLimit, request.measuresBaseline) = (momentWidth, measuresBaseline)
   }
+}
+
+/// A step that takes layers, channels, heads or experts out.
+struct RestructuringStep: Sendable {
+  var method: String
+  var goal: RestructuringRequest.Goal
+  var parameters: [String: ParameterValue] = [:]
+  /// Damping of a repair of what stays; nil for none.
+  var repair: Double?
+  var text: [StepFile] = []
+  var sequences: Int?
+  var length: Int?
+  var seed: UInt64?
+  var statistics: StepFile?
+  /// What the model was tuned from.
+  var base: ModelReference?
 }
 
 /// A step that measures the model so far.

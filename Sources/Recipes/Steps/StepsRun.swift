@@ -68,6 +68,7 @@ public struct StepsRun {
     let began = Machine.monotonicSeconds
     switch planned {
     case .merge(let plan): try merge(plan, &entry)
+    case .restructure(let plan): try restructure(plan, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
     case .quantize(let planned): try quantize(planned, index, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
@@ -85,6 +86,15 @@ public struct StepsRun {
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = "```yaml\n\(plan.text)```\n\n\(report.text)\n"
+    } catch { throw Problems([error]) }
+  }
+
+  private func restructure(_ plan: RestructuringPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
+    do throws(Problem) {
+      let report = try RestructuringRun.execute(plan, listener: listener)
+      entry.record.report = report.json
+      entry.record.text = report.text
+      entry.record.markdown = report.markdown
     } catch { throw Problems([error]) }
   }
 
@@ -172,12 +182,13 @@ public struct StepsRun {
   private func fingerprint(_ planned: PlannedStep, _ step: StepsRecipe.Step) throws(Problem) -> JSON {
     switch planned {
     case .merge(let plan): return try MergeRun.fingerprint(plan)
+    case .restructure(let plan):
+      var fingerprint = try plan.fingerprint()
+      Self.add(step, plan.conversion.options, to: &fingerprint)
+      return fingerprint
     case .reduce(let plan, let wish):
-      let options = plan.conversion.options
       var fingerprint = try ReductionRun.fingerprint(plan)
-      fingerprint["step"] = .string(step.text)
-      fingerprint["largest file"] = .number(options.shardBytes)
-      fingerprint["non-finite values"] = .bool(options.allowsNonFinite)
+      Self.add(step, plan.conversion.options, to: &fingerprint)
       if let table = wish.table { fingerprint["input \(table)"] = try Self.identity(table) }
       return fingerprint
     case .quantize(let planned):
@@ -198,6 +209,13 @@ public struct StepsRun {
       for path in planned.files { members.append(("input \(path)", try Self.identity(path))) }
       return .object(members)
     }
+  }
+
+  /// What a step says and how its folder is written.
+  private static func add(_ step: StepsRecipe.Step, _ options: MergeOptions, to fingerprint: inout JSON) {
+    fingerprint["step"] = .string(step.text)
+    fingerprint["largest file"] = .number(options.shardBytes)
+    fingerprint["non-finite values"] = .bool(options.allowsNonFinite)
   }
 
   private static func identity(_ path: String) throws(Problem) -> JSON {

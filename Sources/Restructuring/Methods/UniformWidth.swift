@@ -22,10 +22,14 @@ public struct UniformWidth: StructuralMethod {
       ParameterCard(
         "multiple", .integer(1...4096), default: .number(1), "numbers of units that stay are multiples of this"),
       allocationCard, floorCard,
+      ParameterCard(
+        "least", .number(0...1), default: .number(0),
+        "of a layer's units the share that stays although their scores are the lowest"),
     ],
     notes: "Minitron's width pruning with score=activation. With allocate=even widths stay even, so the result loads "
       + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest. allocate=global needs a "
-      + "score that can be compared across layers, and gives layers widths of their own.")
+      + "score that can be compared across layers, and gives layers widths of their own. LoRAP's channels are score=lorap "
+      + "least=0.01.")
   public static let needs = StructuralNeed.statistics
 
   private let axis: String
@@ -33,6 +37,7 @@ public struct UniformWidth: StructuralMethod {
   private let multiple: Int
   private let isGlobal: Bool
   private let floor: Double
+  private let least: Double
 
   public init(_ parameters: StructuralParameters) throws(Problem) {
     axis = parameters.word("axis") ?? "inner"
@@ -40,6 +45,7 @@ public struct UniformWidth: StructuralMethod {
     multiple = parameters.integer("multiple") ?? 1
     isGlobal = parameters.word("allocate") == "global"
     floor = parameters.number("floor") ?? 0.25
+    least = parameters.number("least") ?? 0
     guard isGlobal else { return }
     guard type(of: score).isComparable else {
       let others = UnitScores.all.filter { $0.isComparable }.map { $0.card.name }
@@ -66,7 +72,7 @@ public struct UniformWidth: StructuralMethod {
     if isGlobal { kept = try allocation.global(costs: scores.map { $0.sorted() }, floor: floor) }
     var choices: [String: AxisChoice] = [:]
     for (index, group) in groups.enumerated() {
-      choices[group.axis.instance] = AxisChoice(scores[index].highest(kept[index]))
+      choices[group.axis.instance] = AxisChoice(scores[index].highest(kept[index], withLowest: Int(least * Double(group.count))))
     }
     return Restructured(
       try subject.changed(StructuralChange(choices: choices)), steps: Self.steps(groups, keeping: kept))
@@ -94,7 +100,11 @@ public struct UniformWidth: StructuralMethod {
 
 extension Array where Element == Double {
   /// The places of the highest values, in their order; of equal ones those that come first.
-  func highest(_ count: Int) -> [Int] {
-    indices.sorted { self[$0] == self[$1] ? $0 < $1 : self[$0] > self[$1] }.prefix(count).sorted()
+  ///
+  /// - Parameter lowest: so many of those taken are the lowest instead.
+  func highest(_ count: Int, withLowest lowest: Int = 0) -> [Int] {
+    let order = indices.sorted { self[$0] == self[$1] ? $0 < $1 : self[$0] > self[$1] }
+    let lowest = Swift.min(lowest, count)
+    return (order.prefix(count - lowest) + order.suffix(lowest)).sorted()
   }
 }

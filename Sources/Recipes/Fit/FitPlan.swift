@@ -1,0 +1,126 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierLinearMaps
+internal import EspalierNetworks
+internal import EspalierReduction
+internal import EspalierRestructuring
+
+/// Everything about a fit that is known before a weight is read.
+public struct FitPlan: Sendable {
+  public let request: FitRequest
+  public let checkpoint: any Checkpoint
+  /// As the user names the model.
+  public let model: String
+  public let warnings: [Problem]
+  let run: RunOptions
+  let options: MergeOptions
+  let forms: [FitForm]
+  /// Of the model as it is: what is gathered, and each form by itself.
+  let reductions: FitReductions
+  /// What runs the model on text; nil without one.
+  let structure: RestructuringPlan?
+
+  /// Bytes of all tensors as they are.
+  public var bytesBefore: Int { reductions.gathering.conversion.tensorBytes }
+  public var matrixCount: Int { reductions.gathering.matrixCount }
+
+  /// - Parameter writing: where the result goes, and under which ceiling.
+  /// - Throws: every problem that can be known from headers.
+  public init(
+    _ request: FitRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions, writing: MergeOptions
+  ) throws(Problems) {
+    (self.request, self.checkpoint, self.model, options) = (request, checkpoint, model, writing)
+    self.run = run
+    guard request.statistics != nil || request.text != nil else {
+      throw Problems([
+        Problem(
+          .reduction, "a fit needs to know what reaches the matrices",
+          remedy: "Give --text, or --statistics of `espalier calibrate`.")
+      ])
+    }
+    if request.knobs == [.depth], request.effects == nil {
+      throw Problems([
+        Problem(.reduction, "which layers may leave is measured on text", remedy: "Give --text or --effect-text.")
+      ])
+    }
+    if let effects = request.effects {
+      var asked = RestructuringRequest(method: LayerDropping.card.name, goal: .share(0.5), source: .text(effects))
+      asked.parameters = [:]
+      structure = try RestructuringPlan(asked, of: model, checkpoint: checkpoint, run: run, writing: writing)
+    } else {
+      structure = nil
+    }
+    let source: ReductionRequest.Source =
+      request.statistics.map { .file($0) } ?? request.text.map { .text($0, isSequential: false) } ?? .nothing
+    do throws(Problem) {
+      let network = try Network(
+        checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
+      forms = try FitForm.all(request.knobs, widths: try Self.widths(of: network))
+    } catch { throw Problems([error]) }
+    reductions = try FitReductions(
+      forms, source: source, keep: request.keep, of: model, checkpoint: checkpoint, run: run, writing: writing)
+    warnings = (reductions.gathering.warnings + (structure?.warnings ?? [])).uniqued()
+    guard request.bytes < bytesBefore else {
+      throw Problems([
+        Problem(
+          .reduction,
+          "the model takes \(ByteCount.text(bytesBefore)), which is no more than \(ByteCount.text(request.bytes))",
+          remedy: "Ask for a smaller --size.")
+      ])
+    }
+  }
+
+  private static func widths(of network: Network) throws(Problem) -> Set<Int> {
+    var widths: Set<Int> = []
+    for index in try network.blocks().indices {
+      for matrix in try network.matrices(ofBlock: index) where matrix.layer != nil || matrix.part == .headProjection {
+        widths.insert(matrix.inputs)
+      }
+    }
+    return widths
+  }
+
+  /// Everything that what is measured and made depends on.
+  func fingerprint() throws(Problem) -> JSON {
+    var fingerprint = try ReductionRun.fingerprint(reductions.gathering)
+    fingerprint["size"] = .number(request.bytes)
+    fingerprint["knobs"] = .string(request.knobs.map(\.rawValue).sorted().joined(separator: " "))
+    if let structure { fingerprint["effects"] = try structure.fingerprint() }
+    if let text = request.text { fingerprint["text"] = .string(text.digest) }
+    return fingerprint
+  }
+
+  // MARK: - What will be done
+
+  /// One line before the work.
+  public var summary: String {
+    let knobs = FitKnob.allCases.filter { request.knobs.contains($0) }.map(\.rawValue).joined(separator: ", ")
+    return "\(ByteCount.text(bytesBefore)) to \(ByteCount.text(request.bytes)) by \(knobs); "
+      + "\(ReductionReport.matrices(matrixCount))"
+  }
+
+  public var json: JSON {
+    [
+      "event": "plan", "output": .string(options.output), "bytes_before": .number(bytesBefore),
+      "bytes_wanted": .number(request.bytes), "matrices": .number(matrixCount),
+      "knobs": .array(FitKnob.allCases.filter { request.knobs.contains($0) }.map { .string($0.rawValue) }),
+      "forms": .array(forms.flatMap { form in form.levels.map { .string(form.text($0)) } }),
+    ]
+  }
+
+  /// The plan for a person.
+  public var text: String {
+    ([summary, "forms that are measured of every matrix:"]
+      + forms.map { form in "  " + form.levels.map { form.text($0) }.joined(separator: "; ") }
+      + (request.knobs.contains(.depth) && structure != nil
+        ? ["and layers leave, those without which predictions move least"] : []))
+      .joined(separator: "\n")
+  }
+}
+
+extension MergePlan {
+  /// Bytes of all tensors, without headers.
+  var tensorBytes: Int { layout.tensors.reduce(0) { $0 + $1.byteCount } }
+}
