@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierRestructuring
 

@@ -4,6 +4,7 @@ internal import EspalierCheckpoints
 internal import EspalierEvaluation
 internal import EspalierExecution
 internal import EspalierLinearMaps
+internal import EspalierNumerics
 internal import EspalierRestructuring
 
 /// What a change of structure did, for people and programs.

@@ -37,7 +37,9 @@ struct CouplingTrace {
         let entering = node.inputs.compactMap { trace.values[$0] }
         guard entering.count == node.inputs.count else { continue }
         trace.values[node.name] = try trace.output(of: node.operation, entering)
-      } catch { problems.add(Problem(error.code, "node `\(node.name)`: \(error.message)", tensor: error.context.tensor)) }
+      } catch {
+        problems.add(Problem(error.code, "node `\(node.name)`: \(error.message)", tensor: error.context.tensor))
+      }
     }
     guard problems.errors.isEmpty else { throw problems }
     for output in graph.outputs {

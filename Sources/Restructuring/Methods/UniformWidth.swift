@@ -72,7 +72,8 @@ public struct UniformWidth: StructuralMethod {
     if isGlobal { kept = try allocation.global(costs: scores.map { $0.sorted() }, floor: floor) }
     var choices: [String: AxisChoice] = [:]
     for (index, group) in groups.enumerated() {
-      choices[group.axis.instance] = AxisChoice(scores[index].highest(kept[index], withLowest: Int(least * Double(group.count))))
+      choices[group.axis.instance] = AxisChoice(
+        scores[index].highest(kept[index], withLowest: Int(least * Double(group.count))))
     }
     return Restructured(
       try subject.changed(StructuralChange(choices: choices)), steps: Self.steps(groups, keeping: kept))
