@@ -19,4 +19,37 @@ extension ByteSource {
     try result.get()
     return bytes
   }
+
+  /// Reads a range in order, a mebibyte at a time.
+  ///
+  /// - Parameter body: is given a piece and the position of its first byte.
+  public func forEachPiece(
+    of range: Range<Int>, _ body: (_ piece: UnsafeRawBufferPointer, _ offset: Int) throws(Problem) -> Void
+  ) throws(Problem) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(max(range.count, 1), 1 << 20), alignment: 64)
+    defer { buffer.deallocate() }
+    try forEachPiece(of: range, through: buffer, body)
+  }
+
+  /// Reads a range in order, as much at a time as a buffer holds.
+  public func forEachPiece(
+    of range: Range<Int>, through buffer: UnsafeMutableRawBufferPointer,
+    _ body: (_ piece: UnsafeRawBufferPointer, _ offset: Int) throws(Problem) -> Void
+  ) throws(Problem) {
+    var done = range.lowerBound
+    while done < range.upperBound {
+      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, range.upperBound - done)])
+      try read(into: piece, at: done)
+      try body(UnsafeRawBufferPointer(piece), done)
+      done += piece.count
+    }
+  }
+
+  /// The chunked digest of a range, read in order.
+  public func digest(of range: Range<Int>) throws(Problem) -> Digest {
+    let whole = ChunkedDigest(byteCount: range.count)
+    var feed = ChunkedDigest.Feed(into: whole, at: 0)
+    try forEachPiece(of: range) { piece, _ in feed.update(piece) }
+    return whole.value()
+  }
 }

@@ -21,16 +21,7 @@ public enum FileHash {
   public static func sha256(of file: any ByteSource) throws(Problem) -> String {
     #if SHA256
       var hash = Crypto.SHA256()
-      let size = try file.size()
-      let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
-      defer { buffer.deallocate() }
-      var done = 0
-      while done < size {
-        let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, size - done)])
-        try file.read(into: piece, at: done)
-        hash.update(bufferPointer: UnsafeRawBufferPointer(piece))
-        done += piece.count
-      }
+      try file.forEachPiece(of: 0..<(try file.size())) { piece, _ in hash.update(bufferPointer: piece) }
       return hex(hash.finalize())
     #else
       throw Problem(

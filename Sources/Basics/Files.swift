@@ -89,6 +89,13 @@ public final class File: ByteSource {
 
   public func size() throws(Problem) -> Int { Int(try status().st_size) }
 
+  /// Whether the path still leads to this very file: another may have taken its name, or it may have none any more.
+  public func hasItsName() throws(Problem) -> Bool {
+    let own = try status()
+    var named = stat()
+    return stat(path, &named) == 0 && named.st_dev == own.st_dev && named.st_ino == own.st_ino
+  }
+
   /// Fills `buffer` from `offset`; an error if the file ends before.
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Problem) {
     var done = 0
@@ -282,6 +289,28 @@ public enum FileSystem {
   public static func syncFolder(_ path: String) throws(Problem) {
     try File.openFolder(path).sync()
   }
+
+  /// Makes the names in a folder and in all folders in it durable; links are not followed.
+  public static func syncFolders(in path: String) throws(Problem) {
+    for name in try list(path) where isOwnFolder("\(path)/\(name)") { try syncFolders(in: "\(path)/\(name)") }
+    try syncFolder(path)
+  }
+
+  /// Removes a folder and the folders in it as far as there are no files in them; links are not followed.
+  ///
+  /// - Returns: whether nothing is left.
+  public static func removeEmptyFolders(in path: String) throws(Problem) -> Bool {
+    var isEmpty = true
+    for name in try list(path) {
+      let inner = "\(path)/\(name)"
+      let isGone = isOwnFolder(inner) ? try removeEmptyFolders(in: inner) : false
+      isEmpty = isEmpty && isGone
+    }
+    if isEmpty { try remove(path) }
+    return isEmpty
+  }
+
+  private static func isOwnFolder(_ path: String) -> Bool { isFolder(path) && linkTarget(path) == nil }
 
   /// Bytes that an ordinary user can still write on the file system that holds `path` (or its nearest parent).
   public static func freeBytes(at path: String) -> Int? {

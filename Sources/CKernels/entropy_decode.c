@@ -126,7 +126,8 @@ TARGET ES_INLINE int64_t decode_groups_avx2(
       }
       const __m256i entry = _mm256_i32gather_epi32((const int *)decoders, index, 4);
       const __m256i packed = _mm256_shuffle_epi8(_mm256_srli_epi32(entry, 24), lowest);
-      const uint64_t eight = (uint32_t)_mm256_extract_epi32(packed, 0) | (uint64_t)(uint32_t)_mm256_extract_epi32(packed, 4) << 32;
+      const uint64_t four = (uint32_t)_mm256_extract_epi32(packed, 0);
+      const uint64_t eight = four | (uint64_t)(uint32_t)_mm256_extract_epi32(packed, 4) << 32;
       memcpy(symbols + i + 8 * k, &eight, 8);
       const __m256i product =
           _mm256_mullo_epi32(_mm256_srli_epi32(x[k], ES_ENTROPY_BITS), _mm256_and_si256(entry, mask));

@@ -171,8 +171,8 @@ ES_CLONES void es_lattice_keys(const uint8_t *rows, const uint8_t *columns, int6
 enum { lanes = ES_LATTICE_SWEEP_ROWS };
 
 ES_CLONES double es_lattice_sweep(const float *weights, int64_t stride, int64_t rows, int64_t width, const float *u,
-                                  int64_t u_stride, const float *steps, float offset, int32_t *integers, int64_t integer_stride,
-                                  float *negated, float *room) {
+                                  int64_t u_stride, const float *steps, float offset, int32_t *integers,
+                                  int64_t integer_stride, float *negated, float *room) {
   for (int64_t j = 0; j < width; j++)
     for (int64_t r = 0; r < lanes; r++) room[j * lanes + r] = r < rows ? weights[r * stride + j] : 0;
   double sums[lanes] = {0};

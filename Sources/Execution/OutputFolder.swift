@@ -108,27 +108,9 @@ public final class OutputFolder: Sendable {
   public func verifiedRecord(of index: Int) throws(Problem) -> TensorRecord? {
     let tensor = layout.tensors[index]
     guard let record = records.withLock({ $0[ExactString(tensor.name)] }) else { return nil }
-    let digest = try Self.digest(
-      of: files[tensor.file], at: tensor.offset, byteCount: tensor.byteCount)
-    if digest == record.digest { return record }
+    if try files[tensor.file].digest(of: tensor.byteRange) == record.digest { return record }
     records.withLock { $0[ExactString(tensor.name)] = nil }
     return nil
-  }
-
-  /// The chunked digest of a range of a file, read in order.
-  public static func digest(of file: any ByteSource, at offset: Int, byteCount: Int) throws(Problem) -> Digest {
-    let whole = ChunkedDigest(byteCount: byteCount)
-    var feed = ChunkedDigest.Feed(into: whole, at: 0)
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: min(max(byteCount, 1), 1 << 20), alignment: 64)
-    defer { buffer.deallocate() }
-    var done = 0
-    while done < byteCount {
-      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<min(buffer.count, byteCount - done)])
-      try file.read(into: piece, at: offset + done)
-      feed.update(UnsafeRawBufferPointer(piece))
-      done += piece.count
-    }
-    return whole.value()
   }
 
   /// Writes bytes of a tensor, `offset` bytes from its beginning.
@@ -142,7 +124,7 @@ public final class OutputFolder: Sendable {
   /// The digest of a tensor all of whose bytes are written.
   func digest(ofWritten index: Int) throws(Problem) -> Digest {
     let tensor = layout.tensors[index]
-    return try Self.digest(of: files[tensor.file], at: tensor.offset, byteCount: tensor.byteCount)
+    return try files[tensor.file].digest(of: tensor.byteRange)
   }
 
   /// Notes in the journal that all bytes of a tensor are written.

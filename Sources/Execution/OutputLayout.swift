@@ -15,6 +15,8 @@ public struct OutputTensor: Sendable, Hashable, Codable {
 
   public var elementCount: Int { shape.reduce(1, *) }
   public var byteCount: Int { format.byteCount(of: elementCount) }
+  /// In its file.
+  var byteRange: Range<Int> { offset..<offset + byteCount }
   /// The type of its numbers; of blocks, float32, which they decode to.
   public var elementType: ElementType { if case .elements(let type) = format { type } else { .f32 } }
 }

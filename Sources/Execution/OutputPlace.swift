@@ -15,10 +15,13 @@ extension OutputFolder {
   /// - Parameters:
   ///   - beside: names of files that will lie beside it.
   ///   - isOurs: whether what is at `path` may be replaced; nil for folders with a manifest.
+  ///   - isUnfinished: whether what is at the partial folder's place is ours; nil for folders with a journal.
   public static func obstacles(
-    at path: String, policy: Policy, bytes: Int, beside: [String] = [], isOurs: ((String) -> Bool)? = nil
+    at path: String, policy: Policy, bytes: Int, beside: [String] = [], isOurs: ((String) -> Bool)? = nil,
+    isUnfinished: ((String) -> Bool)? = nil
   ) -> [Problem] {
-    var problems = conflicts(at: path, policy: policy, beside: beside, isOurs: isOurs)
+    var problems = conflicts(
+      at: path, policy: policy, beside: beside, isOurs: isOurs, isUnfinished: isUnfinished)
     if FileSystem.kind(partialPath(for: path)) == nil, let free = FileSystem.freeBytes(at: path), free < bytes {
       problems.append(
         Problem(
@@ -31,22 +34,15 @@ extension OutputFolder {
 
   /// What is at `path`, at its partial folder or beside it and must stay.
   static func conflicts(
-    at path: String, policy: Policy, beside: [String] = [], isOurs: ((String) -> Bool)? = nil
+    at path: String, policy: Policy, beside: [String] = [], isOurs: ((String) -> Bool)? = nil,
+    isUnfinished: ((String) -> Bool)? = nil
   ) -> [Problem] {
     var problems = beside.compactMap { conflict(with: $0, beside: path, policy: policy) }
-    if FileSystem.kind(path) != nil, !policy.force {
-      problems.append(
-        Problem(
-          .outputExists, "the output exists already",
-          remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
-    } else if FileSystem.kind(path) != nil, !(isOurs?(path) ?? isFree(path, for: [Manifest.fileName])) {
-      problems.append(
-        Problem(
-          .outputExists, "there is something that was not written by espalier; --force does not replace it",
-          remedy: "Choose another name, or remove it yourself.", file: path))
-    }
+    do throws(Problem) { try requireFree(path, policy: policy, isOurs: isOurs) } catch { problems.append(error) }
     let partial = partialPath(for: path)
-    if !isFree(partial, for: [Journal.fileName, Manifest.fileName]) {
+    if FileSystem.kind(partial) != nil,
+      !(isUnfinished?(partial) ?? isFree(partial, for: [Journal.fileName, Manifest.fileName]))
+    {
       problems.append(
         Problem(
           .outputPartial, "there is something that was not written by espalier, where the output is prepared",
@@ -59,6 +55,26 @@ extension OutputFolder {
             ? "Continue it with --resume, or start over with --force." : "Start over with --force.", file: partial))
     }
     return problems
+  }
+
+  /// Checks that an output may get its name.
+  ///
+  /// - Parameter isOurs: whether what is at `path` may be replaced; nil for folders with a manifest.
+  /// - Throws: `output.exists`.
+  public static func requireFree(
+    _ path: String, policy: Policy, isOurs: ((String) -> Bool)? = nil
+  ) throws(Problem) {
+    guard FileSystem.kind(path) != nil else { return }
+    guard policy.force else {
+      throw Problem(
+        .outputExists, "the output exists already",
+        remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path)
+    }
+    guard isOurs?(path) ?? isFree(path, for: [Manifest.fileName]) else {
+      throw Problem(
+        .outputExists, "there is something that was not written by espalier; --force does not replace it",
+        remedy: "Choose another name, or remove it yourself.", file: path)
+    }
   }
 
   private static func conflict(with name: String, beside path: String, policy: Policy) -> Problem? {
@@ -102,16 +118,31 @@ extension OutputFolder {
     try FileSystem.syncFolder(FileSystem.parent(of: path))
   }
 
-  /// Gives `folder` the name `path`, and removes what had it.
-  ///
-  /// In one step where the file system can exchange names. Where it cannot (network file systems, old kernels), the
-  /// old folder steps aside first; whatever else was wrong, renaming meets it too and says so.
+  /// Gives `folder` the name `path`, and removes what had it, once that is durable.
   static func replace(
     _ path: String, with folder: String,
     exchange: (String, String) throws(Problem) -> Void = { (a, b) throws(Problem) in try FileSystem.exchange(a, b) }
   ) throws(Problem) {
+    let old = try swap(path, with: folder, exchange: exchange)
+    try FileSystem.syncFolder(FileSystem.parent(of: path))
+    try discard(old)
+  }
+
+  /// Gives `folder` the name `path`, and what had it another one.
+  ///
+  /// In one step where the file system can exchange names. Where it cannot (network file systems, old kernels), the
+  /// old folder steps aside first, and back if the new one cannot take its place; whatever else was wrong, renaming meets
+  /// it too and says so.
+  ///
+  /// - Returns: the name of the old folder, with all that is in it: that of the new one, or one beside `path`.
+  /// - Throws: what renaming throws; then `path` is what it was.
+  public static func swap(
+    _ path: String, with folder: String,
+    exchange: (String, String) throws(Problem) -> Void = { (a, b) throws(Problem) in try FileSystem.exchange(a, b) }
+  ) throws(Problem) -> String {
     do throws(Problem) {
       try exchange(folder, path)
+      return folder
     } catch {
       let aside = path + ".replaced"
       guard FileSystem.kind(aside) == nil else {
@@ -124,8 +155,7 @@ extension OutputFolder {
         try FileSystem.rename(aside, to: path)
         throw error
       }
-      return try discard(aside)
+      return aside
     }
-    try discard(folder)
   }
 }

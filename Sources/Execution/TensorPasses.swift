@@ -296,7 +296,7 @@ public final class TensorPasses {
       if case .stored = recipe { continue }
       for tensor in recipe.storedTensors {
         let file = try context.files.file(tensor.file)
-        context.read(tensor, try OutputFolder.digest(of: file, at: tensor.offset, byteCount: tensor.byteCount))
+        context.read(tensor, try file.digest(of: tensor.offset..<tensor.offset + tensor.byteCount))
       }
     }
   }

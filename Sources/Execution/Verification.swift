@@ -67,7 +67,7 @@ public enum Verification {
     var digest: Digest
 
     func run() throws(Problem) {
-      let found = try OutputFolder.digest(of: file, at: offset, byteCount: byteCount)
+      let found = try file.digest(of: offset..<offset + byteCount)
       guard found == digest else {
         throw Problem(
           .verifyMismatch, "the bytes are not those that were written: \(found), expected \(digest)",

@@ -71,13 +71,15 @@ import Testing
       let whole = try Program.run(["pack", model, "-o", "\(folder)/reference"] + options)
       #expect(whole.code == 0, "\(whole)")
       let partial = "\(packed).partial"
-      let moments = ["espalier-packing.json", "rounded-1.scratch", "rounding.scratch", "model.safetensors.packed.part"]
+      let moments = [".run", ".rounded-1.scratch", ".rounding.scratch", "/model.safetensors.packed.part"]
       for name in moments {
         let run = try Program(["pack", model, "-o", packed, "--resume"] + options)
-        run.wait { FileSystem.isFile("\(partial)/\(name)") }
+        run.wait { FileSystem.isFile(partial + name) }
         run.killAtOnce()
         try run.wait()
         #expect(FileSystem.kind(packed) == nil)
+        // Rounded files that a loss of power has left with other bytes are made again.
+        if name == ".rounding.scratch" { try flip("\(partial).rounded-1.scratch", at: 1 << 20) }
       }
       let refused = try Program.run(["pack", model, "-o", packed] + options)
       #expect(refused.code == 1 && refused.errors.contains("--resume"), "\(refused)")

@@ -65,4 +65,69 @@ import Testing
       #expect(try differences(packed, "\(folder)/reference") == [])
     }
   }
+
+  /// Killed wherever it was, `--replace` leaves the model or what it was packed to, and never less.
+  @Test func killedWhileReplacing() throws {
+    let seed = UInt64.random(in: 0 ..< .max)
+    var generator = SeededGenerator(seed: seed)
+    try withTemporaryFolder { folder in
+      let (original, model) = ("\(folder)/original", "\(folder)/model")
+      try TestModel.layers(6, width: 512).write(to: original, seed: 1)
+      func expectWhole(_ place: Comment) throws {
+        guard FileSystem.isFile("\(model)/espalier-packed.json") else {
+          return #expect(try differences(model, original) == [], place)
+        }
+        let unpacked = try Program.run("unpack", model, "-o", "\(folder)/back", "--quiet")
+        #expect(unpacked.code == 0, "\(unpacked) \(place)")
+        #expect(try differences("\(folder)/back", original) == [], place)
+        try FileSystem.remove("\(folder)/back")
+      }
+      let (partial, attempts) = (model + ".partial", 24)
+      var killed = 0
+      for attempt in 0..<attempts {
+        let place: Comment = "seed \(seed), attempt \(attempt)"
+        #expect(try Program.shell("cp -r '\(original)' '\(model)'").code == 0)
+        let run = try Program(["pack", model, "--replace", "--threads", "2", "--quiet"])
+        run.wait {
+          switch attempt % 3 {
+          case 0: FileSystem.isFile(partial + ".run")
+          case 1: FileSystem.isFile("\(partial)/espalier-packed.json")
+          default: FileSystem.isFile("\(model)/espalier-packed.json")
+          }
+        }
+        run.pause(forMicroseconds: UInt32.random(in: 0...[30_000, 3000, 300][attempt % 3], using: &generator))
+        run.killAtOnce()
+        killed += try run.wait().code == nil ? 1 : 0
+        try expectWhole(place)
+        if !FileSystem.isFile("\(model)/espalier-packed.json") {
+          // At the last moment nothing tells the finished folder to be ours any more.
+          if !FileSystem.isFile(partial + ".run"), FileSystem.kind(partial) != nil { try FileSystem.remove(partial) }
+          let again = try Program.run("pack", model, "--replace", "--force", "--quiet")
+          #expect(again.code == 0, "\(again) \(place)")
+          try expectWhole(place)
+        }
+        for name in try FileSystem.list(folder) where name.hasPrefix("model") {
+          try FileSystem.remove("\(folder)/\(name)")
+        }
+      }
+      print("killed \(killed) of \(attempts) times while replacing (seed \(seed))")
+      #expect(killed >= attempts / 3, "seed \(seed)")
+    }
+  }
+
+  @Test func aPackedModelIsWorthWhatTheModelIs() throws {
+    try withTemporaryFolder { folder in
+      let (model, packed) = ("\(packageFolder)/Models/base", "\(folder)/packed")
+      let text = "\(packageFolder)/Models/text/test/docs.txt"
+      #expect(try Program.run("pack", model, "-o", packed, "--quiet").code == 0)
+      let figures = try [model, packed].map { model in
+        let outcome = try Program.run("evaluate", model, "--text", text, "--limit", "8", "--json")
+        #expect(outcome.code == 0, "\(outcome)")
+        return try outcome.figure("perplexity")
+      }
+      #expect(figures[0] != nil && figures[0] == figures[1])
+      let compared = try Program.run("compare", packed, "--against", model, "--text", text, "--limit", "4", "--json")
+      #expect(try compared.figure("kl") == 0 && compared.figure("same_top") == 1, "\(compared)")
+    }
+  }
 }

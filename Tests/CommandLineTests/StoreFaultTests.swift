@@ -122,8 +122,6 @@ import Testing
         }
         killed += isDead ? 1 : 0
         if FileSystem.kind(scene.output) != nil {
-          // What ended runs leave beside a finished folder's files tells the folder to be ours.
-          try? FileSystem.remove("\(scene.output)/espalier-packing.json")
           #expect(try differences(scene.output, scene.model("tuned0")) == [], place)
           try FileSystem.remove(scene.output)
         }

@@ -225,6 +225,32 @@ private func noise(_ name: String, seed: UInt64, step: Float = 0, count: Int = 1
     }
   }
 
+  @Test("Where names cannot be exchanged, a model is replaced or stays, whatever fails", arguments: [false, true])
+  func replacingWithoutExchange(alsoFails: Bool) throws {
+    try Shelf.with { shelf in
+      let (a, b) = (try shelf.write("a", [noise("x", seed: 1)]), try shelf.write("b", [noise("x", seed: 2)]))
+      try shelf.add(a, as: "model")
+      let store = try shelf.open()
+      let workers = WorkerPool(threads: 2)
+      defer { workers.stop() }
+      let work = try StoreAddition(to: store, base: nil, workers, SilentListener())
+      work.exchange = { (new, _) throws(Problem) in
+        // Without the new folder, renaming fails too.
+        if alsoFails { try FileSystem.rename(new, to: new + ".gone") }
+        throw Problem(.fileWrite, "not supported")
+      }
+      let files = try ModelFiles.list(b, followsLinks: false)
+      let found = problem { try work.run(files, as: "model", replaces: true) }
+      #expect(found?.code == (alsoFails ? .fileMissing : nil))
+      // As at the end of every run, and with what a killed one leaves.
+      try FileSystem.remove(work.incoming)
+      _ = try store.collectGarbage()
+      #expect(try store.names() == ["model"])
+      try shelf.expect("model", is: alsoFails ? a : b)
+      #expect(try shelf.check().problems == [])
+    }
+  }
+
   // MARK: - What is refused
 
   @Test("Names that no folder should have", arguments: ["", "..", ".hidden", "a/b", "/a", "a\\b", "a\nb"])

@@ -1,13 +1,15 @@
 internal import EspalierBasics
 
 /// What an unfinished packed file holds already: `PATH.journal`, a digest of what the run was begun with, then the records of
-/// chunks in their order. A last record that is not whole is what a crash leaves; it is forgotten.
+/// chunks in their order, each with its own digest. Records from the first that is not what was written are what a crash
+/// leaves; they are forgotten.
 final class ArchiveJournal {
   let records: [ArchiveChunk]
   private let file: File
   private var end = 0
 
   private static let headBytes = 16
+  private static let entryBytes = ArchiveChunk.recordBytes + 16
 
   static func path(beside path: String) -> String { path + ".journal" }
 
@@ -33,26 +35,31 @@ final class ArchiveJournal {
         .archiveJournal, "what is there was begun from another file, or with other options",
         remedy: "Restore what changed, or start over with --force.", file: path)
     }
-    let (size, count) = (ArchiveChunk.recordBytes, (bytes.count - Self.headBytes) / ArchiveChunk.recordBytes)
     var records: [ArchiveChunk] = []
-    for index in 0..<count {
-      guard let record = ArchiveChunk(bytes[Self.headBytes + index * size..<Self.headBytes + (index + 1) * size]) else {
+    for index in 0..<(bytes.count - Self.headBytes) / Self.entryBytes {
+      let entry = bytes[Self.headBytes + index * Self.entryBytes..<Self.headBytes + (index + 1) * Self.entryBytes]
+      guard let record = ArchiveChunk(entry.prefix(ArchiveChunk.recordBytes)), Self.entry(record) == Array(entry) else {
         break
       }
       records.append(record)
     }
     self.records = records
-    end = Self.headBytes + records.count * size
+    end = Self.headBytes + records.count * Self.entryBytes
+  }
+
+  private static func entry(_ record: ArchiveChunk) -> [UInt8] {
+    let bytes = record.bytes
+    return bytes + bytes.withUnsafeBytes { Digest(of: $0) }.bytes
   }
 
   /// Forgets all but the first records.
   func keep(_ count: Int) throws(Problem) {
-    end = Self.headBytes + count * ArchiveChunk.recordBytes
+    end = Self.headBytes + count * Self.entryBytes
     try file.resize(to: end)
   }
 
   func append(_ records: [ArchiveChunk]) throws(Problem) {
-    let bytes = records.flatMap(\.bytes)
+    let bytes = records.flatMap { Self.entry($0) }
     try file.write(bytes, at: end)
     end += bytes.count
   }

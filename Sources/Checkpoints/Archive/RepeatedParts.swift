@@ -1,5 +1,4 @@
 internal import EspalierBasics
-internal import EspalierNumerics
 
 /// Finds parts of a file whose bytes an earlier part has, so that they are stored once.
 enum RepeatedParts {
@@ -23,7 +22,7 @@ enum RepeatedParts {
     for group in alike.values where group.count > 1 {
       var first: [Digest: Int] = [:]
       for index in group {
-        let digest = try digest(of: source, at: starts[index], byteCount: header.parts[index].byteCount)
+        let digest = try source.digest(of: starts[index]..<starts[index] + header.parts[index].byteCount)
         if let earlier = first[digest] {
           header.parts[index].content = .same(as: earlier)
           header.parts[index].base = nil
@@ -33,19 +32,5 @@ enum RepeatedParts {
       }
     }
     return header
-  }
-
-  private static func digest(of source: any ByteSource, at offset: Int, byteCount: Int) throws(Problem) -> Digest {
-    let whole = ChunkedDigest(byteCount: byteCount)
-    var feed = ChunkedDigest.Feed(into: whole, at: 0)
-    let buffer = try AlignedBuffer(byteCount: min(byteCount, 1 << 20))
-    var done = 0
-    while done < byteCount {
-      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<min(buffer.byteCount, byteCount - done)])
-      try source.read(into: piece, at: offset + done)
-      feed.update(UnsafeRawBufferPointer(piece))
-      done += piece.count
-    }
-    return whole.value()
   }
 }

@@ -202,8 +202,8 @@ struct QuantizationJob: TensorJob {
     }
     try context.hashWritten()
     let file = try context.files.file(coded.stored.file)
-    context.read(
-      coded.stored, try OutputFolder.digest(of: file, at: coded.stored.offset, byteCount: coded.stored.byteCount))
+    let start = coded.stored.offset
+    context.read(coded.stored, try file.digest(of: start..<start + coded.stored.byteCount))
   }
 
   private func requireFinite(

@@ -89,7 +89,7 @@ extension ReductionPlan {
     case .nothing: return nil
     case .file(let path):
       let file = try File.reading(path)
-      return try OutputFolder.digest(of: file, at: 0, byteCount: try file.size())
+      return try file.digest(of: 0..<(try file.size()))
     case .text(let text, _): return text.record(mode: network.mode, momentLimit: momentLimit).tokens
     }
   }

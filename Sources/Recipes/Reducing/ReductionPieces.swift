@@ -130,7 +130,7 @@ struct ReductionPieces {
     let file = try File.reading(path)
     let start = tensors.map(\.offset).min() ?? 0
     let bytes = tensors.reduce(0) { $0 + $1.byteCount }
-    let digest = try OutputFolder.digest(of: file, at: start, byteCount: bytes)
+    let digest = try file.digest(of: start..<start + bytes)
     return record["digest"]?.string == digest.description
       ? Piece(parameter: parameter, tensors: tensors, outcomes: outcomes) : nil
   }

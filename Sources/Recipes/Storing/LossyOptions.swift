@@ -3,6 +3,8 @@ public import EspalierCheckpoints
 internal import EspalierNetworks
 
 extension Problem.Code {
+  /// What a model's folder may not have, or has no longer.
+  static let packingInput = Problem.Code("pack.input")
   /// A size that a model cannot be packed to.
   public static let packingGoal = Problem.Code("pack.goal")
 }

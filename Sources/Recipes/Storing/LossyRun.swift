@@ -26,11 +26,11 @@ struct LossyRun {
   private static let aim = 0.01
   private static let mostPasses = 8
 
-  private var tensors: [LossyTensor] { plan.lossyTensors }
+  var tensors: [LossyTensor] { plan.lossyTensors }
 
   /// The rounded file of an entry.
   func path(of entry: Int) -> String { place.scratch("rounded-\(entry)") }
-  private var statePath: String { place.scratch("rounding") }
+  var statePath: String { place.scratch("rounding") }
 
   /// - Returns: what an earlier run of the same request found, or what this one finds.
   /// - Throws: `pack.goal` for a size that is not reached, what reading and writing throw.
@@ -72,11 +72,12 @@ struct LossyRun {
       listener.receive(.advanced(bytes: tensor.byteCount))
     }
     let result = Result(settings: settings, losses: losses.compactMap(\.self))
-    try FileSystem.write(state(result).bytes(), to: statePath)
+    for entry in entries { try File.writing(path(of: entry)).sync() }
+    try FileSystem.write(try state(result).bytes(), to: statePath)
     return result
   }
 
-  private var entries: [Int] { plan.entries.indices.filter { plan.entries[$0].header != nil } }
+  var entries: [Int] { plan.entries.indices.filter { plan.entries[$0].header != nil } }
 
   private func source(_ tensor: LossyTensor, _ files: [Int: File]) -> File { files[tensor.entry]! }
 
@@ -170,6 +171,17 @@ struct LossyRun {
     return best.settings
   }
 
+  /// Checks what was packed of the rounded files.
+  ///
+  /// - Throws: `pack.goal` if it is not as large as it was measured to be.
+  func requireGoal(of bytes: Int) throws(Problem) {
+    let goal = options.goal.bytes(of: plan.packed.reduce(0) { $0 + $1.byteCount })
+    guard Swift.abs(Double(bytes) / goal - 1) > Self.tolerance else { return }
+    throw Problem(
+      .packingGoal, "\(options.goal.text) was asked for, and \(ByteCount.text(bytes)) were written",
+      remedy: "Nothing was replaced. Start over with --force.", file: plan.model)
+  }
+
   private func unreachable(goal: Double, nearest: Double, original: Int) -> Problem {
     let ratio = Decimals.text(Double(original) / max(1, nearest), 2)
     guard nearest > goal else {
@@ -225,49 +237,8 @@ struct LossyRun {
       let first = tensors.first(where: { $0.entry == tensor.entry && $0.part == twin })
     else { return }
     let file = try File.writing(path(of: tensor.entry))
-    for index in 0..<tensor.tiles {
-      let rows = tensor.rows(ofTile: index)
-      try tensor.write(try first.read(rows, from: file), of: rows, to: file)
-    }
-  }
-
-  // MARK: - Resuming
-
-  private func state(_ result: Result) -> JSON {
-    [
-      "tensors": .array(
-        zip(result.settings, result.losses).map { setting, loss in
-          .array(
-            [.number(setting.logarithm), .number(setting.offset), .number(loss.part), .number(loss.weightError)]
-              + (loss.outputError.map { [.number($0)] } ?? []))
-        })
-    ]
-  }
-
-  /// What an earlier run of the same request came to, if its rounded files are there.
-  private func earlier() -> Result? {
-    guard plan.options.policy.resume, FileSystem.isFile(statePath),
-      entries.allSatisfy({ FileSystem.isFile(path(of: $0)) }),
-      let bytes = try? FileSystem.read(statePath), let json = try? JSON(parsing: bytes),
-      let entries = json["tensors"]?.array, entries.count == tensors.count
-    else { return nil }
-    var result = Result(settings: [], losses: [])
-    for (entry, tensor) in zip(entries, tensors) {
-      guard let numbers = entry.array, numbers.count >= 4, let logarithm = numbers[0].number,
-        let offset = numbers[1].number, numbers[2].integer == tensor.part, let error = numbers[3].number
-      else { return nil }
-      result.settings.append(LossyCurve.Setting(logarithm: logarithm, offset: offset, bytes: 0, cost: 0))
-      result.losses.append(
-        ArchiveLoss.Part(
-          part: tensor.part, weightError: error, outputError: numbers.count > 4 ? numbers[4].number : nil))
-    }
-    return result
-  }
-
-  /// Removes what was needed on the way.
-  func clear() throws(Problem) {
-    for path in entries.map({ path(of: $0) }) + [statePath] where FileSystem.isFile(path) {
-      try FileSystem.remove(path)
+    try file.forEachPiece(of: first.offset..<first.offset + first.byteCount) { (piece, offset) throws(Problem) in
+      try file.write(piece, at: tensor.offset + offset - first.offset)
     }
   }
 }

@@ -16,7 +16,7 @@ struct LossyTensor: Sendable {
   let rows: Int
   let columns: Int
   let site: String?
-  /// The part of the same file that has the same bytes.
+  /// The part of the same file that has the same bytes and is rounded alike: of the same type, rows and columns.
   var twin: Int?
 
   var elementCount: Int { rows * columns }
@@ -85,7 +85,11 @@ struct LossyTensor: Sendable {
         name: tensor.name, entry: entry, part: index, type: part.type, offset: offset,
         rows: tensor.elementCount / columns, columns: columns,
         site: columns == tensor.shape.last ? options.site(of: tensor.name) : nil)
-      if case .same(let other) = part.content { found.twin = other }
+      if case .same(let other) = part.content, let first = tensors.first(where: { $0.part == other }),
+        first.type == found.type, first.rows == found.rows, first.columns == found.columns
+      {
+        found.twin = other
+      }
       tensors.append(found)
     }
     return tensors

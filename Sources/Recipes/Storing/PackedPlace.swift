@@ -3,21 +3,30 @@ internal import EspalierCheckpoints
 internal import EspalierExecution
 
 /// Where a packed or an unpacked model is prepared (`NAME.partial`) and gets its name, in one step.
+///
+/// Beside it lies a mark (`NAME.partial.run`) from before anything else is there until nothing else is: what tells the rest
+/// to be ours, what the run was begun with, and what other runs find locked. A folder thus gets its name with nothing in it
+/// but the output.
 struct PackedPlace {
   let path: String
   let isFolder: Bool
+  let policy: OutputFolder.Policy
+  /// Whether what has the output's name may go.
+  let isOurs: (String) -> Bool
 
-  /// What a folder of packed files says of them.
-  static let listName = "espalier-packed.json"
-
-  init(_ path: String, isFolder: Bool) { (self.path, self.isFolder) = (path, isFolder) }
+  init(
+    _ path: String, isFolder: Bool, policy: OutputFolder.Policy, replacing isOurs: @escaping (String) -> Bool
+  ) {
+    (self.path, self.isFolder, self.policy, self.isOurs) = (path, isFolder, policy, isOurs)
+  }
 
   var partial: String { OutputFolder.partialPath(for: path) }
-  private var mark: String { isFolder ? "\(partial)/\(Self.markName)" : partial + ".run" }
-  static let markName = "espalier-packing.json"
+  private var mark: String { partial + ".run" }
+  /// Marks are written before anything is made, so an empty one tells of nothing.
+  private var isMarked: Bool { ((try? File.reading(mark).size()) ?? 0) > 0 }
 
   /// A file of ours that is gone when the output gets its name.
-  func scratch(_ name: String) -> String { isFolder ? "\(partial)/\(name).scratch" : "\(partial).\(name).scratch" }
+  func scratch(_ name: String) -> String { "\(partial).\(name).scratch" }
 
   private var scratchFiles: [String] {
     let folder = FileSystem.parent(of: partial)
@@ -26,115 +35,136 @@ struct PackedPlace {
       .map { FileSystem.join(folder, $0) }
   }
 
-  /// Whether an unfinished output of ours is there.
-  private var isOurs: Bool { FileSystem.isFile(mark) }
-  /// A folder with nothing but perhaps a mark that was being written: what is left of a run that was killed before it could
-  /// say what it is, or when it had tidied up.
-  private var isAbandoned: Bool {
-    isFolder && FileSystem.isFolder(partial)
-      && (try? FileSystem.list(partial).allSatisfy { $0 == Self.markName + ".tmp" }) == true
+  // MARK: - What may be replaced
+
+  /// Whether a folder is empty or one of ours: with a list, a manifest, or nothing but files of the names that the output
+  /// has.
+  static func isReplaceable(_ folder: String, byFiles names: [String] = []) -> Bool {
+    guard FileSystem.isFolder(folder) else { return false }
+    let tells = [PackedList.fileName, Manifest.fileName]
+    if tells.contains(where: { FileSystem.isFile("\(folder)/\($0)") }) { return true }
+    let allowed = Set(names.map { ExactString($0) })
+    return (try? PackingPlan.files(of: folder).allSatisfy { allowed.contains(ExactString($0.name)) }) == true
+  }
+
+  /// Whether a file is a packed one, or one of weights.
+  static func isReplaceable(file path: String) -> Bool {
+    guard let file = try? File.reading(path) else { return false }
+    return (try? ArchivedFile(at: path)) != nil || (try? SafetensorsHeader(reading: file)) != nil
+      || (try? GGUFHeader(reading: file)) != nil
   }
 
   /// What stands in the way, found without touching anything.
-  func obstacles(policy: OutputFolder.Policy, bytes: Int, mayReplace: Bool) -> [Problem] {
-    var problems: [Problem] = []
-    if FileSystem.kind(path) != nil, !mayReplace {
-      if !policy.force {
-        problems.append(
-          Problem(
-            .outputExists, "the output exists already",
-            remedy: "Choose another name, or give --force to replace it once the new one is complete.", file: path))
-      } else if isFolder, !isReplaceable {
-        problems.append(
-          Problem(
-            .outputExists, "there is something that was not written by espalier; --force does not replace it",
-            remedy: "Choose another name, or remove it yourself.", file: path))
-      }
-    }
-    if FileSystem.kind(partial) != nil, !isAbandoned {
-      if !isOurs {
-        problems.append(
-          Problem(
-            .outputPartial, "there is something that was not written by espalier, where the output is prepared",
-            remedy: "Choose another name for the output, or remove it yourself.", file: partial))
-      } else if !policy.resume, !policy.force {
-        problems.append(
-          Problem(
-            .outputPartial, "an unfinished output of an earlier run is there",
-            remedy: "Continue it with --resume, or start over with --force.", file: partial))
-      }
-    } else if let free = FileSystem.freeBytes(at: path), free < bytes {
-      problems.append(
-        Problem(
-          .outputSpace,
-          "the output takes up to \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
-          remedy: "Make room, or write elsewhere.", file: path))
-    }
-    return problems
+  ///
+  /// - Parameter mayReplace: whether the output takes the place of what is packed.
+  func obstacles(bytes: Int, mayReplace: Bool = false) -> [Problem] {
+    let problems = OutputFolder.obstacles(
+      at: path, policy: policy, bytes: bytes, isOurs: isOurs, isUnfinished: { _ in isMarked })
+    return mayReplace ? problems.filter { $0.code != .outputExists } : problems
   }
 
-  private var isReplaceable: Bool {
-    guard FileSystem.isFolder(path) else { return false }
-    return [Self.listName, Manifest.fileName].contains { FileSystem.isFile("\(path)/\($0)") }
-      || (try? FileSystem.list(path).isEmpty) == true
-  }
+  // MARK: - A run
 
   /// Begins, or goes on with what an earlier run of the same fingerprint left.
   ///
   /// - Returns: what holds the output for this run.
-  func begin(fingerprint: JSON, policy: OutputFolder.Policy) throws(Problem) -> File {
-    if isOurs {
-      let held = try hold()
-      let found = (try? JSON(parsing: try FileSystem.read(mark))) ?? .null
-      if policy.resume, found == fingerprint { return held }
-      // A file's mark may be all that is left.
-      guard policy.force || FileSystem.kind(partial) == nil else {
-        throw Problem(
-          .outputPartial, "what is there was begun from other files, or with other options",
-          remedy: "Restore what changed, or start over with --force.", file: partial)
-      }
-      try discard()
+  func begin(fingerprint: JSON) throws(Problem) -> File {
+    try FileSystem.createParents(of: mark)
+    let held = try hold()
+    let text = try held.read(try held.size(), at: 0)
+    if !policy.resume || (try? JSON(parsing: text)) != fingerprint {
+      try requireRemovable(isMarked: !text.isEmpty)
+      try clear()
+      try write(fingerprint, to: held)
     }
-    try FileSystem.createParents(of: partial)
-    if isFolder, !isAbandoned { try FileSystem.createFolder(partial) }
-    try FileSystem.write(fingerprint.bytes(), to: mark)
-    return try hold()
+    if isFolder, FileSystem.kind(partial) == nil { try FileSystem.createFolder(partial) }
+    return held
   }
 
+  /// In the file itself, whose lock the run has.
+  private func write(_ text: JSON, to mark: File) throws(Problem) {
+    try mark.resize(to: 0)
+    try mark.write(text.bytes(), at: 0)
+    try mark.sync()
+  }
+
+  private func requireRemovable(isMarked: Bool) throws(Problem) {
+    guard FileSystem.kind(partial) != nil else { return }
+    guard isMarked else {
+      try FileSystem.remove(mark)
+      throw Problem(
+        .outputPartial, "there is something that was not written by espalier, where the output is prepared",
+        remedy: "Choose another name for the output, or remove it yourself.", file: partial)
+    }
+    guard policy.force else {
+      throw Problem(
+        .outputPartial, "what is there was begun from other files, or with other options",
+        remedy: "Restore what changed, or start over with --force.", file: partial)
+    }
+  }
+
+  /// Of two runs that begin together one finds the mark locked, or gone with the other's end.
   private func hold() throws(Problem) -> File {
     let file = try File.writing(mark)
-    guard file.tryLock() else {
+    guard file.tryLock(), try file.hasItsName() else {
       throw Problem(
         .fileLocked, "another run is writing this output", remedy: "Wait for it, or choose another output.", file: path)
     }
     return file
   }
 
-  /// Removes what is unfinished; what tells it to be ours goes last.
-  func discard() throws(Problem) {
-    if isFolder {
-      for name in try FileSystem.list(partial) where name != Self.markName {
-        try FileSystem.remove("\(partial)/\(name)")
-      }
-    } else {
-      for path in [partial, partial + ".journal"] + scratchFiles where FileSystem.kind(path) != nil {
-        try FileSystem.remove(path)
-      }
+  private func clear() throws(Problem) {
+    for path in [partial, partial + ".journal"] + scratchFiles where FileSystem.kind(path) != nil {
+      try FileSystem.remove(path)
     }
-    try FileSystem.remove(mark)
-    if isFolder { try FileSystem.remove(partial) }
   }
 
+  /// Removes what is unfinished; what tells it to be ours goes last.
+  func discard() throws(Problem) {
+    try clear()
+    try FileSystem.remove(mark)
+  }
+
+  // MARK: - The end
+
   /// Gives what was prepared its name.
+  ///
+  /// - Throws: `output.exists` for what has come to that place since the run began.
   func finish() throws(Problem) {
+    try OutputFolder.requireFree(path, policy: policy, isOurs: isOurs)
     if isFolder {
-      try FileSystem.syncFolder(partial)
+      try FileSystem.syncFolders(in: partial)
+      // What has the partial folder's name from here on is the old output: nothing to go on with.
+      if FileSystem.kind(path) != nil { try write("replaced", to: try File.writing(mark)) }
       try OutputFolder.place(partial, at: path)
-      try FileSystem.remove("\(path)/\(Self.markName)")
     } else {
       try FileSystem.rename(partial, to: path)
-      try FileSystem.remove(mark)
+      try FileSystem.syncFolder(FileSystem.parent(of: path))
     }
-    try FileSystem.syncFolder(isFolder ? path : FileSystem.parent(of: path))
+    try FileSystem.remove(mark)
+  }
+
+  /// Gives the folder that was prepared the name of the model that it was made of, and removes that model's files.
+  ///
+  /// The mark goes first: a run that is ended from here on leaves nothing that another would take for its own and remove.
+  ///
+  /// - Parameter names: of the model's files. What else has come to its folder stays.
+  /// - Throws: `output.exists` for what stays, once the output has its name.
+  func finish(replacing names: [String]) throws(Problem) {
+    try FileSystem.syncFolders(in: partial)
+    let text = try FileSystem.read(mark)
+    try FileSystem.remove(mark)
+    let old: String
+    do throws(Problem) { old = try OutputFolder.swap(path, with: partial) } catch {
+      try? FileSystem.write(text, to: mark)
+      throw error
+    }
+    try FileSystem.syncFolder(FileSystem.parent(of: path))
+    for name in names { try FileSystem.remove("\(old)/\(name)") }
+    guard try FileSystem.removeEmptyFolders(in: old) else {
+      throw Problem(
+        .outputExists, "the packed model has its place, but files came to the model's folder that were not packed",
+        remedy: "They were kept: put them where they belong.", file: old)
+    }
   }
 }

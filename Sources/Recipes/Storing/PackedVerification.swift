@@ -30,26 +30,18 @@ public enum PackedVerification {
         }
       } catch { outcome.problems.append(error) }
     }
-    outcome.problems += others(in: path)
+    do throws(Problem) {
+      if let list = try PackedList(inFolder: path) { outcome.problems += others(of: list, in: path) }
+    } catch { outcome.problems.append(error) }
     return outcome
   }
 
-  private static func others(in folder: String) -> [Problem] {
-    let path = "\(folder)/\(PackedPlace.listName)"
-    guard let bytes = try? FileSystem.read(path) else { return [] }
-    guard let files = (try? JSON(parsing: bytes))?["files"]?.array else {
-      return [Problem(.manifestInvalid, "the list of packed files cannot be read", file: path)]
+  private static func others(of list: PackedList, in folder: String) -> [Problem] {
+    var problems = list.missing(from: folder)
+    for file in list.files where !file.isPacked && FileSystem.isFile("\(folder)/\(file.name)") {
+      let path = "\(folder)/\(file.name)"
+      do throws(Problem) { try file.require(try FileCopy.digest(of: path), at: path) } catch { problems.append(error) }
     }
-    return files.compactMap { entry in
-      guard let name = entry["name"]?.string, let isPacked = entry["packed"]?.bool, !name.hasPrefix("/"),
-        !name.split(separator: "/").contains("..")
-      else { return Problem(.manifestInvalid, "a file's entry is incomplete", file: path) }
-      let file = "\(folder)/\(name)\(isPacked ? WeightFile.packedSuffix : "")"
-      guard FileSystem.isFile(file) else { return Problem(.verifyMismatch, "the file is not there", file: file) }
-      guard !isPacked else { return nil }
-      let digest = try? FileCopy.digest(of: file).description
-      return digest != nil && digest == entry["xxh3"]?.string
-        ? nil : Problem(.verifyMismatch, "the bytes are not those that were written", file: file)
-    }
+    return problems
   }
 }

@@ -74,7 +74,7 @@ public struct PackingPlan: Sendable {
     var entries: [Entry] = []
     problems.collect { () throws(Problem) in
       for (name, path) in try Self.files(of: model) {
-        guard !Self.isPacked(name), name != PackedPlace.listName else {
+        guard !Self.isPacked(name), name != PackedList.fileName else {
           throw Problem(.archiveFormat, "this is packed already", remedy: "Unpack it to pack it otherwise.", file: path)
         }
         do throws(Problem) {
@@ -125,8 +125,8 @@ public struct PackingPlan: Sendable {
     problems.collect { () throws(Problem) in
       try Self.requireApart(basePaths, from: options.output, isFolder: isFolder)
     }
-    problems.all += PackedPlace(options.output, isFolder: isFolder).obstacles(
-      policy: options.policy, bytes: entries.reduce(0) { $0 + $1.byteCount } * (options.lossy == nil ? 1 : 2),
+    problems.all += Self.place(options, isFolder: isFolder).obstacles(
+      bytes: entries.reduce(0) { $0 + $1.byteCount } * (options.lossy == nil ? 1 : 2),
       mayReplace: options.replaces && isFolder)
     let least = memory
     if least > options.memory {
@@ -166,6 +166,14 @@ public struct PackingPlan: Sendable {
     return tensors
   }
 
+  var place: PackedPlace { Self.place(options, isFolder: isFolder) }
+
+  private static func place(_ options: PackingOptions, isFolder: Bool) -> PackedPlace {
+    PackedPlace(options.output, isFolder: isFolder, policy: options.policy) { path in
+      isFolder ? PackedPlace.isReplaceable(path) : PackedPlace.isReplaceable(file: path)
+    }
+  }
+
   /// A packed file has its own ending.
   private static func named(_ options: PackingOptions, _ isFolder: Bool) -> PackingOptions {
     var options = options
@@ -199,6 +207,8 @@ public struct PackingPlan: Sendable {
   }
 
   /// All files of a model, those in folders of its folder too, in the order of names.
+  ///
+  /// - Throws: `pack.input` for links to folders, which may lead back to where they are.
   static func files(of model: String) throws(Problem) -> [(name: String, path: String)] {
     switch FileSystem.kind(model) {
     case .file: return [(FileSystem.lastComponent(of: model), model)]
@@ -214,6 +224,11 @@ public struct PackingPlan: Sendable {
     for name in try FileSystem.list(folder) {
       let path = "\(folder)/\(name)"
       if FileSystem.isFolder(path) {
+        guard FileSystem.linkTarget(path) == nil else {
+          throw Problem(
+            .packingInput, "\(prefix)\(name) is a link to a folder",
+            remedy: "Copy the folder to its place: only links to files are followed.", file: path)
+        }
         files += try self.files(in: path, as: prefix + name + "/")
       } else {
         files.append((prefix + name, path))

@@ -15,9 +15,7 @@ public struct PackingRun {
   public static func execute(_ plan: PackingPlan, listener: any ProgressListener) throws(Problem) -> PackingReport {
     let workers = WorkerPool(threads: plan.options.threads)
     defer { workers.stop() }
-    return try PackingRun(
-      plan: plan, place: PackedPlace(plan.options.output, isFolder: plan.isFolder), workers: workers, listener: listener
-    ).execute()
+    return try PackingRun(plan: plan, place: plan.place, workers: workers, listener: listener).execute()
   }
 
   private func execute() throws(Problem) -> PackingReport {
@@ -31,7 +29,7 @@ public struct PackingRun {
         ("packing", .number(ArchiveHeader.formatVersion)), ("chunk", .number(plan.options.chunkBytes)),
         ("sha256", .bool(plan.options.hashes)), ("files", .number(plan.entries.count)),
       ] + (try InputIdentities.members(paths)))
-    let held = try place.begin(fingerprint: inputs, policy: plan.options.policy)
+    let held = try place.begin(fingerprint: inputs)
     defer { withExtendedLifetime(held) {} }
     var report = PackingReport(of: plan)
     var began = Machine.monotonicSeconds
@@ -52,27 +50,48 @@ public struct PackingRun {
     }
     report.seconds = Machine.monotonicSeconds - began
     listener.receive(.ended(stage: "pack", seconds: report.seconds))
+    try lossy?.requireGoal(of: report.bytesAfter)
+    let digests = try plan.entries.map { (entry) throws(Problem) in
+      entry.header == nil ? try FileCopy.copy(entry.path, to: target(entry)) : nil
+    }
     began = Machine.monotonicSeconds
-    listener.receive(.began(stage: "read back", totalBytes: plan.packed.reduce(0) { $0 + $1.byteCount }))
-    for (index, entry) in plan.entries.enumerated() where entry.header != nil {
-      try compare(entry, with: lossy?.path(of: index) ?? entry.path)
+    listener.receive(.began(stage: "read back", totalBytes: plan.byteCount))
+    for (index, entry) in plan.entries.enumerated() {
+      let isRounded = lossy != nil && entry.header != nil
+      try compare(entry, with: isRounded ? lossy?.path(of: index) ?? entry.path : entry.path)
     }
     report.secondsReadBack = Machine.monotonicSeconds - began
     listener.receive(.ended(stage: "read back", seconds: report.secondsReadBack))
-    var digests: [Digest] = []
-    for entry in plan.entries where entry.header == nil {
-      digests.append(try FileCopy.copy(entry.path, to: target(entry)))
-    }
     try InputIdentities.requireUnchanged(paths, since: inputs)
     try lossy?.clear()
     if plan.isFolder {
       let told = lossy == nil ? [] : try tell(report)
-      try FileSystem.write(list(digests, told).bytes(pretty: true), to: "\(place.partial)/\(PackedPlace.listName)")
+      let files = zip(plan.entries, digests).map { entry, digest in
+        PackedList.File(
+          name: entry.name, byteCount: entry.byteCount, isPacked: entry.header != nil, digest: digest)
+      }
+      let list = PackedList(files + told)
+      try FileSystem.write(list.json.bytes(pretty: true), to: "\(place.partial)/\(PackedList.fileName)")
     }
-    try place.finish()
-    // A folder was replaced with its name; a file has another one.
-    if plan.options.replaces, !plan.isFolder { try FileSystem.remove(plan.model) }
+    try finish()
     return report
+  }
+
+  /// Gives the output its name. Of a model that it takes the place of, what was packed and read back goes, nothing else.
+  private func finish() throws(Problem) {
+    guard plan.options.replaces else { return try place.finish() }
+    guard plan.isFolder else {
+      try place.finish()
+      return try FileSystem.remove(plan.model)
+    }
+    let names = plan.entries.map(\.name)
+    let known = Set(names.map { ExactString($0) })
+    for (name, path) in try PackingPlan.files(of: plan.model) where !known.contains(ExactString(name)) {
+      throw Problem(
+        .packingInput, "\(name) came to the model's folder while it was packed",
+        remedy: "Nothing was replaced. Pack it again, with --force.", file: path)
+    }
+    try place.finish(replacing: names)
   }
 
   /// Where a file lies until all are there.
@@ -118,47 +137,44 @@ public struct PackingRun {
     return PackingReport.Packed(entry.name, try ArchivedFile(at: target))
   }
 
+  /// Reads back what was written.
+  ///
   /// - Parameter source: the file that has to come back.
+  /// - Throws: `archive.damaged` for what is not as it was; it is gone then, so that no later run takes it for finished.
   private func compare(_ entry: PackingPlan.Entry, with source: String) throws(Problem) {
-    // The base is looked for from where the folder will be, as deep as it is now.
-    let archive = try ArchivedFile(at: target(entry), baseFolder: nil)
-    let listener = listener
-    try ArchiveReading.compare(archive, with: try File.reading(source), workers: workers) { count in
-      listener.receive(.advanced(bytes: count))
+    let (target, original, listener) = (target(entry), try File.reading(source), listener)
+    do throws(Problem) {
+      guard entry.header != nil else {
+        guard try FileSpans.areEqual(original, try File.reading(target), workers: workers) else {
+          throw Problem(
+            .archiveDamaged, "what was copied is not what comes back",
+            remedy: "Nothing was replaced. Check the disk and the memory, and pack it again.", file: target)
+        }
+        return listener.receive(.advanced(bytes: entry.byteCount))
+      }
+      // The base is looked for from where the folder will be, as deep as it is now.
+      let archive = try ArchivedFile(at: target, baseFolder: nil)
+      try ArchiveReading.compare(archive, with: original, workers: workers) { count in
+        listener.receive(.advanced(bytes: count))
+      }
+    } catch {
+      if [.archiveDamaged, .archiveBase, .archiveFormat].contains(error.code) { try? FileSystem.remove(target) }
+      throw error
     }
   }
 
   /// Writes what was lost beside what was packed, unless the model has files of these names.
-  private func tell(_ report: PackingReport) throws(Problem) -> [JSON] {
-    var told: [JSON] = []
-    for (name, text) in [("REPORT.md", report.markdown), ("report.json", report.loss.text(pretty: true))] {
+  private func tell(_ report: PackingReport) throws(Problem) -> [PackedList.File] {
+    var told: [PackedList.File] = []
+    for (name, text) in [("REPORT.md", report.markdown), ("report.json", report.loss.text(pretty: true))]
+    where !plan.entries.contains(where: { ExactString($0.name) == ExactString(name) }) {
       let path = "\(place.partial)/\(name)"
-      guard FileSystem.kind(path) == nil else { continue }
       let bytes = Array((text + "\n").utf8)
       try FileSystem.write(bytes, to: path)
       told.append(
-        [
-          "name": .string(name), "bytes": .number(bytes.count), "packed": false,
-          "xxh3": .string(try FileCopy.digest(of: path).description),
-        ])
+        PackedList.File(
+          name: name, byteCount: bytes.count, isPacked: false, digest: try FileCopy.digest(of: path)))
     }
     return told
-  }
-
-  /// What the folder holds, for `verify`.
-  ///
-  /// - Parameters:
-  ///   - digests: of the files that were copied.
-  ///   - told: entries of files that were added.
-  private func list(_ digests: [Digest], _ told: [JSON]) -> JSON {
-    var digests = digests[...]
-    let files = plan.entries.map { entry in
-      var file: JSON = [
-        "name": .string(entry.name), "bytes": .number(entry.byteCount), "packed": .bool(entry.header != nil),
-      ]
-      if entry.header == nil, let digest = digests.popFirst() { file["xxh3"] = .string(digest.description) }
-      return file
-    }
-    return ["espalier_packed": 1, "files": .array(files + told)]
   }
 }

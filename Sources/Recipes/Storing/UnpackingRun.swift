@@ -31,8 +31,10 @@ public struct UnpackingRun {
     var problems = Problems()
     var archives: [(name: String, file: ArchivedFile)] = []
     var others: [(name: String, path: String)] = []
+    var list: PackedList?
     problems.collect { () throws(Problem) in
-      for (name, path) in try PackingPlan.files(of: model) where name != PackedPlace.listName {
+      list = try PackedList(inFolder: model)
+      for (name, path) in try PackingPlan.files(of: model) where name != PackedList.fileName {
         if PackingPlan.isPacked(name) {
           archives.append((WeightFile.name(name), try ArchivedFile(at: path, baseFolder: options.base)))
         } else {
@@ -46,20 +48,24 @@ public struct UnpackingRun {
           .outputExists, "\(name) is there packed and as it is", remedy: "Remove the one that is not wanted.",
           file: file.path))
     }
+    problems.all += list?.missing(from: model) ?? []
     if archives.isEmpty, problems.errors.isEmpty {
       problems.add(
         Problem(.archiveFormat, "there is no packed file", remedy: "`espalier pack` makes NAME.packed.", file: model))
     }
     let bytes = archives.reduce(0) { $0 + $1.file.header.byteCount }
     let isFolder = FileSystem.isFolder(model)
-    let place = PackedPlace(options.output, isFolder: isFolder)
-    problems.all += place.obstacles(policy: options.policy, bytes: bytes, mayReplace: false)
+    let names = archives.map(\.name) + others.map(\.name)
+    let place = PackedPlace(options.output, isFolder: isFolder, policy: options.policy) { path in
+      isFolder ? PackedPlace.isReplaceable(path, byFiles: names) : PackedPlace.isReplaceable(file: path)
+    }
+    problems.all += place.obstacles(bytes: bytes)
     guard problems.errors.isEmpty else { throw problems }
     do throws(Problem) {
       let workers = WorkerPool(threads: options.threads)
       defer { workers.stop() }
       let inputs = JSON.object(try InputIdentities.members(archives.map(\.file.path) + others.map(\.path)))
-      let held = try place.begin(fingerprint: inputs, policy: options.policy)
+      let held = try place.begin(fingerprint: inputs)
       defer { withExtendedLifetime(held) {} }
       listener.receive(.began(stage: "unpack", totalBytes: bytes))
       for (name, archive) in archives {
@@ -73,13 +79,26 @@ public struct UnpackingRun {
         try ArchiveReading.write(archive, to: try File.writing(unfinished, truncate: true), workers: workers) { count in
           listener.receive(.advanced(bytes: count))
         }
+        try require(archive, of: unfinished)
         if isFolder { try FileSystem.rename(unfinished, to: target) }
       }
-      for (name, path) in others { _ = try FileCopy.copy(path, to: "\(place.partial)/\(name)") }
+      for (name, path) in others {
+        let digest = try FileCopy.copy(path, to: "\(place.partial)/\(name)")
+        try list?.files.first { ExactString($0.name) == ExactString(name) }?.require(digest, at: path)
+      }
       try place.finish()
       let seconds = Machine.monotonicSeconds - began
       listener.receive(.ended(stage: "unpack", seconds: seconds))
       return Outcome(files: archives.count + others.count, bytes: bytes, seconds: seconds)
     } catch { throw Problems([error]) }
+  }
+  /// Compares a file that was written with the SHA-256 of the one that was packed, if that was kept.
+  private static func require(_ archive: ArchivedFile, of written: String) throws(Problem) {
+    guard let expected = archive.header.sha256, FileHash.isAvailable else { return }
+    guard try FileHash.sha256(of: try File.reading(written)) == expected else {
+      throw Problem(
+        .archiveDamaged, "the whole file has another SHA-256 than was kept of it",
+        remedy: "Restore the file from a copy.", file: archive.path)
+    }
   }
 }

@@ -15,12 +15,8 @@ enum FileSpans {
     let whole = ChunkedDigest(byteCount: try source.size())
     try forEachSpan(of: whole.byteCount, workers) { (span, rooms) throws(Problem) in
       var feed = ChunkedDigest.Feed(into: whole, at: span.lowerBound)
-      var done = span.lowerBound
-      while done < span.upperBound {
-        let piece = UnsafeMutableRawBufferPointer(rebasing: rooms[..<min(pieceBytes, span.upperBound - done)])
-        try source.read(into: piece, at: done)
-        feed.update(UnsafeRawBufferPointer(piece))
-        done += piece.count
+      try source.forEachPiece(of: span, through: rooms) { piece, _ in
+        feed.update(piece)
         advanced(piece.count)
       }
     }
@@ -33,15 +29,12 @@ enum FileSpans {
     guard try b.size() == size else { return false }
     do throws(Problem) {
       try forEachSpan(of: size, workers) { (span, rooms) throws(Problem) in
-        var done = span.lowerBound
-        while done < span.upperBound {
-          let count = min(pieceBytes, span.upperBound - done)
-          let first = UnsafeMutableRawBufferPointer(rebasing: rooms[..<count])
-          let second = UnsafeMutableRawBufferPointer(rebasing: rooms[pieceBytes..<pieceBytes + count])
-          try a.read(into: first, at: done)
-          try b.read(into: second, at: done)
-          guard UnsafeRawBufferPointer(first).elementsEqual(second) else { throw Problem(Self.difference, "") }
-          done += count
+        let (first, second) = (rooms[..<pieceBytes], rooms[pieceBytes...])
+        try a.forEachPiece(of: span, through: UnsafeMutableRawBufferPointer(rebasing: first)) {
+          (piece, offset) throws(Problem) in
+          let other = UnsafeMutableRawBufferPointer(rebasing: second.prefix(piece.count))
+          try b.read(into: other, at: offset)
+          guard piece.elementsEqual(other) else { throw Problem(Self.difference, "") }
         }
       }
     } catch {

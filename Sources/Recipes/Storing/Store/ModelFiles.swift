@@ -4,7 +4,7 @@ internal import EspalierCheckpoints
 /// The files of a model that is to be stored.
 enum ModelFiles {
   /// Names at a model's top that a store or what gives it back needs for itself.
-  private static let reserved = [StoredModel.fileName, PackedPlace.markName, StoreRetrieval.unfinishedName]
+  private static let reserved = [StoredModel.fileName, StoreRetrieval.unfinishedName]
 
   /// All files, those in folders of the folder too, in the order of names.
   ///
@@ -24,7 +24,7 @@ enum ModelFiles {
           .checkpointMissing, "there is no model at \(model)", remedy: "Give a folder or a file.", file: model))
     }
     for (name, path) in files {
-      if PackingPlan.isPacked(name) || ExactString(name) == ExactString(PackedPlace.listName) {
+      if PackingPlan.isPacked(name) || ExactString(name) == ExactString(PackedList.fileName) {
         problems.add(
           Problem(
             .storeInput, "\(name) is of a packed model",

@@ -1,5 +1,6 @@
 public import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierExecution
 internal import EspalierNumerics
 
 extension ModelStore {
@@ -106,8 +107,10 @@ final class StoreAddition {
   /// Of models of the store, the objects.
   private let holders: [(name: String, objects: Set<StoredObject>)]
   private var addition = ModelStore.Addition(name: "")
-  /// Folders in which names are new.
+  /// Folders in which names are new, or may be: what another run has placed is not durable before it ends.
   private var folders: Set<String> = []
+  /// Exchanges two folders' names.
+  var exchange: (String, String) throws(Problem) -> Void = { (a, b) throws(Problem) in try FileSystem.exchange(a, b) }
 
   init(
     to store: ModelStore, base: String?, _ workers: WorkerPool, _ listener: any ProgressListener
@@ -159,6 +162,7 @@ final class StoreAddition {
   private func add(_ source: File, as name: String) throws(Problem) -> StoredObject {
     let identity = JSON.object(try InputIdentities.members([source.path]))
     let object = StoredObject(try FileSpans.digest(of: source, workers: workers), ofFile: name)
+    folders.formUnion([FileSystem.parent(of: store.path(of: object)), store.objectsFolder, store.path])
     let isDamaged: Bool
     switch try state(of: object, source) {
     case .whole:
@@ -285,7 +289,6 @@ final class StoreAddition {
   private func place(_ target: String, as object: StoredObject, replaces: Bool) throws(Problem) {
     let path = store.path(of: object)
     try FileSystem.createParents(of: path)
-    folders.formUnion([FileSystem.parent(of: path), store.objectsFolder, store.path])
     guard !replaces else { return try FileSystem.rename(target, to: path) }
     do throws(Problem) { try FileSystem.renameAnew(target, to: path) } catch {
       // Another run was first, with the same file.
@@ -309,11 +312,9 @@ final class StoreAddition {
     for folder in made.sorted() { try FileSystem.syncFolder(folder) }
     try FileSystem.createParents(of: target)
     if replaces, FileSystem.kind(target) != nil {
-      do throws(Problem) { try FileSystem.exchange(folder, target) } catch {
-        // Where a file system cannot exchange names, the model is gone for a moment.
-        try FileSystem.rename(target, to: "\(incoming)/replaced")
-        try FileSystem.rename(folder, to: target)
-      }
+      // Where a file system cannot exchange names, the old model steps aside among the models: all is needed that it has.
+      let old = try OutputFolder.swap(target, with: folder, exchange: exchange)
+      if ExactString(old) != ExactString(folder) { try FileSystem.rename(old, to: "\(incoming)/replaced") }
     } else {
       do throws(Problem) { try FileSystem.rename(folder, to: target) } catch {
         // Another run may have taken the name since.

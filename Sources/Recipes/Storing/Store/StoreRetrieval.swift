@@ -21,8 +21,10 @@ extension ModelStore {
         throw Problem(
           .outputExists, "the output would lie in the store", remedy: "Choose another output.", file: options.output)
       }
-      let place = PackedPlace(options.output, isFolder: true)
-      problems.all = place.obstacles(policy: options.policy, bytes: model.byteCount, mayReplace: false)
+      let place = PackedPlace(options.output, isFolder: true, policy: options.policy) { path in
+        PackedPlace.isReplaceable(path, byFiles: model.files.map(\.name))
+      }
+      problems.all = place.obstacles(bytes: model.byteCount)
       guard problems.errors.isEmpty else { throw problems.errors[0] }
       return try StoreRetrieval(store: self, model: model, place: place, options: options, listener: listener).run()
     } catch { throw problems.errors.isEmpty ? Problems([error]) : problems }
@@ -47,7 +49,7 @@ struct StoreRetrieval {
     let fingerprint: JSON = [
       "store": .string(FileSystem.resolved(store.path) ?? store.path), "model": model.json,
     ]
-    let held = try place.begin(fingerprint: fingerprint, policy: options.policy)
+    let held = try place.begin(fingerprint: fingerprint)
     defer { withExtendedLifetime(held) {} }
     do throws(Problem) {
       listener.receive(.began(stage: "get", totalBytes: model.byteCount))
