@@ -18,6 +18,8 @@ struct Fit: ParsableCommand {
         espalier fit model --size 80MB --text book.txt -o small
         espalier fit model --size 80MB --text book.txt --test novel.txt --against-single-knobs -o small
         espalier fit model --size 80MB --statistics statistics.safetensors -o small
+        espalier fit model --size 80MB --text book.txt --save-table fit.json -o small
+        espalier fit model --size 60MB --text book.txt --table fit.json -o smaller
         espalier fit model --size 80MB --knobs bits,depth --text book.txt --plan -o small
       """)
 
@@ -57,6 +59,16 @@ struct Fit: ParsableCommand {
       "Leave matrices as they are whose name has this (regular expression, repeatable).", valueName: "pattern"))
   var keep: [String] = []
 
+  @Option(
+    help: ArgumentHelp("Keep what is measured in a file: it serves other sizes.", valueName: "file"),
+    completion: .file())
+  var saveTable: String?
+
+  @Option(
+    help: ArgumentHelp("What an earlier fit of the same model and texts has kept.", valueName: "file"),
+    completion: .file())
+  var table: String?
+
   @Flag(help: "Make the same size by each knob alone too, and measure it on --test.")
   var againstSingleKnobs = false
 
@@ -94,6 +106,7 @@ struct Fit: ParsableCommand {
     var request = FitRequest(bytes: ByteCount.parse(size) ?? 0)
     request.knobs = Set(knobWords.compactMap { FitKnob(rawValue: $0) })
     (request.statistics, request.keep) = (statistics, keep)
+    (request.table, request.savedTable) = (table, saveTable)
     if !text.text.isEmpty { request.text = try text.read(for: checkpoint) }
     let effects = effectText.isEmpty ? text.text : effectText
     if !effects.isEmpty {

@@ -82,13 +82,23 @@ public struct FitPlan: Sendable {
     return widths
   }
 
-  /// Everything that what is measured and made depends on.
-  func fingerprint() throws(Problem) -> JSON {
+  /// Everything that what is measured depends on.
+  func measuredFingerprint() throws(Problem) -> JSON {
     var fingerprint = try ReductionRun.fingerprint(reductions.gathering)
+    fingerprint["forms"] = .array(forms.flatMap { form in form.levels.map { .string(form.text($0)) } })
+    if let structure { fingerprint["effects"] = try structure.fingerprint() }
+    return fingerprint
+  }
+
+  /// Everything that what is made depends on.
+  func fingerprint() throws(Problem) -> JSON {
+    var fingerprint = try measuredFingerprint()
     fingerprint["size"] = .number(request.bytes)
     fingerprint["knobs"] = .string(request.knobs.map(\.rawValue).sorted().joined(separator: " "))
-    if let structure { fingerprint["effects"] = try structure.fingerprint() }
     if let text = request.text { fingerprint["text"] = .string(text.digest) }
+    if let path = request.table {
+      fingerprint["table"] = .string(try FileSystem.read(path).withUnsafeBytes { Digest(of: $0) }.description)
+    }
     return fingerprint
   }
 

@@ -27,6 +27,10 @@ public struct FitRequest: Sendable {
   public var effects: CalibrationText?
   /// Regular expressions; a matrix stays as it is if one is found in its name.
   public var keep: [String] = []
+  /// A file of what an earlier fit measured of the same, for another size; nil to measure.
+  public var table: String?
+  /// A file to keep what is measured in.
+  public var savedTable: String?
 
   public init(bytes: Int) { self.bytes = bytes }
 }

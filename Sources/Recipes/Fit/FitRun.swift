@@ -12,7 +12,7 @@ public struct FitRun {
 
   private let plan: FitPlan
   private let listener: any ProgressListener
-  private let pieces: ReductionPieces
+  let pieces: ReductionPieces
   private let subject: PlannedSubject?
   /// The output's options, for plans of what is made on the way: ours is what is there.
   private let options: MergeOptions
@@ -29,7 +29,7 @@ public struct FitRun {
     return try run.execute(comparesKnobs: comparesKnobs, measure)
   }
 
-  private init(_ plan: FitPlan, listener: any ProgressListener) throws(Problem) {
+  init(_ plan: FitPlan, listener: any ProgressListener) throws(Problem) {
     (self.plan, self.listener) = (plan, listener)
     try plan.reductions.gathering.requireOwnStatistics(plan.run.pool)
     let pieces = try ReductionPieces(
@@ -43,8 +43,7 @@ public struct FitRun {
 
   private func execute(comparesKnobs: Bool, _ measure: Measure?) throws(Problem) -> FitReport {
     let began = Machine.monotonicSeconds
-    let curves = try measured()
-    let steps = try layers(comparesKnobs: comparesKnobs)
+    let (curves, steps) = try measured(comparesKnobs: comparesKnobs)
     let untouched = try untouched(curves, steps)
     let choices = try FitChoice.all(curves, steps, within: plan.request.bytes, untouched: untouched)
     // Of equal ones that with more layers.
@@ -77,7 +76,22 @@ public struct FitRun {
 
   // MARK: - What is known
 
-  private func measured() throws(Problem) -> FitCurves {
+  private func measured(comparesKnobs: Bool) throws(Problem) -> (FitCurves, [DepthOrder.Step]) {
+    let fingerprint = try plan.measuredFingerprint()
+    var kept: FitTable?
+    if let path = plan.request.table {
+      kept = try FitTable(at: path)
+      try kept?.require(fingerprint, file: path)
+    }
+    let curves = if let kept { kept.curves } else { try curves() }
+    let steps = try layers(most: try mostLayers(comparesKnobs: comparesKnobs), kept?.steps)
+    if let path = plan.request.savedTable {
+      try FileSystem.write(FitTable(fingerprint, curves, steps).json.bytes() + [UInt8(ascii: "\n")], to: path)
+    }
+    return (curves, steps)
+  }
+
+  func curves() throws(Problem) -> FitCurves {
     let gathering = plan.reductions.gathering
     let probe: EffectProbe.Measured? =
       if let subject {
@@ -90,29 +104,29 @@ public struct FitRun {
     ).curves()
   }
 
-  /// Layers in the order in which they would leave: a quarter of them, or, where they are to suffice alone, as many as
-  /// that takes.
-  private func layers(comparesKnobs: Bool) throws(Problem) -> [DepthOrder.Step] {
-    guard plan.request.knobs.contains(.depth), let subject else { return [] }
+  /// Layers in the order in which they would leave.
+  ///
+  /// - Parameter known: of a table; taken where there are enough.
+  private func layers(most: Int, _ known: [DepthOrder.Step]?) throws(Problem) -> [DepthOrder.Step] {
+    guard most > 0, let subject else { return [] }
+    if let known, known.count >= most { return known }
     let path = pieces.path(of: "layers.json")
-    if FileSystem.isFile(path), let json = try? JSON(parsing: try FileSystem.read(path)), let list = json.array {
-      let steps = list.compactMap { entry -> DepthOrder.Step? in
-        guard let layer = entry[0]?.integer, let divergence = entry[1]?.number else { return nil }
-        return DepthOrder.Step(layer: layer, divergence: divergence)
-      }
-      if steps.count == list.count { return steps }
-    }
-    let all = DepthOrder.layerCount(subject)
-    var most = max(1, all / 4)
-    if comparesKnobs || plan.request.knobs == [.depth] {
-      let withoutOne = try bytes(without: [all - 1])
-      let share = max(1, plan.bytesBefore - withoutOne)
-      most = max(most, (plan.bytesBefore - plan.request.bytes + share - 1) / share)
+    if FileSystem.isFile(path), let steps = (try? JSON(parsing: try FileSystem.read(path))).flatMap(FitTable.steps) {
+      return steps
     }
     let steps = try DepthOrder.measure(subject, atMost: most)
-    let json = JSON.array(steps.map { [.number($0.layer), .number($0.divergence)] })
-    try FileSystem.write(json.bytes(), to: path)
+    try FileSystem.write(FitTable.json(steps).bytes(), to: path)
     return steps
+  }
+
+  /// How many layers may leave: a quarter, or, where they are to suffice alone, as many as that takes.
+  private func mostLayers(comparesKnobs: Bool) throws(Problem) -> Int {
+    guard plan.request.knobs.contains(.depth), let subject else { return 0 }
+    let all = DepthOrder.layerCount(subject)
+    guard all > 1 else { return 0 }
+    guard comparesKnobs || plan.request.knobs == [.depth] else { return max(1, all / 4) }
+    let share = max(1, plan.bytesBefore - (try bytes(without: [all - 1])))
+    return min(all - 1, max(1, all / 4, (plan.bytesBefore - plan.request.bytes + share - 1) / share))
   }
 
   /// Bytes of what is in no row, for every number of layers that leave.
@@ -141,14 +155,14 @@ public struct FitRun {
 
   // MARK: - What is made
 
-  private struct Made {
+  struct Made {
     let checkpoint: any Checkpoint
     let outcomes: [MatrixOutcome]
     let conversion: MergePlan
   }
 
   /// Makes a choice: what is finished is in the pieces.
-  private func make(_ choice: FitChoice, _ pieces: ReductionPieces) throws(Problem) -> Made {
+  func make(_ choice: FitChoice, _ pieces: ReductionPieces) throws(Problem) -> Made {
     let checkpoint = try checkpoint(without: choice.removed.map(\.layer))
     let reductions: FitReductions
     do throws(Problems) { reductions = try self.reductions(choice, of: checkpoint) } catch {
@@ -166,25 +180,33 @@ public struct FitRun {
     let text = plan.request.text ?? (choice.removed.isEmpty ? nil : plan.request.effects)
     let source: ReductionRequest.Source =
       text.map { .text($0, isSequential: true) } ?? plan.request.statistics.map { .file($0) } ?? .nothing
-    func reductions(_ budgets: [[ExactString: MatrixBudget]]) throws(Problems) -> FitReductions {
+    // What is kept by its name has no budget; where layers left, it has another name.
+    func reductions(
+      _ budgets: [[ExactString: MatrixBudget]], of checkpoint: any Checkpoint
+    ) throws(Problems) -> FitReductions {
       try FitReductions(
-        plan.forms, budgets: budgets, source: source, keep: plan.request.keep, of: plan.model, checkpoint: checkpoint,
-        run: plan.run, writing: options)
-    }
-    let targets = try reductions(plan.forms.map { _ in [:] }).targets
-    // Layers that stay keep their order and what they are made of; only their numbers change.
-    guard targets.count == choice.rows.count,
-      zip(targets, choice.rows).allSatisfy({ $0.denseBytes == $1.row.denseBytes })
-    else {
-      throw Problems([Problem(.reduction, "the model without layers has other matrices than were measured")])
+        plan.forms, budgets: budgets, source: source, keep: [], of: plan.model, checkpoint: checkpoint, run: plan.run,
+        writing: options)
     }
     var budgets: [[ExactString: MatrixBudget]] = plan.forms.map { _ in [:] }
-    for (target, chosen) in zip(targets, choice.rows) {
-      guard let candidate = chosen.candidate else { continue }
+    let gone = Set(choice.removed.map(\.layer))
+    let before = try reductions(budgets, of: plan.checkpoint).targets.filter { target in
+      target.matrices[0].layer.map { !gone.contains($0) } ?? true
+    }
+    // Layers that stay keep their order and what they are made of; only their numbers change.
+    let after = try reductions(budgets, of: checkpoint).targets
+    guard before.count == after.count, zip(before, after).allSatisfy({ $0.parameter.shape == $1.parameter.shape })
+    else {
+      throw Problems([Problem(.reduction, "the model without layers has other matrices than the whole one")])
+    }
+    let renamed = Dictionary(
+      zip(before, after).map { (ExactString($0.parameter.name), $1) }, uniquingKeysWith: { first, _ in first })
+    for (row, candidate) in choice.rows {
+      guard let candidate, let target = renamed[ExactString(row.name)] else { continue }
       let level = plan.forms[candidate.form].levels[candidate.level]
       for matrix in target.matrices { budgets[candidate.form][ExactString(matrix.name)] = level }
     }
-    return try reductions(budgets)
+    return try reductions(budgets, of: checkpoint)
   }
 
   // MARK: - One knob alone
