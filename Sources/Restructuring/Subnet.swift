@@ -15,6 +15,8 @@ struct SubnetSpace {
   let tower: ModelDescription.Tower
   let groups: [UnitGroup]
   private let scores: [[Double]]
+  private let isComparable: Bool
+  private let floor: Double
   private let now: Int
   private let wanted: Int
   private let layerSizes: [Int]
@@ -32,7 +34,8 @@ struct SubnetSpace {
   ) throws(Problem) {
     let tower = try subject.layeredTower()
     let groups = try UniformWidth.groups("both", of: subject).filter { $0.tower == tower.name && $0.layer != nil }
-    (self.tower, self.groups, self.wanted) = (tower, groups, wanted)
+    (self.tower, self.groups, self.wanted, self.floor) = (tower, groups, wanted, floor)
+    isComparable = type(of: score).isComparable
     now = ParameterCount.of(subject.checkpoint, described: subject.description)
     var sizes = [Int](repeating: 0, count: tower.layerCount)
     for parameter in subject.checkpoint.parameters {
@@ -55,10 +58,19 @@ struct SubnetSpace {
   /// Everything there is.
   var whole: Subnet { Subnet(layers: layerSizes.map { _ in true }, kept: groups.map(\.count)) }
 
-  /// The same share of every layer's channels and heads; nil where that cannot be.
-  var even: Subnet? {
-    guard let kept = try? WidthAllocation(groups, from: now, to: wanted).even() else { return nil }
-    return fitted(Subnet(layers: layerSizes.map { _ in true }, kept: kept))
+  /// Subnets to begin with: the same share of every layer's channels and heads, and what leaves by one order of all
+  /// units; those of them that there are.
+  var starts: [(text: String, subnet: Subnet)] {
+    let allocation = WidthAllocation(groups, from: now, to: wanted)
+    var starts: [(text: String, kept: [Int]?)] = [("the same share of every layer", try? allocation.even())]
+    if isComparable {
+      let costs = scores.map { $0.sorted() }
+      starts.append(("by one order of all units", try? allocation.global(costs: costs, floor: floor)))
+    }
+    return starts.compactMap { text, kept in
+      guard let kept, let subnet = fitted(Subnet(layers: whole.layers, kept: kept)) else { return nil }
+      return (text, subnet)
+    }
   }
 
   func change(_ subnet: Subnet) -> StructuralChange {

@@ -21,8 +21,8 @@ public struct SubnetSearch: StructuralMethod {
       ParameterCard("seed", .integer(0...Int(Int32.max)), default: .number(0), "Of variation."),
     ],
     notes:
-      "Begins with the same share of every layer. A turn makes as many new subnets as there are, each from one or two "
-      + "of the better half, and the best of all stay. Units of a layer always go in the order of their score, where the "
+      "Begins with the same share of every layer and, where the score allows, with one order of all units. A turn makes "
+      + "as many new subnets as there are, each from one or two of the better half, and the best of all stay. Units of a layer always go in the order of their score, where the "
       + "source varies which they are as well. The source judges by perplexity; its reformation of the weights is one "
       + "least-squares problem a map, which is solved in closed form. Every subnet costs a run of the model on the text."
   )
@@ -55,10 +55,10 @@ public struct SubnetSearch: StructuralMethod {
     var steps: [Restructured.Step] = []
     let figure = usesPerplexity ? "perplexity" : "divergence"
 
-    if let even = space.even {
-      known.insert(even)
-      best.append((even, try judged(even, in: space, subject)))
-      steps.append(.init("the same share of every layer", figures: [(figure, best[0].figure)]))
+    for (text, subnet) in space.starts where known.count < population && known.insert(subnet).inserted {
+      let value = try judged(subnet, in: space, subject)
+      best.append((subnet, value))
+      steps.append(.init(text, figures: [(figure, value)]))
     }
     let first = try begun(in: space, known: &known, &draws, wanted: parameters)
     for subnet in first { best.append((subnet, try judged(subnet, in: space, subject))) }
@@ -94,8 +94,7 @@ public struct SubnetSearch: StructuralMethod {
     in space: SubnetSpace, known: inout Set<Subnet>, _ draws: inout Draws, wanted: Int
   ) throws(Problem) -> [Subnet] {
     let count = population - known.count
-    let starts = [space.even ?? space.whole, space.whole]
-    let found = varied(starts, count, in: space, known: &known, &draws)
+    let found = varied(space.starts.map(\.subnet) + [space.whole], count, in: space, known: &known, &draws)
     guard found.count == count else {
       throw Problem(
         .restructuring,
