@@ -27,6 +27,7 @@ struct StepsRecipe: Sendable {
     case merge(Recipe, text: String)
     case reduce(ReductionStep)
     case quantize(QuantizationStep)
+    case align(AlignmentStep)
     case evaluate(EvaluationStep)
   }
 }
@@ -37,6 +38,7 @@ extension StepsRecipe.Step {
     case .merge: "merge"
     case .reduce(let step): step.verb.rawValue
     case .quantize: "quantize"
+    case .align: "align"
     case .evaluate: "evaluate"
     }
   }

@@ -70,6 +70,7 @@ public struct StepsRun {
     case .merge(let plan): try merge(plan, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
     case .quantize(let planned): try quantize(planned, index, &entry)
+    case .align(let planned): try align(planned.plan, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
     }
     entry.record.seconds = Machine.monotonicSeconds - began
@@ -85,6 +86,15 @@ public struct StepsRun {
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = "```yaml\n\(plan.text)```\n\n\(report.text)\n"
+    } catch { throw Problems([error]) }
+  }
+
+  private func align(_ plan: AlignmentPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
+    do throws(Problem) {
+      let report = try AlignmentRun.execute(plan, listener: listener)
+      entry.record.report = report.json
+      entry.record.text = report.text
+      entry.record.markdown = report.markdown
     } catch { throw Problems([error]) }
   }
 
@@ -184,6 +194,13 @@ public struct StepsRun {
       var fingerprint = try QuantizationRun.fingerprint(planned.plan)
       fingerprint["step"] = .string(step.text)
       for path in planned.files { fingerprint["input \(path)"] = try Self.identity(path) }
+      return fingerprint
+    case .align(let planned):
+      var fingerprint = try MergeRun.fingerprint(planned.plan.conversion)
+      fingerprint["step"] = .string(step.text)
+      for path in planned.plan.request.reference.checkpoint.weightFiles + planned.files {
+        fingerprint["input \(path)"] = try Self.identity(path)
+      }
       return fingerprint
     case .evaluate(let planned):
       var members: [(String, JSON)] = [
