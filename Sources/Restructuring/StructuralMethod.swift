@@ -11,12 +11,18 @@ public protocol StructuralMethod: Sendable {
   static var card: MethodCard { get }
   /// What it has to know of the model's inputs, whatever its parameters.
   static var needs: StructuralNeed { get }
+  /// Whether it compares what the model makes of paired prompts.
+  static var needsPairs: Bool { get }
   init(_ parameters: StructuralParameters) throws(Problem)
 
   /// The model with at most `parameters` numbers (``ParameterCount``).
   ///
   /// - Throws: `restructuring` for a goal that the method cannot reach, naming the least that it can.
   func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured
+}
+
+extension StructuralMethod {
+  public static var needsPairs: Bool { false }
 }
 
 /// What a method has to know beside the weights.
@@ -78,6 +84,11 @@ public protocol StructuralSubject: AnyObject {
   /// - Throws: `restructuring` without text.
   func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
 
+  /// How differently a changed model goes on from the paired prompts: ``PairBias``.
+  ///
+  /// - Throws: `restructuring` without pairs.
+  func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
+
   /// The model that this one was tuned from, for methods that look at what tuning changed; nil if it was not given.
   var reference: (any Checkpoint)? { get }
 
@@ -96,6 +107,10 @@ public protocol StructuralSubject: AnyObject {
 extension StructuralSubject {
   public func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
     throw Problem(.restructuring, "perplexities are not measured here", tensor: name)
+  }
+
+  public func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    throw Problem(.restructuring, "there are no paired prompts to measure a bias on", tensor: name)
   }
 
   public var reference: (any Checkpoint)? { nil }

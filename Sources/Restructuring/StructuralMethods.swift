@@ -10,6 +10,7 @@ public enum StructuralMethods {
     MultiPruner.self,
     StateSpaceShedding.self,
     ExpertPruning.self,
+    FairnessHeads.self,
   ]
 
   /// - Throws: `restructuring` for a name that no method has.

@@ -45,6 +45,12 @@ struct Restructure: ParsableCommand {
     completion: .directory)
   var base: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Prompts that differ in a group of people alone, JSON lines {\"a\", \"b\"}, for methods that go by bias.",
+      valueName: "file"), completion: .file())
+  var pairs: String?
+
   @OptionGroup var testing: TestingOptions
 
   @Flag(help: "Say what would be done, touch nothing.")
@@ -64,6 +70,11 @@ struct Restructure: ParsableCommand {
     if !StructuralMethods.all.contains(where: { $0.card.name == method }) {
       let names = StructuralMethods.all.map { $0.card.name }.joined(separator: ", ")
       throw ValidationError("--method \(method) is none of \(names).")
+    }
+    let takesPairs = StructuralMethods.all.contains { $0.card.name == method && $0.needsPairs }
+    if takesPairs != (pairs != nil) {
+      throw ValidationError(
+        takesPairs ? "--method \(method) needs --pairs." : "--method \(method) has no use for --pairs.")
     }
     for setting in settings where !setting.contains("=") {
       throw ValidationError("--set \(setting) is not name=value.")
@@ -90,6 +101,7 @@ struct Restructure: ParsableCommand {
       if let path = calibrating.statistics { source = .statistics(path) }
       if !calibrating.text.text.isEmpty { source = .text(try calibrating.text.read(for: checkpoint)) }
       var request = RestructuringRequest(method: method, goal: Self.goal(parameters) ?? .share(1), source: source)
+      if let pairs { request.pairs = try PromptPairs(pairs, for: checkpoint) }
       if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {
         request.parameters = try StructuralMethods.method(named: method).card.values(settings)

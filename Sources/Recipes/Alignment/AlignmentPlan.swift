@@ -5,7 +5,6 @@ public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierNetworks
 internal import EspalierRestructuring
-internal import EspalierTokenizers
 
 /// Everything about an alignment that is known before a weight is read.
 public struct AlignmentPlan: Sendable {
@@ -90,14 +89,7 @@ public struct AlignmentPlan: Sendable {
   private static func checkNetworks(
     _ model: any Checkpoint, _ reference: any Checkpoint, _ text: CalibrationText, _ run: RunOptions
   ) throws(Problem) -> Int {
-    let sample = text.windows.sequences.first ?? []
-    let (first, second) = (try ModelTokenizer(of: model).tokenizer, try ModelTokenizer(of: reference).tokenizer)
-    let words = try first.decode(sample)
-    guard try first.ids(words) == second.ids(words) else {
-      throw Problem(
-        .restructuring, "the models cut the text into other tokens, so their activations do not belong together",
-        remedy: "Align by weights: leave --text out.", file: reference.location)
-    }
+    try SharedTokens.check(model, reference, on: text)
     var bytes = 0
     for checkpoint in [model, reference] {
       let network = try Network(

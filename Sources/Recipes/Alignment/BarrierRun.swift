@@ -3,8 +3,6 @@ public import EspalierCheckpoints
 public import EspalierEvaluation
 internal import EspalierNetworks
 public import EspalierNumerics
-internal import EspalierRestructuring
-internal import EspalierTokenizers
 
 /// Measures the loss along the straight line between two models.
 public struct BarrierRun: Sendable {
@@ -29,31 +27,18 @@ public struct BarrierRun: Sendable {
     do throws(Problems) { _ = try SharedFamily.of(first, second, among: run.families) } catch {
       problems.all += error.all
     }
-    do throws(Problems) { _ = try InterpolatedCheckpoint.between(first, second, at: 0.5) } catch {
-      problems.all += error.all
-    }
+    problems.collect { () throws(Problem) in _ = try InterpolatedCheckpoint.between(first, second, at: 0.5) }
     for checkpoint in [first, second] {
       problems.collect { () throws(Problem) in _ = try run.network(of: checkpoint) }
     }
-    problems.collect { () throws(Problem) in try Self.requireSameTokens(first, second, data.texts) }
+    for text in data.texts {
+      problems.collect { () throws(Problem) in
+        try SharedTokens.check(first, second, on: String((text.documents.first?.text ?? "").prefix(1 << 14)))
+      }
+    }
     guard problems.all.isEmpty else { throw problems }
     (ends, texts) = ([(firstName, first), (secondName, second)], data.texts)
     (self.cut, self.points, self.run, self.listener) = (cut, points, run, listener)
-  }
-
-  private static func requireSameTokens(
-    _ first: any Checkpoint, _ second: any Checkpoint, _ texts: [TextSet]
-  ) throws(Problem) {
-    let tokenizers = (try ModelTokenizer(of: first).tokenizer, try ModelTokenizer(of: second).tokenizer)
-    // Some of each text: tokenizers that differ do so soon.
-    for text in texts {
-      let sample = String((text.documents.first?.text ?? "").prefix(1 << 14))
-      guard try tokenizers.0.ids(sample) == tokenizers.1.ids(sample) else {
-        throw Problem(
-          .restructuring, "the models cut \(text.name) into other tokens: their weights do not mean the same",
-          file: second.location)
-      }
-    }
   }
 
   /// The path on every text. The ends are the models as they are stored, what lies between exists in memory only.
@@ -61,10 +46,7 @@ public struct BarrierRun: Sendable {
     let weights = (0..<points).map { Double($0) / Double(points - 1) }
     var losses = [[Perplexity]](repeating: [], count: texts.count)
     for weight in weights {
-      let checkpoint: any Checkpoint
-      do throws(Problems) {
-        checkpoint = try InterpolatedCheckpoint.between(ends[0].checkpoint, ends[1].checkpoint, at: weight)
-      } catch { throw error.all.first ?? Problem(.restructuring, "there is no line between the models") }
+      let checkpoint = try InterpolatedCheckpoint.between(ends[0].checkpoint, ends[1].checkpoint, at: weight)
       let name = weight == 0 ? ends[0].name : weight == 1 ? ends[1].name : "\(Decimals.text(weight, 3)) between"
       listener.receive(.note("\(Decimals.text(weight, 3)) of the way"))
       guard case .continuing(let model) = try SpeakingModel(checkpoint, options: run) else {

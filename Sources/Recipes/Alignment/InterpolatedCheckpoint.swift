@@ -8,21 +8,25 @@ enum InterpolatedCheckpoint {
   /// - Parameters:
   ///   - weight: λ: the share of `second`.
   /// - Returns: with the config and tokenizer of `first`; at 0 and 1 the models themselves.
-  /// - Throws: everything in which the models differ but in the values, all at once.
+  /// - Throws: `restructuring` if the models differ in more than values.
   static func between(
     _ first: any Checkpoint, _ second: any Checkpoint, at weight: Double
-  ) throws(Problems) -> any Checkpoint {
+  ) throws(Problem) -> any Checkpoint {
     let others = second.parametersByName()
-    var problems = Problems()
-    let parameters = first.parameters.compactMap { parameter -> Parameter? in
-      guard let other = others[ExactString(parameter.name)] else {
-        problems.add(difference("only \(first.location) has the parameter", parameter))
-        return nil
-      }
-      guard other.shape == parameter.shape else {
-        problems.add(difference("the shape is \(parameter.shape) in the one, \(other.shape) in the other", parameter))
-        return nil
-      }
+    let names = Set(first.parameters.map { ExactString($0.name) })
+    let differing =
+      first.parameters.filter { others[ExactString($0.name)]?.shape != $0.shape }
+      + second.parameters.filter { !names.contains(ExactString($0.name)) }
+    if let name = differing.first?.name {
+      throw Problem(
+        .restructuring,
+        "there is no line between the models: \(differing.count) parameters are in only one of them, or have other shapes",
+        remedy: "Both must have the same parameters with the same shapes.", file: second.location, tensor: name)
+    }
+    if weight == 0 { return first }
+    if weight == 1 { return second }
+    let between = first.parameters.compactMap { parameter -> Parameter? in
+      guard let other = others[ExactString(parameter.name)] else { return nil }
       var between = parameter
       between.recipe = .combined(
         [
@@ -31,18 +35,6 @@ enum InterpolatedCheckpoint {
         ], constant: 0, shape: parameter.shape)
       return between
     }
-    let names = Set(first.parameters.map { ExactString($0.name) })
-    for parameter in second.parameters where !names.contains(ExactString(parameter.name)) {
-      problems.add(difference("only \(second.location) has the parameter", parameter))
-    }
-    guard problems.all.isEmpty else { throw problems }
-    if weight == 0 { return first }
-    return weight == 1 ? second : OverlaidCheckpoint(first, replacing: parameters)
-  }
-
-  private static func difference(_ text: String, _ parameter: Parameter) -> Problem {
-    Problem(
-      .restructuring, "there is no line between the models: \(text)",
-      remedy: "Both must have the same parameters with the same shapes.", tensor: parameter.name)
+    return OverlaidCheckpoint(first, replacing: between)
   }
 }

@@ -67,7 +67,7 @@ public struct WeightMatching: Sendable {
   /// - Throws: `restructuring` if an axis that is to stay is none of the models'.
   private static func check(_ keeping: Set<String>, _ pairs: [AlignmentPair]) throws(Problem) {
     let axes = pairs.flatMap { $0.described.dimensions.flatMap(\.axes) }
-    let known = Set(axes.filter { $0.permutation == .free }.map(\.name))
+    let known = Set(axes.filter { $0.permutation == .free && !$0.isVocabulary }.map(\.name))
     guard let unknown = keeping.subtracting(known).min() else { return }
     throw Problem(
       .restructuring, "the models have no axis `\(unknown)` that could change its order",
