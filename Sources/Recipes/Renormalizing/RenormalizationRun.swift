@@ -1,6 +1,6 @@
 public import EspalierBasics
-public import EspalierCheckpoints
 internal import EspalierCalibration
+public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
