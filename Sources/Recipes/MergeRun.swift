@@ -53,7 +53,7 @@ public struct MergeRun: Sendable {
 
   /// Records without inputs that are gone when the output is there: the pieces of a reduction.
   private static func lasting(_ records: [TensorRecord], _ plan: MergePlan) -> [TensorRecord] {
-    guard plan.verb == .reduce else { return records }
+    guard plan.verb == .reduce || plan.verb == .renormalize else { return records }
     let pieces = ReductionPieces.path(beside: plan.options.output) + "/"
     return records.map { record in
       var record = record

@@ -13,6 +13,8 @@ public protocol StructuralMethod: Sendable {
   static var needs: StructuralNeed { get }
   /// Whether it gives parameters new values itself, so that no repair may follow.
   static var repairs: Bool { get }
+  /// Whether it compares what the model makes of paired prompts.
+  static var needsPairs: Bool { get }
   init(_ parameters: StructuralParameters) throws(Problem)
 
   /// The model with at most `parameters` numbers (``ParameterCount``).
@@ -23,6 +25,7 @@ public protocol StructuralMethod: Sendable {
 
 extension StructuralMethod {
   public static var repairs: Bool { false }
+  public static var needsPairs: Bool { false }
 }
 
 /// What a method has to know beside the weights.
@@ -84,6 +87,11 @@ public protocol StructuralSubject: AnyObject {
   /// - Throws: `restructuring` without text.
   func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
 
+  /// How differently a changed model goes on from the paired prompts: ``PairBias``.
+  ///
+  /// - Throws: `restructuring` without pairs.
+  func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double
+
   /// The model that this one was tuned from, for methods that look at what tuning changed; nil if it was not given.
   var reference: (any Checkpoint)? { get }
 
@@ -102,6 +110,10 @@ public protocol StructuralSubject: AnyObject {
 extension StructuralSubject {
   public func perplexity(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
     throw Problem(.restructuring, "perplexities are not measured here", tensor: name)
+  }
+
+  public func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    throw Problem(.restructuring, "there are no paired prompts to measure a bias on", tensor: name)
   }
 
   public var reference: (any Checkpoint)? { nil }

@@ -12,6 +12,7 @@ public enum StructuralMethods {
     MultiPruner.self,
     StateSpaceShedding.self,
     ExpertPruning.self,
+    FairnessHeads.self,
   ]
 
   /// - Throws: `restructuring` for a name that no method has.

@@ -20,6 +20,9 @@ struct Espalier: ParsableCommand {
         espalier prune model --sparsity 0.5 -o p remove weights, with every matrix's error
         espalier restructure model --method drop-layers --parameters 0.8 --text t -o s  fewer layers, channels or heads
         espalier fit model --size 80MB --text t -o s  bits, rank, sparsity and depth for a number of bytes
+        espalier align b --to a -o b-aligned     bring a model into the order of another
+        espalier barrier a b --text book.txt     the loss on the straight line between two models
+        espalier renormalize merged --like a --like b --text t -o m  activations of a merged model set right
         espalier factorize model --rank 64 -o f  products of small matrices in place of large ones
         espalier quantize model --type Q4_K_M -o q.gguf  fewer bits, as llama.cpp runs them
         espalier run steps.yml -o small          merge, prune, quantize, measure, step by step
@@ -38,6 +41,7 @@ struct Espalier: ParsableCommand {
     version: MergeRun.version,
     subcommands: [
       Merge.self, Run.self, Prune.self, Factorize.self, Restructure.self, Fit.self, Groups.self,
+      Align.self, Barrier.self, Renormalize.self,
       Quantize.self, Requantize.self, SearchCut.self, Sensitivity.self, Convert.self, Pack.self, Unpack.self,
       Store.self, Materialize.self, ExtractLora.self, Delta.self, Patch.self, Basis.self, Calibrate.self,
       Try.self, Inspect.self, Diff.self, Verify.self, Evaluate.self, Compare.self, Generate.self, Chat.self,

@@ -18,10 +18,10 @@ struct EvaluationArguments: ParsableArguments {
 
   func evaluation(on data: EvaluationData, of models: [any Checkpoint]) throws(Problems) -> ModelEvaluation {
     var evaluation = ModelEvaluation(
-      data: data, cut: measuring.textProtocol(context: models.compactMap(\.contextLength).min()),
+      data: data, cut: measuring.texts.textProtocol(context: models.compactMap(\.contextLength).min()),
       run: try running.options(work, lookup, default: .exact), listener: listener)
     evaluation.answerTokens = measuring.answerTokens
-    evaluation.bootstrap = Bootstrap(seed: measuring.seed)
+    evaluation.bootstrap = Bootstrap(seed: measuring.texts.seed)
     return evaluation
   }
 

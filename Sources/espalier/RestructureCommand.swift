@@ -58,6 +58,12 @@ struct Restructure: ParsableCommand {
     completion: .directory)
   var base: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Prompts that differ in a group of people alone, JSON lines {\"a\", \"b\"}, for methods that go by bias.",
+      valueName: "file"), completion: .file())
+  var pairs: String?
+
   @OptionGroup var testing: TestingOptions
 
   @Flag(help: "Say what would be done, touch nothing.")
@@ -81,6 +87,11 @@ struct Restructure: ParsableCommand {
     if let damp, !repair || !(0...1e6).contains(damp) {
       throw ValidationError(repair ? "--damp \(damp) is not 0 or more." : "--damp goes with --repair.")
     }
+    let takesPairs = StructuralMethods.all.contains { $0.card.name == method && $0.needsPairs }
+    if takesPairs != (pairs != nil) {
+      throw ValidationError(
+        takesPairs ? "--method \(method) needs --pairs." : "--method \(method) has no use for --pairs.")
+    }
     for setting in settings where !setting.contains("=") {
       throw ValidationError("--set \(setting) is not name=value.")
     }
@@ -97,6 +108,7 @@ struct Restructure: ParsableCommand {
       var request = RestructuringRequest(
         method: method, goal: RestructuringRequest.Goal(parameters) ?? .share(1), source: source)
       if repair { request.repair = damp ?? LeastSquaresRepair.standardDamp }
+      if let pairs { request.pairs = try PromptPairs(pairs, for: checkpoint) }
       if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {
         request.parameters = try StructuralMethods.method(named: method).card.values(settings)

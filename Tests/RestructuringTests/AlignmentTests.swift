@@ -105,6 +105,20 @@ import Testing
     #expect(!alignment.change.choices.keys.contains { $0.hasSuffix("hidden") || $0.hasSuffix("inner") })
   }
 
+  @Test func anAxisThatIsNotThereCannotBeKept() throws {
+    let model = try GoldenModel(Golden("llama_gqa_untied"))
+    var options = AlignmentOptions()
+    options.keeping = ["iner"]
+    do {
+      _ = try WeightMatching(
+        model.checkpoint, to: model.checkpoint, of: model.family, options: options, workers: Golden.workers)
+      Issue.record("was taken")
+    } catch {
+      #expect(error.all.map(\.message) == ["the models have no axis `iner` that could change its order"])
+      #expect(error.all.first?.remedy?.contains("inner") == true)
+    }
+  }
+
   @Test func modelsOfOtherSizesAreRefused() throws {
     let (first, second) = (try GoldenModel(Golden("llama_gqa_untied")), try GoldenModel(Golden("llama_tied_mqa")))
     do {
@@ -112,8 +126,10 @@ import Testing
         first.checkpoint, to: second.checkpoint, of: first.family, workers: Golden.workers)
       Issue.record("was taken")
     } catch {
-      #expect(error.code == .restructuring)
-      #expect(error.message.hasPrefix("the models cannot be aligned: the shape is"))
+      #expect(error.all.allSatisfy { $0.code == .restructuring && $0.remedy != nil })
+      let told = error.all.map(\.message)
+      #expect(told.count > 1, "everything at once: \(told)")
+      #expect(told.allSatisfy { $0.hasPrefix("the models cannot be aligned: `") }, "\(told)")
     }
   }
 

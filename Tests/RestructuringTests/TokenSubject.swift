@@ -95,6 +95,27 @@ final class TokenSubject: StructuralSubject {
     return result
   }
 
+  /// Of paired prompts, each run by itself.
+  var pairs: [PromptPair] = []
+
+  func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    let network = try Self.run(candidate)
+    func next(_ prompt: [Int32]) throws(Problem) -> [Double] {
+      let logits = try Self.logits(network, [prompt])
+      let last = logits.suffix(logits.count / prompt.count).map(Double.init)
+      let sum = last.reduce(0) { $0 + Elementary.exp($1) }
+      return last.map { Elementary.exp($0) / sum }
+    }
+    var sum = 0.0
+    for pair in pairs {
+      let (p, q) = (try next(pair.first), try next(pair.second))
+      for (a, b) in zip(p, q) {
+        sum += 0.5 * (a * Elementary.log(a) + b * Elementary.log(b) - (a + b) * Elementary.log((a + b) / 2))
+      }
+    }
+    return sum / Double(pairs.count)
+  }
+
   func progress(_ text: String) {}
 
   private var rows: Int { sequences.reduce(0) { $0 + $1.count } }

@@ -62,6 +62,28 @@ public struct LinearPath: Metric {
     points.reduce(points[0]) { $1.rise.value > $0.rise.value ? $1 : $0 }
   }
 
+  /// Whether no point rises above the line between the ends by more than `limit` nats.
+  ///
+  /// - Parameter strict: judges the upper end of the barrier's interval, where it has one.
+  public func keeps(_ limit: Double, strict: Bool) -> Bool {
+    let rise = highest.rise
+    return (strict ? rise.interval?.upper ?? rise.value : rise.value) <= limit
+  }
+
+  /// A line a point: share of the second model, loss and rise with their intervals.
+  public var pointsText: String {
+    func interval(_ estimate: Estimate) -> String {
+      estimate.interval.map { "\(Decimals.text($0.lower, 4)) to \(Decimals.text($0.upper, 4))" } ?? ""
+    }
+    var table = TextTable()
+    table.add("share", points.map { Decimals.text($0.weight, 3) })
+    table.add("loss", points.map { Decimals.text($0.loss.value, 4) })
+    table.add("", align: .left, points.map { interval($0.loss) })
+    table.add("rise", points.map { Decimals.text($0.rise.value, 4) })
+    table.add("", align: .left, points.map { interval($0.rise) })
+    return ([header.data] + table.lines.map { "  \($0)" }).joined(separator: "\n")
+  }
+
   public var figures: [Figure] {
     let top = highest
     return [

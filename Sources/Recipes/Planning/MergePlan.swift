@@ -30,7 +30,7 @@ public struct MergeOptions: Sendable {
 /// Everything about a merge that is known before a weight is read.
 public struct MergePlan: Sendable {
   /// What the output is made by.
-  public enum Verb: String, Sendable { case merge, convert, materialize, reduce, restructure }
+  public enum Verb: String, Sendable { case merge, convert, materialize, reduce, restructure, align, renormalize }
 
   public struct Model: Sendable {
     public var reference: ModelReference

@@ -129,6 +129,8 @@ extension MergePlan.Verb {
     case .materialize: "materialized"
     case .reduce: "reduced"
     case .restructure: "restructured"
+    case .align: "aligned"
+    case .renormalize: "renormalized"
     }
   }
 }

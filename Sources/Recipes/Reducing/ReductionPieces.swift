@@ -4,6 +4,7 @@ internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
 internal import EspalierNumerics
+internal import EspalierReduction
 
 /// Reduced parameters on their way to the output: a file each in `OUT.pieces`, complete or not there.
 ///
@@ -144,6 +145,20 @@ struct ReductionPieces {
     }
     guard checkpoint.parameters.count == 1 else { throw Problem(.fileWrite, "the piece is not of one parameter") }
     return checkpoint.parameters[0]
+  }
+
+  /// Writes new values of a parameter, rounded once to its type.
+  ///
+  /// - Returns: the parameter that reads them.
+  func keep(_ index: Int, _ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter {
+    guard values.count == parameter.elementCount else {
+      throw Problem(
+        .reduction, "\(values.count) values for the shape \(parameter.shape)", tensor: parameter.name)
+    }
+    let part = ReducedEncoding.Part(
+      name: parameter.name, elementType: parameter.elementType, shape: parameter.shape,
+      bytes: parameter.elementType.encoded(values))
+    return try write(index, [part], outcomes: []).parameter
   }
 
   /// Writes a parameter whole, or leaves nothing.

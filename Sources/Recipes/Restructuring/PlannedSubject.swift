@@ -79,6 +79,18 @@ final class PlannedSubject: StructuralSubject {
     try textProbe().perplexity(of: candidate, named: name)
   }
 
+  func bias(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
+    guard let pairs = plan.request.pairs else {
+      throw Problem(.restructuring, "a bias is measured on paired prompts", remedy: "Give --pairs.")
+    }
+    let bias = try PairBias.measure(
+      try CausalLanguageModel(try plan.run.network(of: candidate)), on: pairs.pairs)
+    guard bias.isFinite else {
+      throw Problem(.restructuring, "with it changed the model's predictions are no numbers", tensor: name)
+    }
+    return bias
+  }
+
   var reference: (any Checkpoint)? { plan.request.base?.checkpoint }
 
   /// What compares predictions on the text with those of the model as it is.
@@ -102,19 +114,9 @@ final class PlannedSubject: StructuralSubject {
   }
 
   func store(_ parameter: Parameter, values: [Float]) throws(Problem) -> Parameter {
-    guard values.count == parameter.elementCount else {
-      throw Problem(
-        .restructuring, "\(values.count) values for the shape \(parameter.shape)", tensor: parameter.name)
-    }
-    let type = parameter.elementType
-    let bytes = [UInt8](unsafeUninitializedCapacity: values.count * type.byteWidth) { bytes, count in
-      if let base = bytes.baseAddress { type.encode(values, into: base, count: values.count) }
-      count = values.count * type.byteWidth
-    }
-    let part = ReducedEncoding.Part(name: parameter.name, elementType: type, shape: parameter.shape, bytes: bytes)
-    let piece = try pieces.write(stored, [part], outcomes: [])
+    let kept = try pieces.keep(stored, parameter, values: values)
     stored += 1
-    return piece.parameter
+    return kept
   }
 
   func progress(_ text: String) { listener.receive(.note(text)) }

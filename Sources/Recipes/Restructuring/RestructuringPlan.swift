@@ -41,6 +41,10 @@ public struct RestructuringPlan: Sendable {
       let type = try StructuralMethods.method(named: request.method)
       try Self.check(type.needs, request)
       try Self.checkRepair(type, request)
+      if type.needsPairs, request.pairs == nil {
+        throw Problem(
+          .restructuring, "\(request.method) compares what the model makes of paired prompts", remedy: "Give --pairs.")
+      }
       return try type.init(try StructuralParameters(request.parameters, for: type.card))
     }
     let family = problems.collect { () throws(Problem) in

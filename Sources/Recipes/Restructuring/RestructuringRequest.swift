@@ -46,6 +46,9 @@ public struct RestructuringRequest: Sendable {
   /// What the model was tuned from, with the name that the user gave it; nil if the method does not ask.
   public var base: (name: String, checkpoint: any Checkpoint)?
 
+  /// Paired prompts, for methods that compare what the model makes of them.
+  public var pairs: PromptPairs?
+
   public init(method: String, goal: Goal, source: Source) {
     (self.method, self.goal, self.source) = (method, goal, source)
   }
@@ -64,8 +67,9 @@ public struct RestructuringRequest: Sendable {
       case .text(let text): "\(text.windows.cut), \(text.windows.tokenCount) tokens"
       }
     let base = base.map { ["tuned from \(FileSystem.lastComponent(of: $0.name))"] } ?? []
+    let pairs = pairs.map { ["\($0.pairs.count) pairs of \($0.name) \($0.digest)"] } ?? []
     let settings = parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
     let repair = repair.map { ["repaired with damp=\($0)"] } ?? []
-    return "restructure: " + ([method, goal] + settings + repair + base + [source]).joined(separator: ", ")
+    return "restructure: " + ([method, goal] + settings + repair + base + pairs + [source]).joined(separator: ", ")
   }
 }

@@ -126,6 +126,7 @@ extension PlannedStep {
     case .quantize(let planned):
       planned.outline.text
         + (planned.fitting == nil ? "" : "\ntypes above stand until their effects are known")
+    case .align(let planned): planned.plan.request.line
     case .evaluate(let planned): planned.lines.joined(separator: "\n")
     }
   }
@@ -136,6 +137,7 @@ extension PlannedStep {
     case .restructure(let plan): plan.json
     case .reduce(let plan, _): ReductionOutline(plan).json
     case .quantize(let planned): planned.outline.json
+    case .align(let planned): planned.plan.json
     case .evaluate(let planned):
       [
         "model": .string(planned.model.name), "against": planned.reference.map { .string($0.name) } ?? .null,

@@ -40,6 +40,7 @@ enum PlannedStep {
   case restructure(RestructuringPlan)
   case reduce(ReductionPlan, BudgetWish)
   case quantize(PlannedQuantization)
+  case align(PlannedAlignment)
   case evaluate(PlannedEvaluation)
 
   /// How a folder of safetensors is written.
@@ -48,6 +49,7 @@ enum PlannedStep {
     case .merge(let plan): plan
     case .restructure(let plan): plan.conversion
     case .reduce(let plan, _): plan.conversion
+    case .align(let planned): planned.plan.conversion
     case .quantize, .evaluate: nil
     }
   }
@@ -64,9 +66,16 @@ enum PlannedStep {
     case .restructure(let plan): plan.warnings
     case .reduce(let plan, _): plan.warnings
     case .quantize(let planned): planned.warnings
+    case .align(let planned): planned.plan.warnings
     case .evaluate: []
     }
   }
+}
+
+struct PlannedAlignment {
+  var plan: AlignmentPlan
+  /// Texts by which channels are matched.
+  var files: [String]
 }
 
 struct PlannedEvaluation {
@@ -132,6 +141,8 @@ struct StepsPlanner: Sendable {
       case .merge(let merge, _): references += merge.models
       case .restructure(let step): references += [step.base].compactMap { $0 }
       case .reduce, .quantize: break
+      case .align(let alignment):
+        if case .model(let reference) = alignment.reference { references.append(reference) }
       case .evaluate(let evaluation):
         if case .model(let reference)? = evaluation.reference { references.append(reference) }
       }
@@ -191,6 +202,7 @@ struct StepsPlanner: Sendable {
       case .restructure(let step): return .restructure(try restructure(step, index, models))
       case .reduce(let reduction): return try reduce(reduction, index, models)
       case .quantize(let step): return .quantize(try quantize(step, index, models))
+      case .align(let step): return .align(try align(step, index, models))
       case .evaluate(let evaluation): return .evaluate(try evaluate(evaluation, models))
       }
     } catch { throw located(error, step) }
@@ -259,6 +271,26 @@ struct StepsPlanner: Sendable {
     try ReductionPlan(
       request, of: plan.conversion.models.first?.reference.key ?? "", checkpoint: plan.checkpoint, run: run,
       writing: plan.conversion.options, isGiven: true)
+  }
+
+  private func align(
+    _ step: AlignmentStep, _ index: Int, _ models: StepModels
+  ) throws(Problems) -> PlannedAlignment {
+    guard let current = models.current, let reference = try reference(step.reference, models) else {
+      throw Problems([noModel])
+    }
+    var problems = Problems()
+    let text = locate(step.text, &problems)
+    guard problems.all.isEmpty else { throw problems }
+    var request = AlignmentRequest(to: reference.checkpoint, named: reference.name)
+    (request.options, request.comparesSingularVectors) = (step.options, step.comparesSingularVectors)
+    if !text.isEmpty {
+      request.text = try CalibrationText(
+        text, for: current.checkpoint, sequences: step.sequences, length: step.length, seed: step.seed)
+    }
+    let plan = try AlignmentPlan(
+      request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true)
+    return PlannedAlignment(plan: plan, files: text)
   }
 
   private func evaluate(_ step: EvaluationStep, _ models: StepModels) throws(Problems) -> PlannedEvaluation {

@@ -20,7 +20,7 @@ extension StepsRecipe {
 }
 
 extension RecipeReader {
-  fileprivate static let verbs = ["merge", "restructure", "prune", "factorize", "quantize", "evaluate"]
+  fileprivate static let verbs = ["merge", "align", "restructure", "prune", "factorize", "quantize", "evaluate"]
 
   fileprivate mutating func steps(_ documents: [RecipeNode]) -> StepsRecipe? {
     guard let node = documents.first else {
@@ -74,6 +74,7 @@ extension RecipeReader {
     case "quantize" where body["method"] != nil && body["type"] == nil && body["size"] == nil:
       action = calibratedQuantization(body, line: line).map { .reduce($0) }
     case "quantize": action = quantization(body, line: line).map { .quantize($0) }
+    case "align": action = alignment(body, line: line).map { .align($0) }
     case "evaluate": action = evaluation(body, line: line).map { .evaluate($0) }
     default: action = reduction(body, makesFactors: verb == "factorize", line: line).map { .reduce($0) }
     }
@@ -110,6 +111,12 @@ extension RecipeReader {
               + (count == 1 && hasModel ? ", or leave out `model:`." : "."), line: step.line)
         }
       case .restructure, .reduce, .quantize: break
+      case .align(let alignment):
+        if count == 1, alignment.reference == .original {
+          complain(
+            .recipeSteps, "the model is the one that the recipe begins with: it lies in its own order",
+            remedy: "Align it to another model.", line: step.line)
+        }
       case .evaluate(let evaluation):
         if count == 1, evaluation.reference == .original || evaluation.reference == .previous {
           complain(

@@ -28,6 +28,7 @@ struct StepsRecipe: Sendable {
     case restructure(RestructuringStep)
     case reduce(ReductionStep)
     case quantize(QuantizationStep)
+    case align(AlignmentStep)
     case evaluate(EvaluationStep)
   }
 }
@@ -39,6 +40,7 @@ extension StepsRecipe.Step {
     case .restructure: "restructure"
     case .reduce(let step): step.verb.rawValue
     case .quantize: "quantize"
+    case .align: "align"
     case .evaluate: "evaluate"
     }
   }

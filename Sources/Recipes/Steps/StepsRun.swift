@@ -71,6 +71,7 @@ public struct StepsRun {
     case .restructure(let plan): try restructure(plan, &entry)
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
     case .quantize(let planned): try quantize(planned, index, &entry)
+    case .align(let planned): try align(planned.plan, &entry)
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
     }
     entry.record.seconds = Machine.monotonicSeconds - began
@@ -92,6 +93,15 @@ public struct StepsRun {
   private func restructure(_ plan: RestructuringPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
     do throws(Problem) {
       let report = try RestructuringRun.execute(plan, listener: listener)
+      entry.record.report = report.json
+      entry.record.text = report.text
+      entry.record.markdown = report.markdown
+    } catch { throw Problems([error]) }
+  }
+
+  private func align(_ plan: AlignmentPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
+    do throws(Problem) {
+      let report = try AlignmentRun.execute(plan, listener: listener)
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = report.markdown
@@ -195,6 +205,13 @@ public struct StepsRun {
       var fingerprint = try QuantizationRun.fingerprint(planned.plan)
       fingerprint["step"] = .string(step.text)
       for path in planned.files { fingerprint["input \(path)"] = try Self.identity(path) }
+      return fingerprint
+    case .align(let planned):
+      var fingerprint = try MergeRun.fingerprint(planned.plan.conversion)
+      fingerprint["step"] = .string(step.text)
+      for path in planned.plan.request.reference.checkpoint.weightFiles + planned.files {
+        fingerprint["input \(path)"] = try Self.identity(path)
+      }
       return fingerprint
     case .evaluate(let planned):
       var members: [(String, JSON)] = [

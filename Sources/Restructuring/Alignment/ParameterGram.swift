@@ -8,7 +8,7 @@ struct ParameterProducts {
   let parallel: MatrixProduct.ParallelLoop
 
   /// Floats of each parameter that are held at once, where the dimension is not the first.
-  private static let pieceFloats = 1 << 21
+  static let pieceFloats = 1 << 21
 
   /// The inner products of everything at one place of a dimension with everything at another:
   ///

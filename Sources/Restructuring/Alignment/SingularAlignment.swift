@@ -1,4 +1,4 @@
-internal import EspalierArchitectures
+public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
 internal import EspalierNumerics
@@ -26,12 +26,7 @@ public struct SingularAlignment: Sendable, Hashable {
   ) throws(Problem) -> SingularAlignment {
     let old = before.parametersByName()
     let new = after.parametersByName()
-    let description = after.description
-    let matrices = reference.parameters.filter { parameter in
-      guard let described = description.parameter(named: parameter.name) else { return false }
-      return parameter.shape.count == 2 && described.inputSite != nil && described.vocabularyDimension == nil
-        && parameter.shape.allSatisfy { $0 > 1 }
-    }
+    let matrices = matrices(of: reference, described: after.description)
     let files = FilePool()
     let sums = try workers.map(matrices.count) { (index) throws(Problem) -> (Double, Double, Double)? in
       let name = ExactString(matrices[index].name)
@@ -51,6 +46,28 @@ public struct SingularAlignment: Sendable, Hashable {
     }
     if vectors > 0 { (result.before, result.after) = (result.before / vectors, result.after / vectors) }
     return result
+  }
+
+  /// Bytes that comparing takes at the most: of one matrix a thread the values and factors of three models, in float64.
+  public static func workingBytes(
+    of reference: any Checkpoint, described description: ModelDescription, threads: Int
+  ) -> Int {
+    let numbers = matrices(of: reference, described: description).map { parameter in
+      let (rows, columns) = (parameter.shape[0], parameter.shape[1])
+      return 2 * rows * columns + min(rows, columns) * (rows + columns)
+    }
+    return 3 * MemoryLayout<Double>.stride * threads * (numbers.max() ?? 0)
+  }
+
+  /// Maps of the model between its own axes, without those of tokens.
+  private static func matrices(
+    of checkpoint: any Checkpoint, described description: ModelDescription
+  ) -> [Parameter] {
+    checkpoint.parameters.filter { parameter in
+      guard let described = description.parameter(named: parameter.name) else { return false }
+      return parameter.shape.count == 2 && described.inputSite != nil && described.vocabularyDimension == nil
+        && parameter.shape.allSatisfy { $0 > 1 }
+    }
   }
 
   /// The leading singular vectors of a matrix.

@@ -15,15 +15,10 @@ internal import EspalierNumerics
 /// Where the paper starts from the order as it is, this first goes along what is known: an axis is matched by those of
 /// its parameters whose other axes are matched already, beginning with those that have no other free axis, such as the
 /// embedding, whose tokens do not move. A permuted copy is thereby found at once.
-public struct WeightMatching {
-  /// A parameter of both models.
-  private struct Pair {
-    let described: ParameterDescription
-    let reference: Parameter
-    let model: Parameter
-  }
-
-  private let pairs: [Pair]
+public struct WeightMatching: Sendable {
+  /// What the model's parameters mean.
+  public let description: ModelDescription
+  private let pairs: [AlignmentPair]
   private let groups: [AlignmentGroup]
   private let workers: WorkerPool
   private let files = FilePool()
@@ -37,40 +32,19 @@ public struct WeightMatching {
   /// - Parameters:
   ///   - model: what is reordered.
   ///   - reference: what it is brought near: a model of the same family, with the same sizes.
-  /// - Throws: `restructuring` if the two do not fit.
+  /// - Throws: everything in which the two do not fit, all at once.
   public init(
     _ model: any Checkpoint, to reference: any Checkpoint, of family: Architecture,
     options: AlignmentOptions = AlignmentOptions(), workers: WorkerPool
-  ) throws(Problem) {
-    guard let config = model.config, let other = reference.config else {
-      throw Problem(.restructuring, "models without a config cannot be aligned: their axes are not known")
-    }
-    let description = try family.describe(config: config)
-    let target = try family.describe(config: other)
-    let inModel = Self.stored(model, description)
-    let inReference = Self.stored(reference, target)
-    var pairs: [Pair] = []
-    for parameter in description.parameters {
-      guard let first = inReference[parameter.name], let second = inModel[parameter.name] else { continue }
-      guard first.shape == second.shape, second.shape == parameter.shape,
-        target.parameter(named: parameter.name)?.dimensions == parameter.dimensions
-      else {
-        throw Problem(
-          .restructuring,
-          "the models cannot be aligned: the shape is \(second.shape) in the one, \(first.shape) in the other",
-          remedy: "Align models of one family with the same sizes.", tensor: parameter.name)
-      }
-      // What is measured or follows from the config says nothing of what a unit does; a tied copy would count twice.
-      let part = parameter.role.part
-      guard part != .buffer, part != .statistic, parameter.tiedTo == nil || inModel[parameter.tiedTo ?? ""] == nil
-      else { continue }
-      pairs.append(Pair(described: parameter, reference: first, model: second))
-    }
-    guard !pairs.isEmpty else {
-      throw Problem(.restructuring, "the models share no parameter that the family describes")
-    }
-    let groups = try AlignmentGroup.all(of: pairs.map(\.described), keeping: options.keeping)
-    guard !groups.isEmpty else { throw Problem(.restructuring, "the models have no axis that may be reordered") }
+  ) throws(Problems) {
+    let pairs = try AlignmentPair.all(model, to: reference, of: family)
+    let groups: [AlignmentGroup]
+    do throws(Problem) {
+      description = try family.describe(config: model.config ?? .object([]))
+      groups = try AlignmentGroup.all(of: pairs.map(\.described), keeping: options.keeping)
+      try Self.check(options.keeping, pairs)
+      guard !groups.isEmpty else { throw Problem(.restructuring, "the models have no axis that may be reordered") }
+    } catch { throw Problems([error]) }
     let along = groups.map { group in
       pairs.indices.filter { place in
         let described = pairs[place].described
@@ -90,14 +64,27 @@ public struct WeightMatching {
     (self.workers, self.options) = (workers, options)
   }
 
-  private static func stored(
-    _ checkpoint: any Checkpoint, _ description: ModelDescription
-  ) -> [String: Parameter] {
-    let byName = checkpoint.parametersByName()
-    let fit = description.fit(names: checkpoint.parameters.map(\.name))
-    return fit.described.reduce(into: [:]) { found, entry in
-      if let parameter = byName[ExactString(entry.name)] { found[entry.parameter.name] = parameter }
-    }
+  /// - Throws: `restructuring` if an axis that is to stay is none of the models'.
+  private static func check(_ keeping: Set<String>, _ pairs: [AlignmentPair]) throws(Problem) {
+    let axes = pairs.flatMap { $0.described.dimensions.flatMap(\.axes) }
+    let known = Set(axes.filter { $0.permutation == .free && !$0.isVocabulary }.map(\.name))
+    guard let unknown = keeping.subtracting(known).min() else { return }
+    throw Problem(
+      .restructuring, "the models have no axis `\(unknown)` that could change its order",
+      remedy: "Axes that can: \(known.sorted().joined(separator: ", ")).")
+  }
+
+  /// Bytes that matching takes at the most: two copies of the largest matrix, or of pieces of one, and the agreements of
+  /// an axis.
+  ///
+  /// - Parameter threads: that compare experts at once.
+  public func workingBytes(threads: Int) -> Int {
+    let matrices = pairs.filter { $0.described.vocabularyDimension == nil }
+    let largest = matrices.map(\.reference.elementCount).max() ?? 0
+    let widest = groups.map { $0.root.size * $0.inner.reduce(1) { $0 * $1.size } }.max() ?? 0
+    let floats = 3 * max(largest, ParameterProducts.pieceFloats) * (experts.isEmpty ? 1 : threads)
+    // Gains and the assignment are in float64; grams are of the widest axis, a few of them.
+    return MemoryLayout<Float>.stride * (floats + 10 * widest * widest)
   }
 
   // MARK: - The search
@@ -253,7 +240,6 @@ public struct WeightMatching {
     let group = groups[number]
     let others = state.choices.filter { !group.instances.contains($0.key) }
     let products = ParameterProducts(files: files, parallel: parallel)
-    var evidence: [AlignmentEvidence] = []
     var experts: [[Int]] = []
     var places: [Int] = []
     for place in usable ?? carriers[number] {
@@ -268,18 +254,26 @@ public struct WeightMatching {
     // Where nothing but vectors carries the axes, they tell all the same.
     let weights = places.map { weight(of: $0, with: partner(of: $0, state.choices), state) }
     let hasWeights = !experts.isEmpty || weights.contains { $0 > 0 }
+    // Parameters along one expression say one thing together.
+    var together: [(expression: Dimension, size: Int, gram: [Float])] = []
     for (place, weight) in zip(places, weights) where !hasWeights || weight > 0 {
       let pair = pairs[place]
       for (dimension, expression) in pair.described.dimensions.enumerated()
       where expression.axes.contains(where: group.holds) {
         let partner = partner(of: place, state.choices)
-        let gram = try products.gram(
+        var gram = try products.gram(
           pair.reference.recipe, try reordered(partner, others), shape: pair.reference.shape, along: dimension)
-        evidence.append(
-          AlignmentEvidence(
-            layout: SheetLayout(expression, of: group), gram: gram, size: pair.reference.shape[dimension],
-            weight: hasWeights ? weight : 1))
+        let share = Float(hasWeights ? weight : 1)
+        for index in gram.indices { gram[index] *= share }
+        if let known = together.firstIndex(where: { $0.expression == expression }) {
+          for index in gram.indices { together[known].gram[index] += gram[index] }
+        } else {
+          together.append((expression, pair.reference.shape[dimension], gram))
+        }
       }
+    }
+    let evidence = together.map {
+      AlignmentEvidence(layout: SheetLayout($0.expression, of: group), gram: $0.gram, size: $0.size, weight: 1)
     }
     var matching = GroupMatching(group: group, evidence: evidence)
     if group.hasExperts, experts.count == group.root.size {

@@ -1,0 +1,133 @@
+internal import EspalierArchitectures
+public import EspalierBasics
+internal import EspalierCalibration
+public import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierNetworks
+internal import EspalierRestructuring
+
+/// Everything about an alignment that is known before a weight is read.
+public struct AlignmentPlan: Sendable {
+  public let request: AlignmentRequest
+  public let checkpoint: any Checkpoint
+  /// As the user names the model.
+  public let model: String
+  /// The model written as it is: the output has the same tensors in another order.
+  public let conversion: MergePlan
+  public let warnings: [Problem]
+  /// Bytes that matching takes at the most, as planned.
+  public let workingBytes: Int
+  let run: RunOptions
+  let family: Architecture
+  let matching: WeightMatching
+
+  /// - Parameters:
+  ///   - writing: where the result goes, and under which ceiling.
+  ///   - isGiven: the checkpoint is what is aligned, whatever is at the path that `model` may be.
+  /// - Throws: every problem that can be known from headers, all at once.
+  public init(
+    _ request: AlignmentRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions,
+    writing: MergeOptions, isGiven: Bool = false
+  ) throws(Problems) {
+    var problems = Problems()
+    var conversion: MergePlan?
+    do throws(Problems) {
+      conversion = try Conversion.plan(
+        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
+    } catch { problems.all += error.all }
+    var pair: (family: Architecture, matching: WeightMatching)?
+    do throws(Problems) {
+      let family = try SharedFamily.of(checkpoint, request.reference.checkpoint, among: run.families)
+      pair = (
+        family,
+        try WeightMatching(
+          checkpoint, to: request.reference.checkpoint, of: family, options: request.options, workers: run.pool)
+      )
+    } catch { problems.all += error.all }
+    let networks = request.text.flatMap { text in
+      problems.collect { () throws(Problem) in
+        try Self.checkNetworks(checkpoint, request.reference.checkpoint, text, run)
+      }
+    }
+    guard problems.errors.isEmpty, let conversion, let (family, matching) = pair else {
+      throw Problems(problems.errors.uniqued())
+    }
+    (self.request, self.checkpoint, self.model, self.run) = (request, checkpoint, model, run)
+    (self.conversion, self.family, self.matching) = (conversion, family, matching)
+    let threads = run.pool.threadCount
+    var bytes = RunOptions.workingMemory + max(matching.workingBytes(threads: threads), networks ?? 0)
+    if request.comparesSingularVectors {
+      let vectors = SingularAlignment.workingBytes(
+        of: request.reference.checkpoint, described: matching.description, threads: threads)
+      bytes = max(bytes, RunOptions.workingMemory + vectors)
+    }
+    guard bytes <= run.memory else {
+      throw Problems([
+        Problem(
+          .memoryCeiling,
+          "matching takes \(ByteCount.text(bytes)), and the ceiling is \(ByteCount.text(run.memory))",
+          remedy: "Raise --memory, give fewer --threads"
+            + (request.comparesSingularVectors ? ", or leave singular vectors out." : ", or fewer --sequences."),
+          file: checkpoint.location)
+      ])
+    }
+    workingBytes = bytes
+    warnings = (conversion.warnings + problems.warnings).uniqued()
+  }
+
+  /// The plan for a program.
+  public var json: JSON {
+    [
+      "request": .string(request.line), "model": .string(model), "output": .string(conversion.options.output),
+      "planned_bytes": .number(workingBytes),
+    ]
+  }
+
+  /// Bytes of the rows of a block's sites, of both models, while activations are compared.
+  ///
+  /// - Throws: `restructuring` if the text is not the same to both models; what opening them throws.
+  private static func checkNetworks(
+    _ model: any Checkpoint, _ reference: any Checkpoint, _ text: CalibrationText, _ run: RunOptions
+  ) throws(Problem) -> Int {
+    try SharedTokens.check(model, reference, on: text)
+    var bytes = 0
+    for checkpoint in [model, reference] {
+      let network = try Network(
+        checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
+      let widths = try network.blocks().map { $0.sites.filter { !$0.isExpert }.reduce(0) { $0 + $1.width } }
+      let row = network.carriedBytesPerToken + 2 * MemoryLayout<Float>.stride * (widths.max() ?? 0)
+      bytes += try network.largestBlockBytes() + text.windows.tokenCount * row
+    }
+    return bytes
+  }
+}
+
+/// The family that two models are of.
+enum SharedFamily {
+  /// - Throws: `restructuring` if one of them is of no known family, or they are of two.
+  static func of(
+    _ first: any Checkpoint, _ second: any Checkpoint, among families: [Architecture]
+  ) throws(Problems) -> Architecture {
+    var problems = Problems()
+    let found = [first, second].map { checkpoint in
+      problems.collect { () throws(Problem) in
+        guard let config = checkpoint.config, let family = Architecture.recognise(config: config, among: families)
+        else {
+          throw Problem(
+            .restructuring, "no family is known for the model, so its axes are not known either",
+            remedy: "Describe it in a file for --architecture.", file: checkpoint.location)
+        }
+        return family
+      }
+    }
+    guard problems.all.isEmpty, let one = found[0], let other = found[1] else { throw problems }
+    guard one.name == other.name else {
+      throw Problems([
+        Problem(
+          .restructuring, "the models are of two families, \(one.name) and \(other.name)",
+          remedy: "Only models of one family have the same axes.", file: first.location)
+      ])
+    }
+    return one
+  }
+}

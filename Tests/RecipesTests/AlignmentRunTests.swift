@@ -1,0 +1,153 @@
+import EspalierArchitectures
+import EspalierBasics
+import EspalierCheckpoints
+import EspalierEvaluation
+import EspalierExecution
+import EspalierRestructuring
+import TestSupport
+import Testing
+
+@testable import EspalierRecipes
+
+/// Alignment from files to files, on a reordered copy of `Models/base`.
+@Suite struct AlignmentRunTests {
+  private static let base = "\(StepsPlace.models)/base"
+
+  /// Writes the base with its channels in another order.
+  private func plant(_ place: StepsPlace) throws -> String {
+    let original = try SafetensorsCheckpoint(at: Self.base)
+    let config = try #require(original.config)
+    let family = try #require(Architecture.recognise(config: config, among: Architecture.builtIn()))
+    var generator = SeededGenerator(seed: 5)
+    var change = StructuralChange()
+    for axis in try family.describe(config: config).axes where axis.name == "hidden" || axis.name == "inner" {
+      change.choices[axis.instance] = AxisChoice((0..<axis.size).shuffled(using: &generator))
+    }
+    let planted = try RestructuredCheckpoint(original, of: family, change: change)
+    var options = place.options
+    options.output = "\(place.folder)/planted"
+    let plan = try Conversion.plan(
+      of: Self.base, elementType: nil, options: options, given: [ExactString(Self.base): planted])
+    _ = try MergeRun.execute(plan, listener: SilentListener())
+    return options.output
+  }
+
+  private func plan(
+    _ place: StepsPlace, _ planted: String, text: Bool = false
+  ) throws -> AlignmentPlan {
+    let checkpoint = try SafetensorsCheckpoint(at: planted)
+    var request = AlignmentRequest(to: try SafetensorsCheckpoint(at: Self.base), named: Self.base)
+    request.comparesSingularVectors = false
+    if text {
+      request.text = try CalibrationText(
+        [StepsPlace.text], for: checkpoint, sequences: 4, length: 128, seed: nil)
+    }
+    return try AlignmentPlan(request, of: planted, checkpoint: checkpoint, run: place.run, writing: place.options)
+  }
+
+  private func barrier(_ place: StepsPlace, to second: String) throws -> LinearPath {
+    let run = try BarrierRun(
+      from: try SafetensorsCheckpoint(at: Self.base), named: "base",
+      to: try SafetensorsCheckpoint(at: second), named: "copy",
+      on: try EvaluationData(texts: [StepsPlace.test]), cut: TextProtocol(.windows(length: 64), limit: 4),
+      points: 3, run: place.run, listener: SilentListener())
+    return try #require(try run.execute().first)
+  }
+
+  @Test(arguments: [false, true])
+  func aPlantedOrderAndItsBarrierAreUndone(byActivations: Bool) throws {
+    try StepsPlace.with { place in
+      let planted = try plant(place)
+      #expect(try barrier(place, to: planted).highest.rise.value > 1)
+      let report = try AlignmentRun.execute(try plan(place, planted, text: byActivations), listener: SilentListener())
+      #expect(report.alignment.after.cosine > 1 - 1e-9 && report.alignment.before.cosine < 0.9)
+      #expect((report.rows != nil) == byActivations)
+      #expect(try place.weights(place.output) != (try place.weights(planted)))
+      let (one, other) = (try OutputModel(place.output), try OutputModel(Self.base))
+      for name in other.names { #expect(one.bytes[name] == other.bytes[name], "\(name)") }
+      let after = try barrier(place, to: place.output)
+      #expect(after.points.allSatisfy { $0.loss.value == after.points[0].loss.value && $0.rise.value <= 0 })
+      #expect(after.keeps(0, strict: true))
+    }
+  }
+
+  @Test func anInterruptedRunGoesOn() throws {
+    try StepsPlace.with { place in
+      let planted = try plant(place)
+      _ = try AlignmentRun.execute(try plan(place, planted), listener: SilentListener())
+      do {
+        _ = try plan(place, planted)
+        Issue.record("was planned over what is there")
+      } catch { #expect(error.all.first?.code == .outputExists) }
+      let verified = try Verification.verify(place.output, threads: 2, listener: SilentListener())
+      #expect(verified.problems.isEmpty)
+    }
+  }
+
+  @Test func aLowCeilingIsRefused() throws {
+    try StepsPlace.with { place in
+      var place = place
+      place.run.memory = 50 << 20
+      do {
+        _ = try plan(place, Self.base)
+        Issue.record("was planned")
+      } catch {
+        #expect(error.all.first?.code == .memoryCeiling)
+        #expect(error.all.first?.message.hasPrefix("matching takes ") == true)
+      }
+    }
+  }
+
+  // MARK: - A step
+
+  private func recipe(_ planted: String, _ more: String = "") -> String {
+    """
+    model: \(planted)
+    steps:
+      - align: {to: \(Self.base), singular_vectors: false\(more)}
+      - merge:
+          merge_method: linear
+          models:
+            - {model: current, parameters: {weight: 1}}
+            - {model: \(Self.base), parameters: {weight: 1}}
+          dtype: bfloat16
+
+    """
+  }
+
+  @Test func anAlignedCopyMergedWithTheModelIsTheModel() throws {
+    try StepsPlace.with { place in
+      let planted = try plant(place)
+      let report = try place.execute(recipe(planted, ", text: \(StepsPlace.text), sequences: 4, length: 128"))
+      #expect(report.entries.map(\.verb) == ["align", "merge"])
+      let (one, other) = (try OutputModel(place.output), try OutputModel(Self.base))
+      for name in other.names { #expect(one.bytes[name] == other.bytes[name], "\(name)") }
+      let json = try JSON(parsing: try FileSystem.read("\(place.output)/report.json"))
+      #expect(json["steps"]?.array?.first?["report"]?["espalier_alignment"]?.integer == 1)
+    }
+  }
+
+  @Test(
+    arguments: [
+      ("model: m\nsteps:\n  - align: {text: t}\n", "align needs `to`, the model that sets the order", 3),
+      ("model: m\nsteps:\n  - align: {to: n, weighing: even}\n", "weighing must be balanced or plain", 3),
+      (
+        "model: m\nsteps:\n  - align: {to: original}\n",
+        "the model is the one that the recipe begins with: it lies in its own order", 3
+      ),
+      ("steps:\n  - align: {to: n}\n", "the recipe names no model for its first step", 1),
+      (
+        "model: m\nsteps:\n  - align:\n      to: n\n      length: 4\n",
+        "length is of text, by which channels are matched; there is none", 5
+      ),
+    ])
+  func whatAStepCannotMeanIsRefused(_ text: String, _ message: String, _ line: Int) throws {
+    var warnings: [Problem] = []
+    do {
+      _ = try StepsRecipe.read(text, file: "steps.yml", warnings: &warnings)
+      Issue.record("was read")
+    } catch {
+      #expect(error.all.contains { $0.message == message && $0.context.recipeLine == line }, "\(error.all)")
+    }
+  }
+}
