@@ -82,7 +82,9 @@ public struct ArchiveHeader: Sendable {
   /// The digest of all before it, the first tensor.
   static let checkName = "espalier.check"
   static let checkBytes = 16
-  public static let chunkSizes = 4096...(1 << 26)
+  public static let chunkSizes = 4096...(1 << 24)
+  /// Of a file that is packed, and of a part.
+  static let mostBytes = 1 << 48
 
   // MARK: - Written
 
@@ -135,9 +137,16 @@ public struct ArchiveHeader: Sendable {
 
   /// The header, and where the stored parts lie.
   ///
+  /// Whether a file begins as packed ones do, whatever it is called.
+  static func begins(_ file: any ByteSource) throws(Problem) -> Bool {
+    let mark = Array("{\"__metadata__\":{\"\(key)\":".utf8)
+    guard try file.size() >= 8 + mark.count else { return false }
+    return try file.read(mark.count, at: 8) == mark
+  }
+
   /// - Throws: `archive.format` for what is no packed file, or one of a later version; `archive.damaged` if the header is not
   ///   what was written.
-  static func read(_ file: File) throws(Problem) -> (header: ArchiveHeader, places: [Range<Int>?]) {
+  static func read(_ file: any ByteSource) throws(Problem) -> (header: ArchiveHeader, places: [Range<Int>?]) {
     do throws(Problem) {
       let outer = try SafetensorsHeader(reading: file)
       guard let text = outer.metadata.first(where: { $0.key == key })?.value else {
@@ -145,6 +154,9 @@ public struct ArchiveHeader: Sendable {
       }
       guard let check = outer.tensors.first, check.name == checkName, check.byteCount == checkBytes else {
         throw damaged("the header's digest is not where it belongs")
+      }
+      guard outer.tensors.allSatisfy({ $0.elementType == .u8 && $0.shape.count == 1 }) else {
+        throw damaged("what is stored are no bytes in one dimension")
       }
       let digest = try file.read(checkBytes, at: check.offset)
       let head = try file.read(check.offset, at: 0)
@@ -172,18 +184,27 @@ public struct ArchiveHeader: Sendable {
     guard version <= Self.formatVersion else {
       throw Problem(.archiveFormat, "the file was packed by a later version", remedy: "Update espalier.")
     }
-    guard let byteCount = json["bytes"]?.integer, let chunkBytes = json["chunk"]?.integer,
+    guard (json["lossy"] != nil) == (version == 2) else {
+      throw Self.damaged("the version is not that of a file \(version == 2 ? "that lost something" : "without loss")")
+    }
+    guard let byteCount = json["bytes"]?.integer, (0...Self.mostBytes).contains(byteCount), let chunkBytes = json["chunk"]?.integer,
       let parts = json["parts"]?.array,
       Self.chunkSizes.contains(chunkBytes)
     else { throw Self.damaged("the header does not say what the file holds") }
     self.init(byteCount: byteCount, chunkBytes: chunkBytes, parts: [])
-    base = try (json["base"]?.array ?? []).map { (file) throws(Problem) in
-      guard let path = file["path"]?.string, let bytes = file["bytes"]?.integer, bytes >= 0 else {
+    let files = json["base"].map(\.array) ?? []
+    guard let files else { throw Self.damaged("the files of the base are no list") }
+    base = try files.map { (file) throws(Problem) in
+      guard let path = file["path"]?.string, let bytes = file["bytes"]?.integer, (0...Self.mostBytes).contains(bytes)
+      else {
         throw Self.damaged("a file of the base has no path")
       }
       return BaseFile(path: path, byteCount: bytes)
     }
-    sha256 = json["sha256"]?.string
+    if let sha256 = json["sha256"] {
+      self.sha256 = sha256.string
+      guard self.sha256.map(Self.isSHA256) ?? false else { throw Self.damaged("the SHA-256 is none") }
+    }
     var (rest, offset) = (stored[...], 0)
     for (index, words) in parts.enumerated() {
       var part = try Self.part(words.array ?? [], before: self.parts)
@@ -206,16 +227,22 @@ public struct ArchiveHeader: Sendable {
     }
     guard offset == byteCount, rest.isEmpty else { throw Self.damaged("the parts are not the whole file") }
     if let lossy = json["lossy"] {
-      guard let loss = ArchiveLoss(lossy, parts: self.parts.count) else {
+      guard let loss = ArchiveLoss(lossy, parts: self.parts.count),
+        loss.parts.allSatisfy({ self.parts[$0.part].type.isFloat })
+      else {
         throw Self.damaged("what was lost is not told as it should be")
       }
       self.loss = loss
     }
   }
 
+  private static func isSHA256(_ text: String) -> Bool {
+    text.utf8.count == 64 && text.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+  }
+
   private static func part(_ words: [JSON], before: [Part]) throws(Problem) -> Part {
     guard words.count >= 2, let type = words[0].string.flatMap({ ElementType(rawValue: $0) }),
-      let bytes = words[1].integer, (1...1 << 48).contains(bytes)
+      let bytes = words[1].integer, (1...mostBytes).contains(bytes)
     else { throw damaged("a part has no type or no length") }
     var part = Part(name: "", type: type, byteCount: bytes)
     switch words.dropFirst(2).first?.string {

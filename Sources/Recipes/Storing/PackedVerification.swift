@@ -13,7 +13,8 @@ public enum PackedVerification {
   /// - Parameter base: the folder with the base's files, if they are not where they were.
   /// - Returns: how many parts there are and of how many bytes, and everything that is wrong.
   public static func verify(
-    _ path: String, base: String? = nil, threads: Int, listener: any ProgressListener
+    _ path: String, base: String? = nil, threads: Int, memory: Int = Machine.memoryBytes / 2,
+    listener: any ProgressListener
   ) throws(Problem) -> Verification.Outcome {
     var outcome = Verification.Outcome(tensors: 0, bytes: 0, problems: [])
     let workers = WorkerPool(threads: threads)
@@ -22,7 +23,8 @@ public enum PackedVerification {
       do throws(Problem) {
         let archive = try ArchivedFile(at: file, baseFolder: base)
         outcome.tensors += archive.header.parts.count
-        outcome.bytes += archive.header.byteCount
+        outcome.bytes = [outcome.bytes, archive.header.byteCount].saturatingSum
+        try ArchiveReading.requireMemory(for: [file], baseFolder: base, threads: threads, allowed: memory)
         listener.receive(.began(stage: "verify", totalBytes: archive.header.byteCount))
         try ArchiveReading.check(archive, workers: workers) { listener.receive(.advanced(bytes: $0)) }
         if let expected = archive.header.sha256, FileHash.isAvailable, try FileHash.sha256(of: archive) != expected {
@@ -34,7 +36,8 @@ public enum PackedVerification {
     return outcome
   }
 
-  private static func others(in folder: String) -> [Problem] {
+  /// What is wrong with files that were copied, and which packed ones are not there, by the folder's list.
+  static func others(in folder: String) -> [Problem] {
     let path = "\(folder)/\(PackedPlace.listName)"
     guard let bytes = try? FileSystem.read(path) else { return [] }
     guard let files = (try? JSON(parsing: bytes))?["files"]?.array else {
