@@ -32,7 +32,8 @@ public struct SafetensorsHeader: Sendable {
       let size = try file.size()
       let length = try Self.length(try file.read(min(8, size), at: 0), fileSize: size)
       try self.init(
-        parsing: try file.read(length, at: 8), file: file.path, fileSize: size, unknownTypesAsBytes: unknownTypesAsBytes)
+        parsing: try file.read(length, at: 8), file: file.path, fileSize: size, unknownTypesAsBytes: unknownTypesAsBytes
+      )
     } catch { throw error.at(file: file.path) }
   }
 

@@ -31,7 +31,7 @@ import Testing
     try withTemporaryFolder { folder in
       var generator = SeededGenerator(seed: 7)
       let steps = (0..<20).map { _ in Float.random(in: 0.01...0.02, using: &generator) }
-      let values = generator.floats(2000).enumerated().map { ($1 * 4).rounded() * steps[$0 % 20] }
+      let values = generator.floats(2000).enumerated().map { (($1 * 4).rounded() + 0) * steps[$0 % 20] }
       let path = "\(folder)/a.safetensors"
       try TestTensor.write(
         [TestTensor("rounded", [100, 20], values, .f32), TestTensor("kept", [30], generator.floats(30))], to: path)

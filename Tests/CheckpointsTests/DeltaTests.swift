@@ -186,7 +186,7 @@ private struct DeltaCase {
         #expect(try model.parameters[0].recipe.values() == DeltaCase.ternary.values())
       }
       try code(plain, to: path)
-      #expect(try WeightFile.isPacked(path) && !WeightFile.isPacked(plain))
+      #expect(WeightFile.isPacked(path) && !WeightFile.isPacked(plain))
       #expect(try WeightFile.open(path).read(10, at: 5) == File.reading(plain).read(10, at: 5))
       #expect(try WeightFile.bytes(of: path).size() == File.reading(path).size())
       try expectRead()
@@ -211,7 +211,7 @@ private struct DeltaCase {
 
   /// A random choice stores no mask, so nothing but the number of its values bounds its shape.
   @Test func shapesThatStoredValuesCannotHaveAreRefused() throws {
-    for (shape, density) in [([1 << 24, 1 << 24], 0.5), ([1 << 20, 1 << 20], 1e-3), ([1, 400], 0.5)] {
+    for (shape, density) in [([1 << 24, 1 << 24], 0.5), ([1 << 20, 1 << 20], 1e-3), ([1, 800], 0.5)] {
       let test = DeltaCase(
         shape: [2, 50], base: [Float](repeating: 1, count: 100),
         entry: [("form", "random"), ("seed", 7), ("density", .number(density))], scale: 1,

@@ -31,7 +31,7 @@ import Testing
     add((0..<2000).map { UInt8($0 & 3) }, .u8)
     for type in [ElementType.bf16, .f32] {
       let steps = (0..<30).map { 0.01 + 0.001 * Float($0 % 4) }
-      let numbers = (0..<1500).map { Double(Float((2 * random.normal()).rounded()) * steps[($0 + 7) % 30]) }
+      let numbers = (0..<1500).map { Double((Float((2 * random.normal()).rounded()) + 0) * steps[($0 + 7) % 30]) }
       let chunk = rounded(numbers, to: type)
       let coded = chunk.withUnsafeBytes {
         ChunkCoding.encode($0, of: type, on: ChunkLattice(steps: steps, firstColumn: 7))

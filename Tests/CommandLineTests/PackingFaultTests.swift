@@ -8,40 +8,36 @@ import Testing
   @Test(.enabled(if: DiskTests.canMount, "needs the right to mount a file system"))
   func fullDisk() throws {
     try withTemporaryFolder { folder in
-      try TestModel.layers(4, width: 512).write(to: "\(folder)/base", seed: 1)
-      try TestModel.layers(4, width: 512).write(to: "\(folder)/tuned", seed: 2)
+      try TestModel.layers(8, width: 1024).write(to: "\(folder)/base", seed: 1)
+      try TestModel.layers(8, width: 1024).write(to: "\(folder)/tuned", seed: 2)
       let before = try [contents(of: "\(folder)/base"), contents(of: "\(folder)/tuned")]
-      // The models have 4.2 MB each; what they are packed to, 2.8 MB.
       let outcome = try Program.shell(
         """
-        mount -t tmpfs -o size=6m none /mnt
+        mount -t tmpfs -o size=160m none /mnt
         cd '\(folder)'
-        head -c 2000000 /dev/zero > /mnt/filler
-        "$espalier" pack base -o /mnt/packed --quiet 2> early; echo "pack $?"
-        rm /mnt/filler
         "$espalier" pack base -o packed --quiet; echo "pack $?"
         "$espalier" delta make tuned --base base --method int8 -o d.safetensors --quiet; echo "delta $?"
-        for verb in "pack base -o /mnt/out --chunk 64KiB --threads 1" "unpack packed -o /mnt/out --threads 1" \
+        for verb in "pack base -o /mnt/out --threads 1" "unpack packed -o /mnt/out --threads 1" \
           "delta make tuned --base base --method int8 -o /mnt/out.safetensors --threads 1"; do
           # The room that is looked for is there; then it is not.
-          (while [ ! -e /mnt/out.partial ] && [ ! -e /mnt/out.safetensors.partial ]; do :; done
-            cat /dev/zero > /mnt/filler 2> /dev/null) &
-          filler=$!
-          "$espalier" $verb --quiet 2>> full; echo "full $?"
-          kill $filler 2> /dev/null; wait $filler 2> /dev/null
+          "$espalier" $verb --quiet 2>> full &
+          run=$!
+          while [ ! -e /mnt/out.partial ] && [ ! -e /mnt/out.safetensors.partial ]; do :; done
+          kill -STOP $run
+          cat /dev/zero > /mnt/filler 2> /dev/null
+          kill -CONT $run
+          wait $run; echo "full $?"
           ls -d /mnt/out /mnt/out.safetensors 2> /dev/null
-          rm -f /mnt/filler
+          rm /mnt/filler
           "$espalier" $verb --quiet --resume; echo "resumed $?"
-          cp -r /mnt/out* .; rm -rf /mnt/out*
-          mv out "out-${verb%% *}" 2> /dev/null
+          rm -rf out out.safetensors; cp -r /mnt/out* .; rm -rf /mnt/out*
+          [ -e out ] && mv out "out-${verb%% *}"
         done
         """, prefix: ["unshare", "-m"])
       let each = "full 1\nresumed 0\n"
-      #expect(outcome.output == "pack 1\npack 0\ndelta 0\n" + each + each + each, "\(outcome)")
-      let early = String(decoding: try FileSystem.read("\(folder)/early"), as: UTF8.self)
-      #expect(early.contains("output.space"), "\(early)")
+      #expect(outcome.output == "pack 0\ndelta 0\n" + each + each + each, "\(outcome)")
       let full = String(decoding: try FileSystem.read("\(folder)/full"), as: UTF8.self)
-      #expect(full.split(separator: "file.no-space").count == 4, "\(full)")
+      #expect(full.ranges(of: "file.no-space").count == 3, "\(full)")
       #expect(try differences("\(folder)/out-pack", "\(folder)/packed") == [])
       #expect(try differences("\(folder)/out-unpack", "\(folder)/base") == [])
       #expect(try FileSystem.read("\(folder)/out.safetensors") == FileSystem.read("\(folder)/d.safetensors"))
@@ -64,7 +60,8 @@ import Testing
       }
       try result.get()
       try file.resize(to: 8 + header.count + count)
-      let packed = try Program.run("pack", path, "-o", "\(path).packed", "--threads", "16", "--memory", "256MB", "--json")
+      let packed = try Program.run(
+        "pack", path, "-o", "\(path).packed", "--threads", "16", "--memory", "256MB", "--json")
       #expect(packed.code == 0, "\(packed)")
       let report = try #require(try packed.events.last)
       let peak = try #require(report["peak_bytes"]?.integer)

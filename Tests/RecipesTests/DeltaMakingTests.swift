@@ -251,7 +251,8 @@ struct DeltaModels {
       ).run(listener: SilentListener())
       let file = try DeltaFile(at: options.output)
       var tensors = file.tensors
-      let name = try #require(tensors.first { if case .random = $0.form { $0.name.contains("lora_A") } else { false } }).name
+      let name = try #require(tensors.first { if case .random = $0.form { $0.name.contains("lora_A") } else { false } })
+        .name
       for index in tensors.indices where tensors[index].name.hasPrefix(String(name.split(separator: "lora_A")[0])) {
         // As many ranks as make them larger; nothing is read of them.
         let isA = tensors[index].name == name

@@ -288,12 +288,6 @@ import Testing
       }
     }
   }
-}
-
-extension SeededGenerator {
-  fileprivate mutating func bytes(_ count: Int) -> [UInt8] {
-    (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
-  }
 
   // MARK: - What files claim
 
@@ -340,5 +334,11 @@ extension SeededGenerator {
       #expect(found?.code == .outputSpace, "\(found.map { "\($0)" } ?? "none")")
       #expect([Int.max, 1, .max].saturatingSum == .max && [3, 4].saturatingSum == 7)
     }
+  }
+}
+
+extension SeededGenerator {
+  fileprivate mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8(truncatingIfNeeded: next()) }
   }
 }

@@ -82,7 +82,8 @@ public struct DeltaCheckpoint: Checkpoint {
     let isRandom = [a, b].contains { if case .random = $0.form { true } else { false } }
     guard isRandom, max(a.elementCount, b.elementCount) > parameter.elementCount else { return nil }
     return Problem(
-      .deltaFormat, "factors of random entries are larger than the parameter, which has \(parameter.elementCount) elements",
+      .deltaFormat,
+      "factors of random entries are larger than the parameter, which has \(parameter.elementCount) elements",
       remedy: "Code them by another method.", tensor: parameter.name)
   }
 

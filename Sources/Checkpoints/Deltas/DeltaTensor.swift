@@ -113,7 +113,8 @@ public struct DeltaTensor: Sendable, Hashable, Codable {
       let expected = density * Double(count)
       guard abs(Double(parts[0].elementCount) - expected) <= 10 * expected.squareRoot() + 10 else {
         throw Problem(
-          .deltaFormat, "there are \(parts[0].elementCount) values, which no random choice of \(count) at a density of "
+          .deltaFormat,
+          "there are \(parts[0].elementCount) values, which no random choice of \(count) at a density of "
             + "\(density) has")
       }
     case .rows8:

@@ -53,7 +53,8 @@ public struct DeltaMaking: Sendable {
       changes.targets.reduce(0) { $0 + DeltaEncoder.storedBytes($1.shape, options: options, method: method) }
     }
     return OutputFolder.obstacles(
-      at: options.output, policy: options.policy, bytes: stored.reduce(0, +) + 2 * (stored.max() ?? 0), isOurs: Self.isOurs)
+      at: options.output, policy: options.policy, bytes: stored.reduce(0, +) + 2 * (stored.max() ?? 0),
+      isOurs: Self.isOurs)
       + [
         Problem.memoryCeiling(
           changes.targets.map { ($0.name, bytes(of: $0)) }, beside: changes.fixedBytes, allowed: options.memory)

@@ -75,7 +75,8 @@ public struct PackingPlan: Sendable {
         baseReadingBytes = try WeightFile.readingBytes(
           of: basePaths, threads: ArchiveWriter.chunksInFlight(of: options.chunkBytes, threads: options.threads))
         for path in basePaths {
-          base.append((Self.relative(path, from: FileSystem.parent(of: options.output)), try WeightFile.bytes(of: path)))
+          base.append(
+            (Self.relative(path, from: FileSystem.parent(of: options.output)), try WeightFile.bytes(of: path)))
         }
       }
     }
@@ -261,7 +262,9 @@ extension PackingPlan {
     let lines = entries.map { entry in
       let parts = entry.header.map { header in
         let aligned = header.parts.count { $0.base != nil }
-        return (header.isOfBytes ? "packed as bytes, since its header is not understood" : "packed, \(header.parts.count) parts")
+        return
+          (header.isOfBytes
+          ? "packed as bytes, since its header is not understood" : "packed, \(header.parts.count) parts")
           + (aligned > 0 ? ", \(aligned) of them against the base" : "")
       }
       let rounded = lossyTensors.count { ExactString(entries[$0.entry].name) == ExactString(entry.name) }

@@ -19,7 +19,8 @@ extension ModelStore {
 
     /// What packing takes, and what reading the base does.
     var workingBytes: Int {
-      ArchiveWriter.workingBytes(chunkBytes: ArchiveHeader.standardChunkBytes, threads: threads) + FileSpans.workingBytes(threads: threads)
+      ArchiveWriter.workingBytes(chunkBytes: ArchiveHeader.standardChunkBytes, threads: threads)
+        + FileSpans.workingBytes(threads: threads)
         + ArchivedFile.readingBytes(
           chunkBytes: ArchiveHeader.standardChunkBytes, levels: BaseChoice.longestChain + 1, threads: threads)
     }
