@@ -34,3 +34,13 @@ public enum ByteCount {
     return unit == 0 ? "\(bytes) B" : "\(Decimals.significant(value)) \(units[unit])"
   }
 }
+
+extension Sequence<Int> {
+  /// The sum, or the largest number there is if that is less: for sizes that files claim.
+  public var saturatingSum: Int {
+    reduce(0) { sum, next in
+      let (total, overflow) = sum.addingReportingOverflow(next)
+      return overflow ? .max : total
+    }
+  }
+}

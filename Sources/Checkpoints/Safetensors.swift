@@ -26,11 +26,14 @@ public struct SafetensorsHeader: Sendable {
   /// The longest header that is read, as in the reference implementation.
   public static let maximumBytes = 100_000_000
 
-  public init(reading file: any ByteSource) throws(Problem) {
+  /// - Parameter unknownTypesAsBytes: whether tensors of types that are not supported are taken for bytes in one dimension.
+  public init(reading file: any ByteSource, unknownTypesAsBytes: Bool = false) throws(Problem) {
     do throws(Problem) {
       let size = try file.size()
       let length = try Self.length(try file.read(min(8, size), at: 0), fileSize: size)
-      try self.init(parsing: try file.read(length, at: 8), file: file.path, fileSize: size)
+      try self.init(
+        parsing: try file.read(length, at: 8), file: file.path, fileSize: size, unknownTypesAsBytes: unknownTypesAsBytes
+      )
     } catch { throw error.at(file: file.path) }
   }
 
@@ -56,7 +59,7 @@ public struct SafetensorsHeader: Sendable {
   /// - Parameters:
   ///   - bytes: the JSON, without the length before it.
   ///   - file: the path that the tensors will name.
-  init(parsing bytes: [UInt8], file: String, fileSize: Int) throws(Problem) {
+  init(parsing bytes: [UInt8], file: String, fileSize: Int, unknownTypesAsBytes: Bool = false) throws(Problem) {
     let json: JSON
     do throws(Problem) { json = try JSON(parsing: bytes) } catch {
       throw Problem(
@@ -69,9 +72,10 @@ public struct SafetensorsHeader: Sendable {
     var tensors: [StoredTensor] = []
     tensors.reserveCapacity(members.count)
     for (name, entry) in members.pairs where name != "__metadata__" {
-      do throws(Problem) { tensors.append(try Self.tensor(name, entry, dataStart: dataStart, file: file)) } catch {
-        throw error.at(tensor: name)
-      }
+      do throws(Problem) {
+        let known = unknownTypesAsBytes ? Self.known(entry) : entry
+        tensors.append(try Self.tensor(name, known, dataStart: dataStart, file: file))
+      } catch { throw error.at(tensor: name) }
     }
     tensors.sort { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }
     try Self.requireContiguous(tensors, from: dataStart, to: fileSize)
@@ -91,6 +95,17 @@ public struct SafetensorsHeader: Sendable {
       pairs.append((key, text))
     }
     return pairs
+  }
+
+  /// An entry of a type that is not supported as one of bytes; any other as it is.
+  private static func known(_ entry: JSON) -> JSON {
+    guard let type = entry["dtype"]?.string, ElementType(safetensorsName: type) == nil,
+      let offsets = integers(entry["data_offsets"]), offsets.count == 2, offsets[0] <= offsets[1]
+    else { return entry }
+    var bytes = entry
+    bytes["dtype"] = .string(ElementType.u8.safetensorsName)
+    bytes["shape"] = [.number(offsets[1] - offsets[0])]
+    return bytes
   }
 
   private static func tensor(

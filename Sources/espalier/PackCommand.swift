@@ -142,7 +142,7 @@ struct Unpack: ParsableCommand {
     try reportingProblems(json: style.json) { () throws(Problems) in
       var output = output
       while output.count > 1, output.hasSuffix("/") { output.removeLast() }
-      var options = UnpackingRun.Options(output: output, threads: work.threadCount)
+      var options = UnpackingRun.Options(output: output, threads: work.threadCount, memory: work.memoryBytes)
       options.base = base
       options.policy = OutputFolder.Policy(resume: resume, force: force)
       let outcome = try UnpackingRun.execute(model, options, listener: style.listener())
@@ -151,6 +151,7 @@ struct Unpack: ParsableCommand {
           JSON.object([
             ("event", "unpacked"), ("files", .number(outcome.files)), ("bytes", .number(outcome.bytes)),
             ("seconds", .number(outcome.seconds)),
+            ("peak_bytes", Machine.peakResidentBytes.map { .number($0) } ?? .null),
           ]).text())
       } else if !style.quiet {
         let loss = PackedLoss(at: model)

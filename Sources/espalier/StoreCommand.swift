@@ -114,7 +114,7 @@ struct Store: ParsableCommand {
       try reportingProblems(json: style.json) { () throws(Problems) in
         var output = output
         while output.count > 1, output.hasSuffix("/") { output.removeLast() }
-        var options = UnpackingRun.Options(output: output, threads: work.threadCount)
+        var options = UnpackingRun.Options(output: output, threads: work.threadCount, memory: work.memoryBytes)
         options.policy = OutputFolder.Policy(resume: resume, force: force)
         let store: ModelStore
         do throws(Problem) { store = try ModelStore(at: place.store) } catch { throw Problems([error]) }
@@ -155,7 +155,7 @@ struct Store: ParsableCommand {
       try Store.reporting(json: json) { () throws(Problem) in
         let store = try ModelStore(at: place.store)
         let (entries, kept) = (try store.entries(), try store.keptBytes())
-        let whole = entries.reduce(0) { $0 + $1.bytes }
+        let whole = entries.map(\.bytes).saturatingSum
         guard !json else {
           return print(
             JSON.object([
@@ -251,7 +251,8 @@ struct Store: ParsableCommand {
       try reportingProblems(json: style.json) { () throws(Problems) in
         let check: ModelStore.Check
         do throws(Problem) {
-          check = try ModelStore(at: place.store).check(threads: work.threadCount, listener: style.listener())
+          check = try ModelStore(at: place.store).check(
+            threads: work.threadCount, memory: work.memoryBytes, listener: style.listener())
         } catch { throw Problems([error]) }
         guard check.problems.isEmpty else { throw Problems(check.problems) }
         if style.json {

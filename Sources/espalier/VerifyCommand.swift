@@ -40,6 +40,7 @@ struct Verify: ParsableCommand {
           JSON.object([
             ("event", "verified"), ("tensors", .number(outcome.tensors)), ("bytes", .number(outcome.bytes)),
             ("lossy", loss?.json ?? .null), ("seconds", .number(seconds)),
+            ("peak_bytes", Machine.peakResidentBytes.map { .number($0) } ?? .null),
           ]).text())
       } else if !style.quiet {
         print(
@@ -56,7 +57,8 @@ struct Verify: ParsableCommand {
   private func verify(_ listener: any ProgressListener) throws(Problem) -> Verification.Outcome {
     let packed = PackedVerification.files(at: output)
     guard packed.isEmpty else {
-      return try PackedVerification.verify(output, base: base, threads: work.threadCount, listener: listener)
+      return try PackedVerification.verify(
+        output, base: base, threads: work.threadCount, memory: work.memoryBytes, listener: listener)
     }
     guard base == nil else {
       throw Problem(

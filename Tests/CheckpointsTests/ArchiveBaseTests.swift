@@ -134,4 +134,40 @@ import Testing
       #expect(try WeightFile.bases(of: path).count == 2)
     }
   }
+
+  @Test("Files of the base that nothing is packed against are not named")
+  func unusedBases() throws {
+    try withModels { folder in
+      try TestTensor.write([TestTensor("stranger", [5], [1, 2, 3, 4, 5])], to: "\(folder)/stranger.safetensors")
+      let outcome = try Packing.pack(
+        "\(folder)/\(Self.tuned)", base: ["stranger.safetensors", Self.base, "stranger.safetensors"])
+      #expect(outcome.header.base.map(\.path) == [Self.base])
+      #expect(outcome.header.parts.compactMap(\.base).allSatisfy { $0.file == 0 })
+    }
+  }
+
+  /// Every header is read once: files that name themselves, or others, again and again are planned for in no time.
+  @Test("Bases that are named again and again", .timeLimit(.minutes(1)))
+  func manyBases() throws {
+    try withTemporaryFolder { folder in
+      let workers = WorkerPool(threads: 1)
+      defer { workers.stop() }
+      for level in 0..<8 {
+        let path = "\(folder)/\(level).safetensors"
+        try TestTensor.write([TestTensor("a", [5], [1, 2, 3, 4, 5])], to: path)
+        var header = try ArchiveHeader(describing: try File.reading(path), chunkBytes: 4096)
+        // The next one and itself, fifty times.
+        header.base = (0..<100).map {
+          ArchiveHeader.BaseFile(path: "\($0 % 2 == 0 ? level + 1 : level).safetensors", byteCount: 1)
+        }
+        let writer = try ArchiveWriter(try File.reading(path), header, to: path + ".packed", workers: workers)
+        _ = try writer.write(resume: false, fingerprint: Packing.fingerprint)
+        try FileSystem.remove(path)
+      }
+      let bytes = try WeightFile.readingBytes(of: ["\(folder)/0.safetensors"], threads: 2)
+      #expect(
+        bytes
+          == ArchivedFile.readingBytes(chunkBytes: 4096, levels: ArchivedFile.mostBases + 1, threads: 2))
+    }
+  }
 }

@@ -8,7 +8,8 @@ import Testing
 /// Packed files that are not what was written: an error that names the file, never other bytes, never a crash.
 @Suite("Damaged packed files") struct ArchiveDamageTests {
   /// A small packed file with all kinds of parts: coded, constant, repeated, against a base.
-  private func withArchive(_ body: (_ path: String) throws -> Void) throws {
+  private func withArchive(lossy: Bool = false, _ body: (_ path: String) throws -> Void) throws {
+    if lossy { return try withLossyArchive(body) }
     try withTemporaryFolder { folder in
       var generator = SeededGenerator(seed: 6)
       let values = generator.floats(300, scale: 0.02)
@@ -25,14 +26,37 @@ import Testing
     }
   }
 
+  /// One whose numbers were rounded to a lattice, with a tensor that was not.
+  private func withLossyArchive(_ body: (_ path: String) throws -> Void) throws {
+    try withTemporaryFolder { folder in
+      var generator = SeededGenerator(seed: 7)
+      let steps = (0..<20).map { _ in Float.random(in: 0.01...0.02, using: &generator) }
+      let values = generator.floats(2000).enumerated().map { (($1 * 4).rounded() + 0) * steps[$0 % 20] }
+      let path = "\(folder)/a.safetensors"
+      try TestTensor.write(
+        [TestTensor("rounded", [100, 20], values, .f32), TestTensor("kept", [30], generator.floats(30))], to: path)
+      let source = try File.reading(path)
+      var header = try ArchiveHeader(describing: source, chunkBytes: 4096)
+      let part = try #require(header.parts.firstIndex { $0.name == "rounded" })
+      header.loss = ArchiveLoss(parts: [.init(part: part, weightError: 0.1, outputError: 0.05)])
+      let workers = WorkerPool(threads: 1)
+      defer { workers.stop() }
+      let writer = try ArchiveWriter(source, header, lattices: [part: steps], to: path + ".packed", workers: workers)
+      _ = try writer.write(resume: false, fingerprint: Packing.fingerprint)
+      #expect(try Packing.bytes(of: path + ".packed") == FileSystem.read(path))
+      #expect(try File.reading(path + ".packed").size() < 4000)
+      try body(path + ".packed")
+    }
+  }
+
   private func expectRefusal(_ path: String, _ what: String) {
     let found = problem { try Packing.bytes(of: path) }
     #expect(found?.context.file == path, "\(what): \(found.map { "\($0)" } ?? "no problem")")
   }
 
-  @Test("Every flipped bit pattern of every byte", arguments: [0x01, 0x80, 0xFF] as [UInt8])
-  func flippedBytes(mask: UInt8) throws {
-    try withArchive { path in
+  @Test("Every flipped bit pattern of every byte", arguments: [0x01, 0x80, 0xFF] as [UInt8], [false, true])
+  func flippedBytes(mask: UInt8, lossy: Bool) throws {
+    try withArchive(lossy: lossy) { path in
       let whole = try FileSystem.read(path)
       #expect((1000..<8000).contains(whole.count))
       for offset in whole.indices {
@@ -44,9 +68,9 @@ import Testing
     }
   }
 
-  @Test("Every truncation, bytes behind the end, an empty file")
-  func truncations() throws {
-    try withArchive { path in
+  @Test("Every truncation, bytes behind the end, an empty file", arguments: [false, true])
+  func truncations(lossy: Bool) throws {
+    try withArchive(lossy: lossy) { path in
       let whole = try FileSystem.read(path)
       for extra in [1, 8, 40] {
         try FileSystem.write(whole + [UInt8](repeating: 0, count: extra), to: path)
@@ -110,6 +134,17 @@ import Testing
       #"{"version":1,"bytes":9,"chunk":4096,"parts":[["u8",9,"other",0]]}"#,
       #"{"version":1,"bytes":4,"chunk":4096,"parts":[["u8",4],["u8",0]]}"#,
       #"{"version":1,"bytes":300,"chunk":4096,"parts":[["u8",300]]}"#,
+      // Each as it should be but for one thing.
+      #"{"version":1,"bytes":9,"chunk":4096,"parts":[["f32",9]],"lossy":[]}"#,
+      #"{"version":2,"bytes":9,"chunk":4096,"parts":[["f32",9]]}"#,
+      #"{"version":2,"bytes":9,"chunk":4096,"parts":[["u8",9]],"lossy":[[0,0.5]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"base":{},"parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"base":"b","parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"base":[{"path":"b","bytes":1125899906842624}],"parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"sha256":"00ff","parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"sha256":7,"parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":4096,"sha256":"\#(String(repeating: "G", count: 64))","parts":[["u8",9]]}"#,
+      #"{"version":1,"bytes":9,"chunk":33554432,"parts":[["u8",9]]}"#,
     ])
   func forgedHeaders(description: String) throws {
     try withTemporaryFolder { folder in
@@ -146,11 +181,27 @@ import Testing
     }
   }
 
+  @Test("What is stored are bytes, in the outer header too")
+  func storedTypes() throws {
+    try withArchive { path in
+      for (type, isRefused) in [("U8", false), ("I8", true)] {
+        var whole = try FileSystem.read(path)
+        let place = try #require(whole.indices.first { whole[$0...].starts(with: "\"U8\",\"shape\":[16]".utf8) })
+        whole.replaceSubrange(place + 1..<place + 3, with: type.utf8)
+        let end = 8 + whole[..<8].reversed().reduce(0) { $0 << 8 | Int($1) }
+        let digest = whole[..<end].withUnsafeBytes { Digest(of: $0) }
+        whole.replaceSubrange(end..<end + 16, with: digest.bytes)
+        try FileSystem.write(whole, to: path)
+        #expect((problem { try ArchivedFile(at: path) }?.code == .archiveDamaged) == isRefused, "\(type)")
+      }
+    }
+  }
+
   @Test("What a file lost is told as it should be, or the file is damaged")
   func losses() throws {
     try withTemporaryFolder { folder in
       let path = "\(folder)/x.safetensors.packed"
-      let parts = #""bytes":9,"chunk":4096,"parts":[["bf16",4],["u8",5]]"#
+      let parts = #""bytes":9,"chunk":4096,"parts":[["bf16",4],["f32",5]]"#
       func found(_ lossy: String) throws -> ArchiveLoss? {
         try forge("{\"version\":2,\(parts),\"lossy\":\(lossy)}", stored: [41, 42], to: path)
         return try ArchivedFile(at: path).header.loss

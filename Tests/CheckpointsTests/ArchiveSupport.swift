@@ -18,9 +18,9 @@ enum Packing {
   ) throws -> ArchiveWriter.Outcome {
     let workers = WorkerPool(threads: threads)
     defer { workers.stop() }
-    let source = try WeightFile.open(path)
+    let source = try WeightFile.bytes(of: path)
     var header = try ArchiveHeader(describing: source, chunkBytes: chunk)
-    let files = try base.map { try WeightFile.open("\(FileSystem.parent(of: path))/\($0)") }
+    let files = try base.map { try WeightFile.bytes(of: "\(FileSystem.parent(of: path))/\($0)") }
     try header.align(with: zip(base, files).map { ($0, $1) })
     if sha256 { header.sha256 = try FileHash.sha256(of: source) }
     let writer = try ArchiveWriter(

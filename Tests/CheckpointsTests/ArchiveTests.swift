@@ -228,4 +228,33 @@ import Testing
       #expect(found?.code.rawValue == "journal.mismatch")
     }
   }
+
+  @Test("Tensors of types that are not known are bytes; all others stay what they are")
+  func unknownTypes() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/a.safetensors"
+      var generator = SeededGenerator(seed: 8)
+      let header =
+        #"{"scales":{"dtype":"F8_E8M0","shape":[300],"data_offsets":[0,300]},"#
+        + #""halves":{"dtype":"F4","shape":[200],"data_offsets":[300,400]},"#
+        + #""weights":{"dtype":"BF16","shape":[1000],"data_offsets":[400,2400]}}"#
+      let weights = TestTensor("w", [1000], generator.floats(1000), .bf16)
+      try Packing.write(header: header, generator.bytes(400) + weights.bytes, to: path)
+      let parts = try ArchiveHeader(describing: try File.reading(path)).parts
+      #expect(parts.map(\.name) == ["espalier.head", "scales", "halves", "weights"])
+      #expect(parts.map(\.type) == [.u8, .u8, .u8, .bf16])
+      try Packing.expectRoundTrip(of: path)
+    }
+  }
+
+  @Test("Memory is that of the chunks in flight: under 256 MB, whatever the threads")
+  func plannedMemory() {
+    for threads in [1, 2, 10, 16, 64, 512] {
+      for chunk in [1 << 16, 1 << 19, 1 << 21, 1 << 24] {
+        #expect(ArchiveWriter.workingBytes(chunkBytes: chunk, threads: threads) < 256_000_000, "\(threads) \(chunk)")
+      }
+    }
+    #expect(ArchiveWriter.chunksInFlight(of: 1 << 19, threads: 2) == 16)
+    #expect(ArchiveWriter.chunksInFlight(of: 1 << 24, threads: 64) == 1)
+  }
 }

@@ -165,7 +165,71 @@ private struct DeltaCase {
     }
   }
 
+  // MARK: - Coded files
+
+  /// A coded file under the delta's own name, and that packed again, are read as what was coded.
+  @Test func codedFilesAreReadAsTheyWere() throws {
+    try withTemporaryFolder { folder in
+      try DeltaCase.ternary.write(to: folder)
+      let (plain, path) = ("\(folder)/plain.safetensors", "\(folder)/d.safetensors")
+      try FileSystem.rename(path, to: plain)
+      let workers = WorkerPool(threads: 1)
+      defer { workers.stop() }
+      let base = try SafetensorsCheckpoint(at: "\(folder)/base")
+      func code(_ source: String, to path: String) throws {
+        let writer = try ArchiveWriter(codingAlike: try File.reading(source), to: path, workers: workers)
+        _ = try writer.write(resume: false, fingerprint: Digest(of: "a test"))
+      }
+      func expectRead() throws {
+        #expect(DeltaFile.isDelta(path))
+        let model = try DeltaCheckpoint(base: base, deltaAt: path)
+        #expect(try model.parameters[0].recipe.values() == DeltaCase.ternary.values())
+      }
+      try code(plain, to: path)
+      #expect(WeightFile.isPacked(path) && !WeightFile.isPacked(plain))
+      #expect(try WeightFile.open(path).read(10, at: 5) == File.reading(plain).read(10, at: 5))
+      #expect(try WeightFile.bytes(of: path).size() == File.reading(path).size())
+      try expectRead()
+      try Packing.expectRoundTrip(of: path)
+      try FileSystem.remove(path)
+      try expectRead()
+      // Every flipped byte is found before a value is read.
+      try FileSystem.remove(path + ".packed")
+      try code(plain, to: path)
+      for offset in try FileSystem.read(path).indices {
+        try flip(path, at: offset)
+        let found = problems {
+          _ = try DeltaCheckpoint(base: base, deltaAt: path).parameters[0].recipe.values()
+        }
+        #expect(!found.isEmpty, "byte \(offset)")
+        try flip(path, at: offset)
+      }
+    }
+  }
+
   // MARK: - Damage
+
+  /// A random choice stores no mask, so nothing but the number of its values bounds its shape.
+  @Test func shapesThatStoredValuesCannotHaveAreRefused() throws {
+    for (shape, density) in [([1 << 24, 1 << 24], 0.5), ([1 << 20, 1 << 20], 1e-3), ([1, 800], 0.5)] {
+      let test = DeltaCase(
+        shape: [2, 50], base: [Float](repeating: 1, count: 100),
+        entry: [("form", "random"), ("seed", 7), ("density", .number(density))], scale: 1,
+        parts: [TestTensor("m.weight.values", [50], [Float](repeating: 1, count: 50), .f16)])
+      let found = try test.found { folder in
+        let path = "\(folder)/d.safetensors"
+        let header = try SafetensorsHeader(reading: try File.reading(path))
+        let metadata = header.metadata.map {
+          ($0.key, $0.value.replacing("\"shape\":[2,50]", with: "\"shape\":[\(shape[0]),\(shape[1])]"))
+        }
+        let head = SafetensorsHeader.bytes(
+          for: header.tensors.map { ($0.name, $0.elementType, $0.shape) }, metadata: metadata)
+        try FileSystem.write(head + test.parts.flatMap(\.bytes), to: path)
+      }
+      #expect(found.map(\.code) == [.deltaFormat], "\(shape)")
+      #expect(found.first?.message.contains("no random choice") == true, "\(found)")
+    }
+  }
 
   @Test func changedBytesAreNamed() throws {
     let found = try DeltaCase.ternary.found { folder in

@@ -29,6 +29,16 @@ import Testing
     add(bytes(floats.map { $0 * (1 - 1e-5) }), .f32, bytes(floats))
     add([UInt8](repeating: 3, count: 100), .i32)
     add((0..<2000).map { UInt8($0 & 3) }, .u8)
+    for type in [ElementType.bf16, .f32] {
+      let steps = (0..<30).map { 0.01 + 0.001 * Float($0 % 4) }
+      let numbers = (0..<1500).map { Double((Float((2 * random.normal()).rounded()) + 0) * steps[($0 + 7) % 30]) }
+      let chunk = rounded(numbers, to: type)
+      let coded = chunk.withUnsafeBytes {
+        ChunkCoding.encode($0, of: type, on: ChunkLattice(steps: steps, firstColumn: 7))
+      }
+      samples.append(Sample(chunk: chunk, coded: coded))
+    }
+    precondition(samples.suffix(2).allSatisfy { $0.coded[0] >> 4 == 4 }, "lattices")
     return samples
   }
 
@@ -91,7 +101,7 @@ import Testing
     for sample in samples {
       for _ in 0..<300 {
         var coded = random.bytes(Int(random.next() % 600))
-        if !coded.isEmpty { coded[0] = UInt8(random.next() % 4) << 4 | UInt8(random.next() % 11) }
+        if !coded.isEmpty { coded[0] = UInt8(random.next() % 5) << 4 | UInt8(random.next() % 11) }
         #expect(attempt(coded, of: sample))
         // And well-formed beginnings with noise behind.
         let kept = Int(random.next() % UInt64(sample.coded.count))

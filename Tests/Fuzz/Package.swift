@@ -6,14 +6,16 @@ import PackageDescription
 
 /// The fuzzer in `Sources/<reader>`, seeded from `seeds/<reader>`.
 func fuzzer(_ reader: String) -> Target {
-  .executableTarget(name: reader, dependencies: ["Driver", .product(name: "Espalier", package: "espalier")])
+  .executableTarget(name: reader, dependencies: ["Driver", "Repair", espalier])
 }
+
+let espalier = Target.Dependency.product(name: "Espalier", package: "espalier")
 
 let package = Package(
   name: "fuzz",
   platforms: [.macOS(.v15)],
   dependencies: [.package(name: "espalier", path: "../..")],
-  targets: [.target(name: "Driver")]
-    + ["archive", "chunks", "delta", "gguf", "json", "programs", "readers", "vocabulary"].map(fuzzer),
+  targets: [.target(name: "Driver"), .target(name: "Repair", dependencies: [espalier])]
+    + ["archive", "chunks", "delta", "gguf", "json", "lists", "programs", "readers", "vocabulary"].map(fuzzer),
   swiftLanguageModes: [.v6]
 )

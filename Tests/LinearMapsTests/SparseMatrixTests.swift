@@ -124,6 +124,31 @@ import Testing
     #expect(try sparse.materialized() == matrix)
   }
 
+  /// Half the numbers in f16: less than compressed rows (a value and the column of each, an offset a row) whatever the
+  /// integers, and than the dense matrix, `joo2024endor`.
+  @Test func bitmapsTakeLessThanCompressedRows() throws {
+    let (rows, columns) = (64, 4096)
+    let buffer = try AlignedBuffer(byteCount: 2 * rows * columns)
+    var generator = TestGenerator(seed: 5)
+    var values = generator.values(rows * columns).map { $0 == 0 ? 1 : $0 }
+    for row in 0..<rows {
+      for column in (0..<columns).shuffled(using: &generator)[..<(columns / 2)] { values[row * columns + column] = 0 }
+    }
+    ElementType.f16.encode(values, into: buffer.address, count: values.count)
+    let sparse = try SparseMatrix(
+      dense: UnsafeRawBufferPointer(buffer.bytes), elementType: .f16, rows: rows, columns: columns)
+    let (dense, count) = (2 * rows * columns, sparse.layout.valueCount)
+    // Values that round to zero are none.
+    #expect(count <= rows * columns / 2 && count > rows * columns * 49 / 100)
+    let share = Double(sparse.byteCount) / Double(dense)
+    #expect(share > 0.55 && share < 0.565, "\(share)")
+    for indexBytes in [2, 4] {
+      let compressedRows = count * (2 + indexBytes) + (rows + 1) * 4
+      #expect(sparse.byteCount < compressedRows, "\(indexBytes)")
+      #expect(compressedRows > dense * 98 / 100, "\(indexBytes)")
+    }
+  }
+
   @Test func aRowByHand() throws {
     let sparse = try SparseMatrix(try Matrix(rows: 2, columns: 3, elements: [0, 5, -0.0, 7, 0, 0]), elementType: .f32)
     #expect(Array(sparse.bitmap) == [6, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])

@@ -219,6 +219,53 @@ struct DeltaModels {
     }
   }
 
+  /// What is written is coded, under its own name; `unpack` gives the plain file, which is read as well.
+  @Test func filesAreCoded() throws {
+    try withTemporaryFolder { folder in
+      try DeltaModels.write(to: folder)
+      for method in [DeltaMethod.ternary, .topk, .dare, .lowrank, .int8] {
+        let report = try DeltaModels.make(folder) {
+          $0.method = method
+          if method == .lowrank { $0.rank = 5 }
+        }
+        let path = "\(folder)/d.safetensors"
+        #expect(try report.fileBytes == File.reading(path).size())
+        let options = UnpackingRun.Options(output: "\(folder)/\(method.rawValue).safetensors", threads: 2)
+        _ = try UnpackingRun.execute(path, options, listener: SilentListener())
+        #expect(try File.reading(options.output).size() > report.fileBytes, "\(method)")
+        #expect(!WeightFile.isPacked(options.output) && WeightFile.isPacked(path))
+        let plain = try DeltaModels.values("\(folder)/base+\(options.output)")
+        #expect(try DeltaModels.values("\(folder)/base+\(path)") == plain, "\(method)")
+      }
+    }
+  }
+
+  /// Factors of random entries take nothing in a file, however large they say they are.
+  @Test func factorsLargerThanTheParameterAreRefused() throws {
+    let models = "\(packageFolder)/Models"
+    try withTemporaryFolder { folder in
+      var options = DeltaOptions(output: "\(folder)/l.safetensors")
+      (options.threads, options.method, options.density) = (2, .dare, 0.5)
+      _ = try DeltaMaking(
+        of: "\(models)/lora-prose", from: "\(models)/base", options: options, families: Architecture.builtIn()
+      ).run(listener: SilentListener())
+      let file = try DeltaFile(at: options.output)
+      var tensors = file.tensors
+      let name = try #require(tensors.first { if case .random = $0.form { $0.name.contains("lora_A") } else { false } })
+        .name
+      for index in tensors.indices where tensors[index].name.hasPrefix(String(name.split(separator: "lora_A")[0])) {
+        // As many ranks as make them larger; nothing is read of them.
+        let isA = tensors[index].name == name
+        tensors[index].shape = isA ? [1 << 20, tensors[index].shape[1]] : [tensors[index].shape[0], 1 << 20]
+      }
+      let base = try SafetensorsCheckpoint(at: "\(models)/base")
+      let found = problems {
+        _ = try DeltaCheckpoint(base: base, tensors: tensors, adapterConfig: file.adapterConfig, path: options.output)
+      }
+      #expect(found.contains { $0.message.hasPrefix("factors of random entries are larger") }, "\(found)")
+    }
+  }
+
   @Test func otherModelsAreRefused() throws {
     try withTemporaryFolder { folder in
       try DeltaModels.write(to: folder)
@@ -272,8 +319,9 @@ struct DeltaModels {
       let whole = try #require(try DeltaModels.values("\(models)/base+\(models)/lora-prose")[name])
       #expect(try DeltaModels.values("\(models)/base+\(folder)/l.safetensors")[name] == whole)
       let report = try make { $0.density = 0.5 }
-      // Ten times smaller than in float16, before any coder.
+      // Nine times smaller than in float16 before it is coded, and eight with all that the file has to say.
       #expect(report.bytes < report.halfBytes / 9)
+      #expect(report.fileBytes < report.halfBytes / 7)
       #expect(report.error > 0.2 && report.error < 0.7)
       #expect(try DeltaModels.values("\(models)/base+\(folder)/l.safetensors")[name] != whole)
     }

@@ -288,6 +288,53 @@ import Testing
       }
     }
   }
+
+  // MARK: - What files claim
+
+  @Test("Unpacking and checking are refused where they take more memory than is allowed")
+  func memoryIsPlanned() throws {
+    try withTemporaryFolder { folder in
+      try write("\(folder)/model")
+      try pack("\(folder)/model", to: "\(folder)/packed")
+      var options = UnpackingRun.Options(output: "\(folder)/out", threads: 2, memory: 1 << 20)
+      let found = problem { try UnpackingRun.execute("\(folder)/packed", options, listener: SilentListener()) }
+      #expect(found?.code == .memoryCeiling && FileSystem.kind("\(folder)/out.partial") == nil)
+      let verified = try PackedVerification.verify(
+        "\(folder)/packed", threads: 2, memory: 1 << 20, listener: SilentListener())
+      #expect(Set(verified.problems.map(\.code)) == [.memoryCeiling])
+      options.memory = 64 << 20
+      _ = try UnpackingRun.execute("\(folder)/packed", options, listener: SilentListener())
+      #expect(try tree("\(folder)/out") == tree("\(folder)/model"))
+    }
+  }
+
+  @Test("Files that claim more bytes than can be counted: no room, no crash")
+  func endlessFiles() throws {
+    try withTemporaryFolder { folder in
+      try FileSystem.createFolder("\(folder)/packed")
+      let claimed = 1 << 48
+      let coded = JSON.string(
+        #"{"version":1,"bytes":\#(claimed),"chunk":16777216,"parts":[["u8",\#(claimed)]]}"#)
+      let table = 40 * (claimed >> 24)
+      let text =
+        #"{"__metadata__":{"espalier_archive":\#(coded.text())},"espalier.check":{"dtype":"U8","shape":[16],"#
+        + #""data_offsets":[0,16]},"t":{"dtype":"U8","shape":[\#(table)],"data_offsets":[16,\#(16 + table)]}}"#
+      let head = (0..<8).map { UInt8(truncatingIfNeeded: text.utf8.count >> (8 * $0)) } + Array(text.utf8)
+      let digest = head.withUnsafeBytes { Digest(of: $0) }
+      let check = [digest.low, digest.high].flatMap { word in
+        (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * UInt64($0))) }
+      }
+      for index in 0..<3 {
+        let file = try File.writing("\(folder)/packed/\(index).safetensors.packed")
+        try file.write(head + check, at: 0)
+        try file.resize(to: head.count + 16 + table)
+      }
+      let options = UnpackingRun.Options(output: "\(folder)/out", threads: 1)
+      let found = problem { try UnpackingRun.execute("\(folder)/packed", options, listener: SilentListener()) }
+      #expect(found?.code == .outputSpace, "\(found.map { "\($0)" } ?? "none")")
+      #expect([Int.max, 1, .max].saturatingSum == .max && [3, 4].saturatingSum == 7)
+    }
+  }
 }
 
 extension SeededGenerator {

@@ -18,19 +18,26 @@ enum ArchiveMemory {
   /// Of chunks that are kept, for readers of pieces smaller than they are.
   static let mostKeptBytes = 16 << 20
   private static let kept = Mutex<[Kept]>([])
-  private static let rooms = Mutex<[Int: BufferPool]>([:])
+  /// Of each size, and how many packed files use them.
+  private static let rooms = Mutex<[Int: (pool: BufferPool, users: Int)]>([:])
   private static let identifiers = Atomic<Int>(0)
 
   /// One that no other packed file has had.
   static func identifier() -> Int { identifiers.add(1, ordering: .relaxed).newValue }
 
-  /// Buffers of a size.
+  /// Buffers of a size, until as many calls of ``giveBackRooms(of:)``.
   static func rooms(of byteCount: Int) -> BufferPool {
     rooms.withLock { rooms in
-      if let pool = rooms[byteCount] { return pool }
-      let pool = BufferPool(byteCount: byteCount)
-      rooms[byteCount] = pool
-      return pool
+      let found = rooms[byteCount] ?? (BufferPool(byteCount: byteCount), 0)
+      rooms[byteCount] = (found.pool, found.users + 1)
+      return found.pool
+    }
+  }
+
+  static func giveBackRooms(of byteCount: Int) {
+    rooms.withLock { rooms in
+      guard let found = rooms[byteCount] else { return }
+      rooms[byteCount] = found.users > 1 ? (found.pool, found.users - 1) : nil
     }
   }
 

@@ -25,7 +25,26 @@ extension ArchiveHeader {
       add(end == 0 ? "espalier.head" : "espalier.gap", .u8, to: tensor.offset)
       add(tensor.name, tensor.type, to: tensor.offset + tensor.byteCount)
     }
-    add(end == 0 ? "espalier.bytes" : "espalier.tail", .u8, to: size)
+    add(end == 0 ? Self.bytesName : "espalier.tail", .u8, to: size)
+  }
+
+  /// Whether the file was not understood, or has no tensors.
+  public var isOfBytes: Bool { parts.allSatisfy { $0.name == Self.bytesName } }
+  private static let bytesName = "espalier.bytes"
+
+  /// The same with neighbouring tensors of one type as one part, which is less to say of many small ones.
+  func joiningTensors() -> ArchiveHeader {
+    var joined = self
+    joined.parts = []
+    for var part in parts {
+      if joined.parts.count > 1, joined.parts[joined.parts.count - 1].type == part.type {
+        joined.parts[joined.parts.count - 1].byteCount += part.byteCount
+        continue
+      }
+      if !joined.parts.isEmpty { part.name = "espalier.tensors.\(joined.parts.count)" }
+      joined.parts.append(part)
+    }
+    return joined
   }
 
   /// The same with parts marked whose bytes an earlier part has, as they are when the file is packed.
@@ -41,7 +60,7 @@ extension ArchiveHeader {
     if path.lowercased().hasSuffix(".gguf") {
       tensors = ((try? GGUFHeader(reading: file).tensors) ?? []).compactMap { StoredTensor($0, file: path) }
     } else {
-      tensors = (try? SafetensorsHeader(reading: file).tensors) ?? []
+      tensors = (try? SafetensorsHeader(reading: file, unknownTypesAsBytes: true).tensors) ?? []
     }
     return tensors.sorted { $0.offset < $1.offset }.map { tensor in
       if case .elements(let type) = tensor.format { return (tensor.name, type, tensor.offset, tensor.byteCount) }
@@ -53,11 +72,11 @@ extension ArchiveHeader {
   ///
   /// - Parameters:
   ///   - files: of the base, as they will be named.
-  public mutating func align(with files: [(path: String, file: any ByteSource)]) throws(Problem) {
+  /// - Returns: which of the files the header names then: those with such a tensor.
+  @discardableResult
+  public mutating func align(with files: [(path: String, file: any ByteSource)]) throws(Problem) -> [Int] {
     var places: [ExactString: (type: ElementType, byteCount: Int, place: Place)] = [:]
-    base = []
-    for (index, (path, file)) in files.enumerated() {
-      base.append(BaseFile(path: path, byteCount: try file.size()))
+    for (index, (_, file)) in files.enumerated() {
       for tensor in Self.tensors(of: file) {
         places[ExactString(tensor.name)] = (tensor.type, tensor.byteCount, Place(file: index, offset: tensor.offset))
       }
@@ -70,6 +89,14 @@ extension ArchiveHeader {
       }
       parts[index].base = found.place
     }
-    if !parts.contains(where: { $0.base != nil }) { base = [] }
+    let used = Set(parts.compactMap { $0.base?.file }).sorted()
+    base = try used.map { (index) throws(Problem) in
+      BaseFile(path: files[index].path, byteCount: try files[index].file.size())
+    }
+    for index in parts.indices {
+      guard let file = parts[index].base?.file, let place = used.firstIndex(of: file) else { continue }
+      parts[index].base?.file = place
+    }
+    return used
   }
 }

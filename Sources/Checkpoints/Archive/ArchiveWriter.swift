@@ -52,6 +52,11 @@ public struct ArchiveWriter {
     reserved = self.header.bytes(lengths: most, reserved: nil).count - 8
   }
 
+  /// Packs a file of many small tensors, neighbours of one type together.
+  public init(codingAlike source: any ByteSource, to path: String, workers: WorkerPool) throws(Problem) {
+    try self.init(source, try ArchiveHeader(describing: source).joiningTensors(), to: path, workers: workers)
+  }
+
   /// Codes and writes everything.
   ///
   /// - Parameter resume: whether an earlier run is continued, if there is one of the same `fingerprint`.
@@ -85,6 +90,23 @@ public struct ArchiveWriter {
 
   private func length(of chunk: (part: Int, index: Int)) -> Int {
     min(header.chunkBytes, header.parts[chunk.part].byteCount - chunk.index * header.chunkBytes)
+  }
+
+  // MARK: - Memory
+
+  /// Of all chunks in flight, whatever the file's size and the number of threads; larger if a single one takes more.
+  private static let mostWorkingBytes = 192 << 20
+  /// What a chunk in flight takes, in chunks: itself, one of the base, two coded ones, and its planes while it is coded.
+  private static let chunkShare = 8
+
+  /// How many chunks are coded at once, and wait to be written.
+  public static func chunksInFlight(of chunkBytes: Int, threads: Int) -> Int {
+    max(1, min(8 * threads, mostWorkingBytes / (chunkShare * chunkBytes)))
+  }
+
+  /// What packing a file takes, and reading it back: chunks in flight, those that readers keep, and tables.
+  public static func workingBytes(chunkBytes: Int, threads: Int) -> Int {
+    24 << 20 + chunksInFlight(of: chunkBytes, threads: threads) * chunkShare * chunkBytes
   }
 
   /// How many bytes the packed file would have; it is not written.
@@ -121,7 +143,7 @@ public struct ArchiveWriter {
 
   private func encode(to file: File, _ journal: ArchiveJournal, _ placement: inout ArchivePlacement) throws(Problem) {
     let most = ChunkCoding.mostBytes(for: header.chunkBytes)
-    let count = 8 * workers.threadCount
+    let count = Self.chunksInFlight(of: header.chunkBytes, threads: workers.threadCount)
     let sources = try AlignedBuffer(byteCount: count * header.chunkBytes)
     let bases = try AlignedBuffer(byteCount: base.isEmpty ? 0 : count * header.chunkBytes)
     // One set of coded bytes is filled while the other is written.

@@ -13,7 +13,7 @@ public final class ArchivedFile: ByteSource {
   /// Bytes of the packed file.
   public let storedBytes: Int
 
-  private let file: File
+  private let file: any ByteSource
   private let places: [Range<Int>?]
   /// Where each part begins in the file it was made of, and the end.
   private let starts: [Int]
@@ -22,6 +22,7 @@ public final class ArchivedFile: ByteSource {
   private let baseFolder: String?
   /// Room for a coded chunk and one of the base.
   private let rooms: BufferPool
+  private let roomBytes: Int
   private let depth: Int
   private let identifier = ArchiveMemory.identifier()
   /// The number of the first piece of each part, and how many pieces there are.
@@ -44,15 +45,21 @@ public final class ArchivedFile: ByteSource {
   }
 
   /// - Parameter depth: how many files were packed against one another before this one.
-  init(at path: String, baseFolder: String?, depth: Int) throws(Problem) {
+  convenience init(at path: String, baseFolder: String?, depth: Int) throws(Problem) {
+    try self.init(of: try File.reading(path), baseFolder: baseFolder, depth: depth)
+  }
+
+  /// - Parameter file: the packed file's bytes, which may come out of another one.
+  init(of file: any ByteSource, baseFolder: String? = nil, depth: Int = 0) throws(Problem) {
+    let path = file.path
     guard depth <= Self.mostBases else {
       throw Problem(.archiveBase, "more than \(Self.mostBases) files are packed each against the next", file: path)
     }
-    let file = try File.reading(path)
     (header, places) = try ArchiveHeader.read(file)
     storedBytes = try file.size()
     (self.path, self.file, self.baseFolder, self.depth) = (path, file, baseFolder, depth)
-    rooms = ArchiveMemory.rooms(of: ChunkCoding.mostBytes(for: header.chunkBytes) + header.chunkBytes)
+    roomBytes = ChunkCoding.mostBytes(for: header.chunkBytes) + header.chunkBytes
+    rooms = ArchiveMemory.rooms(of: roomBytes)
     starts = header.starts + [header.byteCount]
     var pieces = [0]
     for part in header.parts { pieces.append(pieces[pieces.count - 1] + part.chunkCount(of: header.chunkBytes)) }
@@ -60,7 +67,10 @@ public final class ArchivedFile: ByteSource {
     base = Mutex([:])
   }
 
-  deinit { ArchiveMemory.forget(archive: identifier) }
+  deinit {
+    ArchiveMemory.forget(archive: identifier)
+    ArchiveMemory.giveBackRooms(of: roomBytes)
+  }
 
   public func size() throws(Problem) -> Int { header.byteCount }
 
@@ -235,7 +245,7 @@ public final class ArchivedFile: ByteSource {
         .archiveBase, "the file was packed against \(path), which is not there",
         remedy: "Restore it, or name the base's folder with --base of unpack or verify.")
     }
-    let file = try WeightFile.open(path, depth: depth + 1)
+    let file = try WeightFile.bytes(of: path, depth: depth + 1)
     guard try file.size() == named.byteCount else {
       throw Problem(
         .archiveBase, "\(path) has another length than when the file was packed against it",

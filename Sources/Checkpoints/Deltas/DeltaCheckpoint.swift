@@ -76,6 +76,17 @@ public struct DeltaCheckpoint: Checkpoint {
     } catch { return error.all.first }
   }
 
+  /// Factors that are chosen at random take next to nothing in a file, whatever their shapes: what is decoded has to be
+  /// bounded by the parameter that they change.
+  private static func oversized(_ a: DeltaTensor, _ b: DeltaTensor, for parameter: Parameter) -> Problem? {
+    let isRandom = [a, b].contains { if case .random = $0.form { true } else { false } }
+    guard isRandom, max(a.elementCount, b.elementCount) > parameter.elementCount else { return nil }
+    return Problem(
+      .deltaFormat,
+      "factors of random entries are larger than the parameter, which has \(parameter.elementCount) elements",
+      remedy: "Code them by another method.", tensor: parameter.name)
+  }
+
   /// The adapter is applied as if its factors were stored as float32; then coded ones take their places.
   private static func applying(
     _ tensors: [DeltaTensor], _ json: JSON, to base: any Checkpoint, path: String
@@ -98,6 +109,7 @@ public struct DeltaCheckpoint: Checkpoint {
       if case .updated(let base, let shape, .lowRank(let a, let b, let scale, let transposed)) = parameter.recipe,
         let a = coded[ExactString(a.name)], let b = coded[ExactString(b.name)]
       {
+        if let problem = Self.oversized(a, b, for: parameter) { problems.add(problem) }
         parameter.recipe = .updated(
           base, shape: shape, by: .codedLowRank(a: a, b: b, scale: scale, transposed: transposed))
       } else if parameter.recipe.storedTensors.contains(where: { tensor in standIns.contains(tensor) }) {

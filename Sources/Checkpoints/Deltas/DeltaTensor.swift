@@ -109,6 +109,14 @@ public struct DeltaTensor: Sendable, Hashable, Codable {
     case .random(_, let density):
       guard density > 0, density <= 1 else { throw Problem(.deltaFormat, "a density of \(density) cannot be") }
       try require(0, Self.valueTypes, nil)
+      // Ten standard deviations: a shape is no larger than the stored values make likely.
+      let expected = density * Double(count)
+      guard abs(Double(parts[0].elementCount) - expected) <= 10 * expected.squareRoot() + 10 else {
+        throw Problem(
+          .deltaFormat,
+          "there are \(parts[0].elementCount) values, which no random choice of \(count) at a density of "
+            + "\(density) has")
+      }
     case .rows8:
       try require(0, [.i8], count)
       try require(1, [.f32], rows)

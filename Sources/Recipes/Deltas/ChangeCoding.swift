@@ -83,14 +83,30 @@ struct ChangeCoding {
     return results.compactMap { $0 }
   }
 
-  /// Puts the file together and gives it its name.
+  /// Puts the file together, codes it, compares it with what it was made of, and gives it its name.
   ///
   /// - Returns: its size.
   func finish(_ parts: [StoredTensor], metadata: [(String, String)]) throws(Problem) -> Int {
-    let bytes = try scratch.assemble(parts, metadata: metadata, to: "\(output.folder)/whole")
+    let (plain, whole) = ("\(output.folder)/plain.safetensors", "\(output.folder)/whole")
+    _ = try scratch.assemble(Self.sorted(parts), metadata: metadata, to: plain)
+    let source = try File.reading(plain)
+    let coded = try ArchiveWriter(codingAlike: source, to: whole, workers: pool).write(
+      resume: false, fingerprint: Digest(of: plain))
+    try ArchiveReading.compare(try ArchivedFile(at: whole), with: source, workers: pool) { _ in }
     try InputIdentities.requireUnchanged(changes.inputs, since: output.fingerprint)
     try output.commit(file: "whole")
-    return bytes
+    return coded.byteCount
+  }
+
+  /// Parts that are alike beside each other, so that they are coded together; the widest numbers first, which keeps their
+  /// places multiples of their width.
+  private static func sorted(_ parts: [StoredTensor]) -> [StoredTensor] {
+    func key(_ part: StoredTensor) -> (Int, String) {
+      (-part.elementType.byteWidth, part.elementType.rawValue + String(part.name.split(separator: ".").last ?? ""))
+    }
+    return parts.enumerated().sorted { a, b in
+      key(a.element) == key(b.element) ? a.offset < b.offset : key(a.element) < key(b.element)
+    }.map(\.element)
   }
 
   // MARK: - Journal

@@ -48,12 +48,13 @@ public struct DeltaMaking: Sendable {
   }
 
   private func obstacles() -> [Problem] {
-    // Parts wait beside the file until it is put together.
+    // Parts wait beside the file until it is put together, and that until it is coded.
     let stored = methods.map { method in
       changes.targets.reduce(0) { $0 + DeltaEncoder.storedBytes($1.shape, options: options, method: method) }
     }
     return OutputFolder.obstacles(
-      at: options.output, policy: options.policy, bytes: stored.reduce(0, +) + (stored.max() ?? 0), isOurs: Self.isOurs)
+      at: options.output, policy: options.policy, bytes: stored.reduce(0, +) + 2 * (stored.max() ?? 0),
+      isOurs: Self.isOurs)
       + [
         Problem.memoryCeiling(
           changes.targets.map { ($0.name, bytes(of: $0)) }, beside: changes.fixedBytes, allowed: options.memory)

@@ -56,6 +56,7 @@ extension DeltaMaking {
     let best = tried.min { ($0.loss ?? $0.error) < ($1.loss ?? $1.error) } ?? candidates[0]
     let report = DeltaReport(making: self, chosen: best, tried: tried, seconds: 0, fileBytes: 0)
     let stored = best.tensors.map(\.tensor)
+    try requireReadable(stored)
     let bytes = try coding.finish(
       stored.flatMap(\.parts),
       metadata: DeltaFile.metadata(
@@ -63,6 +64,13 @@ extension DeltaMaking {
         tensors: stored))
     return DeltaReport(
       making: self, chosen: best, tried: tried, seconds: Machine.monotonicSeconds - start, fileBytes: bytes)
+  }
+
+  /// What is written can be opened on the base.
+  private func requireReadable(_ tensors: [DeltaTensor]) throws(Problem) {
+    do throws(Problems) {
+      _ = try DeltaCheckpoint(base: base, tensors: tensors, adapterConfig: adapterConfig, path: options.output)
+    } catch { throw error.all.first { $0.severity == .error } ?? error.all[0] }
   }
 
   /// What the bytes depend on beside the models.

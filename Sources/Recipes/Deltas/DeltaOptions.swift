@@ -4,13 +4,13 @@ public import EspalierNumerics
 
 /// How a change is coded.
 public enum DeltaMethod: String, Sendable, CaseIterable {
-  /// The largest entries as signs times one scale a tensor (ComPEFT, Yadav et al. 2023, arXiv:2311.13171).
+  /// The largest entries as signs times one scale a tensor (ComPEFT, `yadav2023compeft`).
   case ternary
   /// The largest entries.
   case topk
-  /// A random share of the entries, divided by that share (DARE, Yu et al. 2024, arXiv:2311.03099).
+  /// A random share of the entries, divided by that share (DARE, `yu2024dare`).
   case dare
-  /// The same, divided by a q of choice (DAREx-q, Deng et al. 2024, arXiv:2410.09344).
+  /// The same, divided by a q of choice (DAREx-q, `deng2024darex`).
   case darex
   /// The nearest matrices of a low rank.
   case lowrank

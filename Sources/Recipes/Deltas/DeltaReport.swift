@@ -72,9 +72,8 @@ public struct DeltaReport: Sendable {
     let how = making.options.method == .auto || tried.count > 1 ? ", factor \(Figures.text(factor))" : ""
     var lines = [
       "\(Figures.plural(chosen.tensors.count, "tensor")) by \(method.rawValue)\(how); error \(Figures.text(error)) (\(Self.norm))",
-      "\(ByteCount.text(halfBytes)) in float16 become \(ByteCount.text(bytes)), 1/"
-        + "\(Figures.text(Double(halfBytes) / Double(max(1, bytes)))); an order-0 coder would bring them to "
-        + "\(ByteCount.text(entropyBytes)), 1/\(Figures.text(Double(halfBytes) / Double(max(1, entropyBytes))))",
+      "\(ByteCount.text(halfBytes)) in float16 become a file of \(ByteCount.text(fileBytes)), 1/"
+        + "\(Figures.text(Double(halfBytes) / Double(max(1, fileBytes)))); \(ByteCount.text(bytes)) before they were coded",
     ]
     let unchanged = making.changes.targets.count - chosen.tensors.count
     if unchanged > 0 { lines.append("\(Figures.plural(unchanged, "tensor")) did not change") }

@@ -47,7 +47,7 @@ public struct ModelBasis: Sendable {
       locator: ModelLocator(recipeFolder: ".", models: options.models), families: families, threads: options.threads)
     let stored = options.rank * changes.targets.reduce(0) { $0 + options.elementType.byteWidth * $1.elementCount }
     var problems = OutputFolder.obstacles(
-      at: options.output, policy: options.policy, bytes: 2 * stored, isOurs: Self.isOurs)
+      at: options.output, policy: options.policy, bytes: 3 * stored, isOurs: Self.isOurs)
     if let problem = Problem.memoryCeiling(
       changes.targets.map { ($0.name, BasisDecomposition.memoryBytes($0)) }, beside: changes.fixedBytes,
       allowed: options.memory)

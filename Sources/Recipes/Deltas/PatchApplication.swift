@@ -181,9 +181,9 @@ public struct PatchApplication: Sendable {
   ) throws(Problem) -> PatchRecord.Tensor {
     let (count, type) = (parameter.elementCount, stored.elementType)
     let width = type.byteWidth
-    let mask = scratch.reserve("\(parameter.name).mask", .u8, [(count + 7) / 8])
+    let mask = scratch.reserve("\(stored.name).mask", .u8, [(count + 7) / 8])
     // Room for all of them; what is not used takes no place in the file.
-    var originals = scratch.reserve("\(parameter.name).originals", .u8, [count, width])
+    var originals = scratch.reserve("\(stored.name).originals", .u8, [count, width])
     let reader = try parameter.recipe.reader(files: files)
     let span = min(DeltaSource.spanLength, max(1, count))
     let values = try AlignedBuffer(count: span, of: Float.self)
@@ -217,7 +217,7 @@ public struct PatchApplication: Sendable {
     }
     (originals.shape, originals.byteCount) = ([kept, width], kept * width)
     return PatchRecord.Tensor(
-      name: parameter.name, file: file, mask: mask, originals: originals,
+      name: stored.name, file: file, mask: mask, originals: originals,
       digests: [try scratch.measure(mask).digest, try scratch.measure(originals).digest])
   }
 }

@@ -51,7 +51,7 @@ struct PatchedModel: Sendable {
   /// The name of the weight file at a path; nil for one that is stored otherwise.
   func name(of path: String) -> String? {
     // A packed file holds other bytes than those that are read of it, whichever of its names it was opened by.
-    guard FileSystem.isFile(path), !path.hasSuffix(WeightFile.packedSuffix) else { return nil }
+    guard FileSystem.isFile(path), !WeightFile.isPacked(path) else { return nil }
     let place = ExactString(WeightFile.location(path))
     return files.first { ExactString(WeightFile.location($0.path)) == place }?.name
   }

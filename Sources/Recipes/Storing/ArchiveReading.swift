@@ -1,6 +1,7 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
 internal import EspalierNumerics
+internal import Synchronization
 
 /// Reading packed files whole, by all threads, a piece at a time.
 enum ArchiveReading {
@@ -10,14 +11,46 @@ enum ArchiveReading {
     _ body: (_ bytes: UnsafeRawBufferPointer, _ offset: Int) throws(Problem) -> Void
   ) throws(Problem) {
     let rooms = BufferPool(byteCount: archive.header.chunkBytes)
-    try workers.forEach(archive.pieceCount) { (index) throws(Problem) in
+    let next = Atomic<Int>(0)
+    let lanes = lanes(chunkBytes: archive.header.chunkBytes, threads: workers.threadCount)
+    try workers.forEach(min(lanes, archive.pieceCount)) { (_) throws(Problem) in
       try rooms.with { (room) throws(Problem) in
-        let piece = archive.piece(index)
-        let bytes = UnsafeMutableRawBufferPointer(rebasing: room[..<piece.count])
-        try archive.read(into: bytes, at: piece.lowerBound)
-        try body(UnsafeRawBufferPointer(bytes), piece.lowerBound)
+        while true {
+          let index = next.add(1, ordering: .relaxed).oldValue
+          guard index < archive.pieceCount else { return }
+          let piece = archive.piece(index)
+          let bytes = UnsafeMutableRawBufferPointer(rebasing: room[..<piece.count])
+          try archive.read(into: bytes, at: piece.lowerBound)
+          try body(UnsafeRawBufferPointer(bytes), piece.lowerBound)
+        }
       }
     }
+  }
+
+  /// How many pieces are decoded at once: as many as chunks are coded at once, but no more than there are threads.
+  private static func lanes(chunkBytes: Int, threads: Int) -> Int {
+    min(threads, ArchiveWriter.chunksInFlight(of: chunkBytes, threads: threads))
+  }
+
+  /// What decoding packed files one after another takes.
+  ///
+  /// - Parameter chains: of these files.
+  static func workingBytes(chunkBytes: Int, levels: Int, threads: Int) -> Int {
+    let lanes = lanes(chunkBytes: chunkBytes, threads: threads)
+    return 8 << 20 + lanes * chunkBytes
+      + ArchivedFile.readingBytes(chunkBytes: chunkBytes, levels: levels, threads: lanes)
+  }
+
+  /// - Throws: `memory.ceiling` if decoding files takes more than is allowed; what reading headers throws.
+  static func requireMemory(
+    for archives: [String], baseFolder: String? = nil, threads: Int, allowed: Int
+  ) throws(Problem) {
+    let chains = try PackedChains(of: archives, baseFolder: baseFolder)
+    let bytes = workingBytes(chunkBytes: chains.chunkBytes, levels: chains.levels, threads: threads)
+    guard bytes > allowed else { return }
+    throw Problem(
+      .memoryCeiling, "decoding takes \(ByteCount.text(bytes)), above the ceiling of \(ByteCount.text(allowed))",
+      remedy: "Raise --memory, or take fewer --threads.")
   }
 
   /// Checks all that is there against the digests in it.

@@ -33,6 +33,8 @@ public struct PackingPlan: Sendable {
     var byteCount: Int
     /// Nil for a file that is copied.
     var header: ArchiveHeader?
+    /// Of the base's files, those that the header names.
+    var baseFiles: [Int] = []
   }
 
   public let model: String
@@ -42,14 +44,17 @@ public struct PackingPlan: Sendable {
   /// Files of the base, by the places that headers give them.
   let basePaths: [String]
 
+  /// What reading the base takes, if it is packed itself.
+  let baseReadingBytes: Int
+
   /// What is rounded before it is packed.
   let lossyTensors: [LossyTensor]
 
-  /// Coding takes a chunk, one of the base, two coded ones, and planes of each, for every chunk in flight.
+  /// What writing or reading back takes, and what reading a packed base does.
   var memory: Int {
-    24 << 20
+    baseReadingBytes
       + max(
-        options.threads * 8 * 6 * options.chunkBytes,
+        ArchiveWriter.workingBytes(chunkBytes: options.chunkBytes, threads: options.threads),
         options.lossy == nil ? 0 : LossyRounding.workingBytes(lossyTensors, threads: options.threads))
   }
   public var byteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
@@ -62,12 +67,16 @@ public struct PackingPlan: Sendable {
     let options = Self.named(options, isFolder)
     (self.model, self.isFolder, self.options) = (model, isFolder, options)
     var basePaths: [String] = []
+    var baseReadingBytes = 0
     var base: [(path: String, file: any ByteSource)] = []
     if let folder = options.base {
       problems.collect { () throws(Problem) in
         basePaths = try Self.weights(of: folder)
+        baseReadingBytes = try WeightFile.readingBytes(
+          of: basePaths, threads: ArchiveWriter.chunksInFlight(of: options.chunkBytes, threads: options.threads))
         for path in basePaths {
-          base.append((Self.relative(path, from: FileSystem.parent(of: options.output)), try WeightFile.open(path)))
+          base.append(
+            (Self.relative(path, from: FileSystem.parent(of: options.output)), try WeightFile.bytes(of: path)))
         }
       }
     }
@@ -84,7 +93,7 @@ public struct PackingPlan: Sendable {
             var header = try ArchiveHeader(describing: file, chunkBytes: options.chunkBytes)
             // From the packed file's own folder.
             let up = isFolder ? String(repeating: "../", count: name.split(separator: "/").count) : ""
-            try header.align(with: base.map { (up + $0.path, $0.file) })
+            entry.baseFiles = try header.align(with: base.map { (up + $0.path, $0.file) })
             if options.hashes { header.sha256 = String(repeating: "0", count: 64) }
             entry.header = header
           }
@@ -116,6 +125,7 @@ public struct PackingPlan: Sendable {
     self.lossyTensors = lossyTensors
     self.entries = entries
     self.basePaths = basePaths
+    self.baseReadingBytes = baseReadingBytes
     if !isFolder, Self.isOfWeights(model), !Self.isPacked(options.output) {
       problems.add(
         Problem(
@@ -267,7 +277,10 @@ extension PackingPlan {
     let lines = entries.map { entry in
       let parts = entry.header.map { header in
         let aligned = header.parts.count { $0.base != nil }
-        return "packed, \(header.parts.count) parts" + (aligned > 0 ? ", \(aligned) of them against the base" : "")
+        return
+          (header.isOfBytes
+          ? "packed as bytes, since its header is not understood" : "packed, \(header.parts.count) parts")
+          + (aligned > 0 ? ", \(aligned) of them against the base" : "")
       }
       let rounded = lossyTensors.count { ExactString(entries[$0.entry].name) == ExactString(entry.name) }
       return "\(entry.name)  \(ByteCount.text(entry.byteCount))  \(parts ?? "copied")"

@@ -95,6 +95,7 @@ public struct PackingReport: Sendable {
       "event": "packed", "model": .string(model), "output": .string(output), "base": base.map { .string($0) } ?? .null,
       "bytes_before": .number(bytesBefore), "bytes": .number(bytesAfter), "copied_bytes": .number(copiedBytes),
       "seconds": .number(seconds), "seconds_read_back": .number(secondsReadBack),
+      "peak_bytes": Machine.peakResidentBytes.map { .number($0) } ?? .null,
       "goal_bytes": goal.map { .number($0) } ?? .null, "lossy": goal == nil ? .null : loss.json,
       "files": .array(
         files.map { file in

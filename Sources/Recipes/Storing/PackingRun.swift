@@ -125,7 +125,7 @@ public struct PackingRun {
     header.loss = packing.loss
     if header.sha256 != nil { header.sha256 = try FileHash.sha256(of: source) }
     var base: [any ByteSource] = []
-    if !header.base.isEmpty { for path in plan.basePaths { base.append(try WeightFile.open(path)) } }
+    for index in entry.baseFiles { base.append(try WeightFile.bytes(of: plan.basePaths[index])) }
     let listener = listener
     let writer = try ArchiveWriter(
       source, header, base: base, lattices: packing.lattices, to: unfinished, workers: workers

@@ -9,9 +9,13 @@ public struct UnpackingRun {
     /// The folder with the base's files, if they are not where they were.
     public var base: String?
     public var threads: Int
+    /// Ceiling on resident memory, in bytes.
+    public var memory: Int
     public var policy = OutputFolder.Policy()
 
-    public init(output: String, threads: Int) { (self.output, self.threads) = (output, threads) }
+    public init(output: String, threads: Int, memory: Int = Machine.memoryBytes / 2) {
+      (self.output, self.threads, self.memory) = (output, threads, memory)
+    }
   }
 
   /// What was written.
@@ -35,7 +39,7 @@ public struct UnpackingRun {
     problems.collect { () throws(Problem) in
       list = try PackedList(inFolder: model)
       for (name, path) in try PackingPlan.files(of: model) where name != PackedList.fileName {
-        if PackingPlan.isPacked(name) {
+        if PackingPlan.isPacked(name) || (!FileSystem.isFolder(model) && WeightFile.isPacked(path)) {
           archives.append((WeightFile.name(name), try ArchivedFile(at: path, baseFolder: options.base)))
         } else {
           others.append((name, path))
@@ -53,7 +57,11 @@ public struct UnpackingRun {
       problems.add(
         Problem(.archiveFormat, "there is no packed file", remedy: "`espalier pack` makes NAME.packed.", file: model))
     }
-    let bytes = archives.reduce(0) { $0 + $1.file.header.byteCount }
+    problems.collect { () throws(Problem) in
+      try ArchiveReading.requireMemory(
+        for: archives.map(\.file.path), baseFolder: options.base, threads: options.threads, allowed: options.memory)
+    }
+    let bytes = archives.map(\.file.header.byteCount).saturatingSum
     let isFolder = FileSystem.isFolder(model)
     let names = archives.map(\.name) + others.map(\.name)
     let place = PackedPlace(options.output, isFolder: isFolder, policy: options.policy) { path in

@@ -18,9 +18,10 @@ extension ModelStore {
 
     public init(threads: Int, memory: Int) { (self.threads, self.memory) = (threads, memory) }
 
-    /// A chunk, one of the base, two coded ones and planes of each, for every chunk in flight, and what reading takes.
+    /// What packing takes, and what reading the base does.
     var workingBytes: Int {
-      24 << 20 + threads * 8 * 6 * ArchiveHeader.standardChunkBytes + FileSpans.workingBytes(threads: threads)
+      ArchiveWriter.workingBytes(chunkBytes: ArchiveHeader.standardChunkBytes, threads: threads)
+        + FileSpans.workingBytes(threads: threads)
         + ArchivedFile.readingBytes(
           chunkBytes: ArchiveHeader.standardChunkBytes, levels: BaseChoice.longestChain + 1, threads: threads)
     }

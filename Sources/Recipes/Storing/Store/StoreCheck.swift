@@ -15,12 +15,14 @@ extension ModelStore {
   ///
   /// - Returns: everything that is wrong, by name, objects with the models that need them. What ended runs have left is no
   ///   problem.
-  public func check(threads: Int, listener: any ProgressListener) throws(Problem) -> Check {
+  public func check(
+    threads: Int, memory: Int = Machine.memoryBytes / 2, listener: any ProgressListener
+  ) throws(Problem) -> Check {
     let held = try hold()
     defer { withExtendedLifetime(held) {} }
     let workers = WorkerPool(threads: threads)
     defer { workers.stop() }
-    return try StoreCheck(of: self, workers, listener).run()
+    return try StoreCheck(of: self, workers, memory, listener).run()
   }
 }
 
@@ -29,13 +31,15 @@ private final class StoreCheck {
   private let store: ModelStore
   private let workers: WorkerPool
   private let listener: any ProgressListener
+  /// Ceiling on resident memory, in bytes.
+  private let memory: Int
   private var outcome = ModelStore.Check()
   /// Models that have an object, or one that is packed against it.
   private var users: [StoredObject: Set<String>] = [:]
   private var isSound: [StoredObject: Bool] = [:]
 
-  init(of store: ModelStore, _ workers: WorkerPool, _ listener: any ProgressListener) {
-    (self.store, self.workers, self.listener) = (store, workers, listener)
+  init(of store: ModelStore, _ workers: WorkerPool, _ memory: Int, _ listener: any ProgressListener) {
+    (self.store, self.workers, self.memory, self.listener) = (store, workers, memory, listener)
   }
 
   func run() throws(Problem) -> ModelStore.Check {
@@ -155,8 +159,11 @@ private final class StoreCheck {
         }
       }
       outcome.objects += 1
+      if object.isPacked {
+        try ArchiveReading.requireMemory(for: [path], threads: workers.threadCount, allowed: memory)
+      }
       let source = try store.open(object)
-      outcome.bytes += try source.size()
+      outcome.bytes = [outcome.bytes, try source.size()].saturatingSum
       guard try FileSpans.digest(of: source, workers: workers) == object.digest else {
         throw Problem(.storeDamaged, "the bytes are not those of its name")
       }

@@ -49,6 +49,9 @@ struct StoreRetrieval {
     let fingerprint: JSON = [
       "store": .string(FileSystem.resolved(store.path) ?? store.path), "model": model.json,
     ]
+    try ArchiveReading.requireMemory(
+      for: model.files.filter(\.object.isPacked).map { store.path(of: $0.object) }.filter { FileSystem.isFile($0) },
+      threads: options.threads, allowed: options.memory)
     let held = try place.begin(fingerprint: fingerprint)
     defer { withExtendedLifetime(held) {} }
     do throws(Problem) {

@@ -27,7 +27,7 @@ struct StoredModel: Hashable {
 
   init(added: String, files: [File]) { (self.added, self.files) = (added, files) }
 
-  var byteCount: Int { files.reduce(0) { $0 + $1.byteCount } }
+  var byteCount: Int { files.map(\.byteCount).saturatingSum }
   var objects: Set<StoredObject> { Set(files.map(\.object)) }
 
   var json: JSON {
@@ -54,7 +54,7 @@ struct StoredModel: Hashable {
       }
       var seen: Set<ExactString> = []
       files = try entries.map { (entry) throws(Problem) in
-        guard let name = entry["name"]?.string, let bytes = entry["bytes"]?.integer, bytes >= 0,
+        guard let name = entry["name"]?.string, let bytes = entry["bytes"]?.integer, (0...1 << 48).contains(bytes),
           let object = entry["object"]?.string.flatMap({ StoredObject(name: $0) })
         else { throw Self.damaged("a file's entry is incomplete") }
         // Names are written to when the model is given back.

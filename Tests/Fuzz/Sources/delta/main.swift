@@ -1,24 +1,29 @@
 import Driver
 import EspalierNumerics
+import Repair
 
 @testable import EspalierBasics
 @testable import EspalierCheckpoints
 @testable import EspalierRecipes
 
-// Files of deltas, of bases and of patches: each input is read as all three. Digests of parts would stop every changed
+// Files of deltas, of bases and of patches, coded or plain: each input is read as all three. Digests would stop every changed
 // input, so the right ones are put in their place before changes are decoded, whole and in pieces, which must agree.
 
 /// In memory where the system has it.
 private let path =
   (FileSystem.isFolder("/dev/shm") ? "/dev/shm" : "/tmp") + "/fuzz-delta-\(UInt64.random(in: 0 ..< .max))"
+/// By which a coded file is known.
+private let codedMark = Array("{\"__metadata__\":{\"espalier_archive\"".utf8)
 /// What is decoded of shapes that say they are larger.
-private let mostElements = 1 << 16
+private let mostElements = 1 << 18
 
 _ = fuzz { data, count in
   guard let data else { return 0 }
   do {
     // Not by way of the disk.
-    try File.writing(path, truncate: true).write(UnsafeRawBufferPointer(start: data, count: count), at: 0)
+    var input = Array(UnsafeBufferPointer(start: data, count: count))
+    if input.dropFirst(8).starts(with: codedMark) { input = repaired(input) }
+    try File.writing(path, truncate: true).write(input, at: 0)
   } catch { return 0 }
   if let delta = try? DeltaFile(at: path) { for tensor in delta.tensors { decode(tensor) } }
   if let basis = try? BasisFile(at: path) {
@@ -39,7 +44,7 @@ private func decode(_ change: DeltaTensor) {
   var change = change
   let count = change.elementCount
   guard count <= mostElements, change.parts.allSatisfy({ $0.byteCount <= mostElements * 8 }),
-    let file = try? File.reading(path)
+    let file = try? WeightFile.open(path)
   else { return }
   var digests: [Digest] = []
   for part in change.parts {
