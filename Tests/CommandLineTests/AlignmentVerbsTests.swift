@@ -35,7 +35,8 @@ import Testing
       let names = ["expert-code", "expert-prose"]
       let arguments = ["align"] + names.map { "\(Self.models)/\($0)" } + ["--to", Self.base, "-o", "\(folder)/out"]
       let plan = try Program.run(arguments + ["--plan", "--json"])
-      #expect(plan.code == 0 && (try plan.events.count) == 2, "\(plan)")
+      let planned = try plan.events.count
+      #expect(plan.code == 0 && planned == 2, "\(plan)")
       #expect(try FileSystem.list(folder).isEmpty)
       let outcome = try Program.run(arguments + ["--no-singular-vectors", "--quiet"])
       #expect(outcome.code == 0 && outcome.output.isEmpty, "\(outcome)")

@@ -146,7 +146,9 @@ import Testing
     #expect(rescaled.scales == [3, 1, 10] && rescaled.shifts == [-4, 0, 0])
     let reshifted = ChannelCorrection(from: current, to: target, mode: .reshift, canShift: true)
     #expect(reshifted.scales == [1, 1, 1] && reshifted.shifts == [3, 3, 0] && reshifted.limited == 0)
-    #expect(!ChannelCorrection(from: current, to: target, mode: .both, canShift: false).shiftsAnything)
+    // Without a shift the nearest: (2, 1) times 2.6 is (5.2, 2.6).
+    let unshifted = ChannelCorrection(from: current, to: target, mode: .both, canShift: false)
+    #expect(!unshifted.shiftsAnything && unshifted.scales == [2.6, 2.5, 10])
     let half = try #require(ChannelMoments(mixing: [current, target], shares: [0.5, 0.5]))
     #expect(half.means == [3.5, 3.5, 0] && half.deviations[0] == 2)
     #expect(half.distance(from: half) == 0 && current.distance(from: target) > 0.5)
