@@ -35,7 +35,8 @@ import Testing
       let names = ["expert-code", "expert-prose"]
       let arguments = ["align"] + names.map { "\(Self.models)/\($0)" } + ["--to", Self.base, "-o", "\(folder)/out"]
       let plan = try Program.run(arguments + ["--plan", "--json"])
-      #expect(plan.code == 0 && (try plan.events.count) == 2, "\(plan)")
+      let planned = try plan.events.count
+      #expect(plan.code == 0 && planned == 2, "\(plan)")
       #expect(try FileSystem.list(folder).isEmpty)
       let outcome = try Program.run(arguments + ["--no-singular-vectors", "--quiet"])
       #expect(outcome.code == 0 && outcome.output.isEmpty, "\(outcome)")
@@ -124,7 +125,7 @@ import Testing
       let report = try JSON(parsing: try FileSystem.read("\(folder)/out/report.json"))
       let sites = try #require(report["sites"]?.array)
       let (before, after) = (sites.compactMap { $0["before"]?.number }, sites.compactMap { $0["after"]?.number })
-      #expect(sites.count == 8 * 4 + 1 && after.reduce(0, +) < before.reduce(0, +))
+      #expect(sites.count == 8 * 4 && after.reduce(0, +) < before.reduce(0, +))
       let verified = try Program.run("verify", "\(folder)/out")
       #expect(verified.code == 0 && verified.output.contains("all as written"), "\(verified)")
       let wrong = try Program.run(arguments + ["--weights", "1"])

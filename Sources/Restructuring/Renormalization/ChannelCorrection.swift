@@ -12,7 +12,10 @@ struct ChannelCorrection: Sendable {
   ///     reshift   s = 1      t = μ' - μ      means as wanted
   ///     both      s = σ'/σ   t = μ' - s μ
   ///
-  /// - Parameter canShift: whether t has a place; else it is 0, and a scale moves the mean along.
+  /// Without a shift a scale takes the mean along. Then `both` takes the one that brings (μ, σ) nearest to (μ', σ'),
+  /// `s = (μ μ' + σ σ') / (μ² + σ²)`.
+  ///
+  /// - Parameter canShift: whether t has a place; else it is 0.
   init(
     from current: ChannelMoments, to target: ChannelMoments, mode: Renormalization.Mode, canShift: Bool
   ) {
@@ -21,7 +24,11 @@ struct ChannelCorrection: Sendable {
     for channel in 0..<width {
       let (mean, wanted) = (current.means[channel], target.means[channel])
       if mode != .reshift {
-        let scale = target.deviations[channel] / current.deviations[channel]
+        let (deviation, wantedDeviation) = (current.deviations[channel], target.deviations[channel])
+        let scale =
+          canShift || mode == .rescale
+          ? wantedDeviation / deviation
+          : (mean * wanted + deviation * wantedDeviation) / (mean * mean + deviation * deviation)
         let possible = scale.isFinite ? min(Self.limit, max(1 / Self.limit, scale)) : 1
         if possible != scale { limited += 1 }
         scales[channel] = possible
