@@ -43,7 +43,9 @@ public enum PackedVerification {
       var problems = list.missing(from: folder)
       for file in list.files where !file.isPacked && FileSystem.isFile("\(folder)/\(file.name)") {
         let path = "\(folder)/\(file.name)"
-        do throws(Problem) { try file.require(try FileCopy.digest(of: path), at: path) } catch { problems.append(error) }
+        do throws(Problem) { try file.require(try FileCopy.digest(of: path), at: path) } catch {
+          problems.append(error)
+        }
       }
       return problems
     } catch { return [error] }
