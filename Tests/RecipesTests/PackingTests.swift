@@ -83,6 +83,7 @@ import Testing
       }
       try FileSystem.remove("\(packed)/empty")
       #expect(try verify(packed).map(\.code.rawValue) == ["verify.mismatch"])
+      try FileSystem.write([], to: "\(packed)/empty")
       // What is damaged is not unpacked.
       try flip("\(packed)/sub/more.safetensors.packed", at: 3000)
       #expect(problem { try unpack(packed, to: "\(folder)/third") }?.code == .archiveDamaged)

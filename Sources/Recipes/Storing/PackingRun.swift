@@ -140,7 +140,8 @@ public struct PackingRun {
   /// Reads back what was written.
   ///
   /// - Parameter source: the file that has to come back.
-  /// - Throws: `archive.damaged` for what is not as it was; it is gone then, so that no later run takes it for finished.
+  /// - Throws: `archive.damaged` for what is not as it was, what reading throws; what was written is gone then, so that no
+  ///   later run takes it for finished.
   private func compare(_ entry: PackingPlan.Entry, with source: String) throws(Problem) {
     let (target, original, listener) = (target(entry), try File.reading(source), listener)
     do throws(Problem) {
@@ -158,7 +159,7 @@ public struct PackingRun {
         listener.receive(.advanced(bytes: count))
       }
     } catch {
-      if [.archiveDamaged, .archiveBase, .archiveFormat].contains(error.code) { try? FileSystem.remove(target) }
+      if let file = error.context.file, ExactString(file) == ExactString(target) { try? FileSystem.remove(target) }
       throw error
     }
   }
