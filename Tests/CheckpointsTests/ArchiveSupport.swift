@@ -21,10 +21,10 @@ enum Packing {
     let source = try WeightFile.bytes(of: path)
     var header = try ArchiveHeader(describing: source, chunkBytes: chunk)
     let files = try base.map { try WeightFile.bytes(of: "\(FileSystem.parent(of: path))/\($0)") }
-    try header.align(with: zip(base, files).map { ($0, $1) })
+    let used = try header.align(with: zip(base, files).map { ($0, $1) })
     if sha256 { header.sha256 = try FileHash.sha256(of: source) }
     let writer = try ArchiveWriter(
-      source, header, base: files, to: target ?? path + WeightFile.packedSuffix, workers: workers)
+      source, header, base: used.map { files[$0] }, to: target ?? path + WeightFile.packedSuffix, workers: workers)
     return try writer.write(resume: false, fingerprint: fingerprint)
   }
 

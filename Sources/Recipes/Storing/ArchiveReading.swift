@@ -34,7 +34,7 @@ enum ArchiveReading {
 
   /// What decoding packed files one after another takes.
   ///
-  /// - Parameter chains: of these files.
+  /// - Parameter levels: how many are read for a chunk, with those that a file was packed against.
   static func workingBytes(chunkBytes: Int, levels: Int, threads: Int) -> Int {
     let lanes = lanes(chunkBytes: chunkBytes, threads: threads)
     return 8 << 20 + lanes * chunkBytes
@@ -46,6 +46,7 @@ enum ArchiveReading {
     for archives: [String], baseFolder: String? = nil, threads: Int, allowed: Int
   ) throws(Problem) {
     let chains = try PackedChains(of: archives, baseFolder: baseFolder)
+    guard chains.levels > 0 else { return }
     let bytes = workingBytes(chunkBytes: chains.chunkBytes, levels: chains.levels, threads: threads)
     guard bytes > allowed else { return }
     throw Problem(

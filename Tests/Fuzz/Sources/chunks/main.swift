@@ -3,7 +3,7 @@ import EspalierCoding
 import EspalierNumerics
 
 /// The first two bytes say how long the chunk is. The rest is taken as coded bytes; and as a chunk of every type, which
-/// comes back as it was, by itself and against a base.
+/// comes back as it was, by itself and against a base; and as integers of a lattice.
 _ = fuzz { data, count in
   guard count >= 2, let data else { return 0 }
   let input = UnsafeRawBufferPointer(start: data + 2, count: count - 2)
@@ -28,6 +28,24 @@ _ = fuzz { data, count in
         precondition(back.elementsEqual(input))
       }
     }
+  }
+  let lattice = ChunkLattice(steps: [0.25, 0.75, 1.5], firstColumn: Int(data[0]) % 3)
+  for type in [ElementType.bf16, .f16, .f32] {
+    let numbers = input.enumerated().map {
+      Float(Int8(bitPattern: $1)) * lattice.steps[($0 + lattice.firstColumn) % 3] + 0
+    }
+    var chunk = [UInt8](repeating: 0, count: numbers.count * type.byteWidth)
+    chunk.withUnsafeMutableBytes { chunk in
+      if let start = chunk.baseAddress { type.encode(numbers, into: start, count: numbers.count) }
+    }
+    let coded = chunk.withUnsafeBytes { ChunkCoding.encode($0, of: type, on: lattice) }
+    var back = [UInt8](repeating: 1, count: chunk.count)
+    back.withUnsafeMutableBytes { back in
+      coded.withUnsafeBytes { coded in
+        do { try ChunkCoding.decode(coded, into: back) } catch { preconditionFailure("\(error)") }
+      }
+    }
+    precondition(back == chunk)
   }
   return 0
 }
