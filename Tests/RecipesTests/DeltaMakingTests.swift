@@ -232,7 +232,8 @@ struct DeltaModels {
         #expect(try report.fileBytes == File.reading(path).size())
         let options = UnpackingRun.Options(output: "\(folder)/\(method.rawValue).safetensors", threads: 2)
         _ = try UnpackingRun.execute(path, options, listener: SilentListener())
-        #expect(try File.reading(options.output).size() > report.fileBytes, "\(method)")
+        // Of so little, what the container says of it is more than coding saves.
+        #expect(try report.fileBytes < File.reading(options.output).size() + 1000, "\(method)")
         #expect(!WeightFile.isPacked(options.output) && WeightFile.isPacked(path))
         let plain = try DeltaModels.values("\(folder)/base+\(options.output)")
         #expect(try DeltaModels.values("\(folder)/base+\(path)") == plain, "\(method)")
@@ -251,6 +252,8 @@ struct DeltaModels {
       ).run(listener: SilentListener())
       let file = try DeltaFile(at: options.output)
       var tensors = file.tensors
+      var config = try #require(file.adapterConfig)
+      config["r"] = .number(1 << 20)
       let name = try #require(tensors.first { if case .random = $0.form { $0.name.contains("lora_A") } else { false } })
         .name
       for index in tensors.indices where tensors[index].name.hasPrefix(String(name.split(separator: "lora_A")[0])) {
@@ -260,7 +263,7 @@ struct DeltaModels {
       }
       let base = try SafetensorsCheckpoint(at: "\(models)/base")
       let found = problems {
-        _ = try DeltaCheckpoint(base: base, tensors: tensors, adapterConfig: file.adapterConfig, path: options.output)
+        _ = try DeltaCheckpoint(base: base, tensors: tensors, adapterConfig: config, path: options.output)
       }
       #expect(found.contains { $0.message.hasPrefix("factors of random entries are larger") }, "\(found)")
     }
