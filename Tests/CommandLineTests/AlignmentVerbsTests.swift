@@ -60,7 +60,7 @@ import Testing
 
   @Test(
     arguments: [
-      (["--restarts", "-1"], "--restarts must be at least 0"), (["--weighing", "even"], "even"),
+      (["--restarts=-1"], "--restarts must be at least 0"), (["--weighing", "even"], "even"),
       (["--max-kl", "0.1"], "Gates need --test"), (["/x/base", "--plan"], "two models are called base"),
     ] as [([String], String)])
   func badUsageOfAlign(_ arguments: [String], _ message: String) throws {
@@ -96,7 +96,7 @@ import Testing
     arguments: [
       ([], "Give --text"), (["--text", text, "--points", "2"], "--points must be from 3"),
       (["--text", text, "--strict"], "give --max-barrier"),
-      (["--text", text, "--max-barrier", "-1"], "--max-barrier must be a number from 0"),
+      (["--text", text, "--max-barrier=-1"], "--max-barrier must be a number from 0"),
       (["--text", text, "--stride", "4"], "--stride needs --protocol sliding"),
     ] as [([String], String)])
   func badUsageOfBarrier(_ arguments: [String], _ message: String) throws {

@@ -38,5 +38,15 @@ struct ChannelCorrection: Sendable {
     }
   }
 
+  /// Means and deviations of `s x + t`, of those of x.
+  func applied(to moments: ChannelMoments) -> ChannelMoments {
+    var result = moments
+    for channel in scales.indices {
+      result.means[channel] = scales[channel] * moments.means[channel] + shifts[channel]
+      result.deviations[channel] = scales[channel] * moments.deviations[channel]
+    }
+    return result
+  }
+
   var shiftsAnything: Bool { shifts.contains { $0 != 0 } }
 }

@@ -64,6 +64,14 @@ struct CorrectionPlace {
     }
   }
 
+  /// Of a correction the part that the maps take, so that it does not show in what reaches them.
+  func unseen(of correction: ChannelCorrection) -> ChannelCorrection {
+    var part = correction
+    if norm != nil { part.scales = part.scales.map { _ in 1 } }
+    if norm?.bias != nil { part.shifts = part.shifts.map { _ in 0 } }
+    return part
+  }
+
   /// New values of the parameters that a correction changes.
   func values(
     after correction: ChannelCorrection, files: FilePool

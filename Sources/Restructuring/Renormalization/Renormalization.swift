@@ -62,7 +62,7 @@ public struct Renormalization {
     let files = FilePool()
     var parameters: [Parameter] = []
     var (sites, left): ([Site], [String]) = ([], [])
-    var targets: [String: ChannelMoments] = [:]
+    var targets: [String: (wanted: ChannelMoments, unseen: ChannelCorrection)] = [:]
     var corrected = network
     for (index, block) in try network.blocks().enumerated() {
       let places = try CorrectionPlace.all(ofBlock: index, of: network, checkpoint, description)
@@ -83,7 +83,7 @@ public struct Renormalization {
           parameters.append(try store(parameter, values))
         }
         corrected = try makeNetwork(OverlaidCheckpoint(checkpoint, replacing: parameters))
-        targets[site.name] = target
+        targets[site.name] = (target, place.unseen(of: correction))
         let (least, most) = (correction.scales.min() ?? 1, correction.scales.max() ?? 1)
         sites.append(
           Site(
@@ -101,8 +101,8 @@ public struct Renormalization {
     }
     let after = try ChannelMoments.all(of: corrected, on: sequences)
     for index in sites.indices {
-      guard let target = targets[sites[index].name] else { continue }
-      sites[index].after = after[sites[index].name]?.distance(from: target) ?? 0
+      guard let target = targets[sites[index].name], let moments = after[sites[index].name] else { continue }
+      sites[index].after = target.unseen.applied(to: moments).distance(from: target.wanted)
     }
     self.checkpoint = OverlaidCheckpoint(checkpoint, replacing: parameters)
     (self.sites, self.left) = (sites, left)
