@@ -101,7 +101,7 @@ public struct ArchiveWriter {
 
   /// How many chunks are coded at once, and wait to be written.
   public static func chunksInFlight(of chunkBytes: Int, threads: Int) -> Int {
-    max(1, min(8 * threads, mostWorkingBytes / (chunkShare * chunkBytes)))
+    max(1, min(8 * threads, mostWorkingBytes / (chunkShare * max(1, chunkBytes))))
   }
 
   /// What packing a file takes, and reading it back: chunks in flight, those that readers keep, and tables.

@@ -46,7 +46,7 @@ enum ArchiveReading {
     for archives: [String], baseFolder: String? = nil, threads: Int, allowed: Int
   ) throws(Problem) {
     let chains = try PackedChains(of: archives, baseFolder: baseFolder)
-    guard chains.levels > 0 else { return }
+    guard chains.levels > 0, chains.chunkBytes > 0 else { return }
     let bytes = workingBytes(chunkBytes: chains.chunkBytes, levels: chains.levels, threads: threads)
     guard bytes > allowed else { return }
     throw Problem(
