@@ -33,6 +33,7 @@ bench: build models ## Time merges, running and pruning models beside their peer
 	$(if $(PEERS),Benchmarks/run_quantizations --python $(PEERS))
 	$(if $(PEERS),swift build --build-tests -c release -Xswiftc -enable-testing)
 	$(if $(PEERS),Benchmarks/run_packing --python $(PEERS))
+	$(if $(PEERS),Benchmarks/run_packs --python $(PEERS),@echo "packing and quantizing are measured beside peers only: give PEERS=python")
 	Benchmarks/run_reductions $(if $(PEERS),--python $(PEERS))
 	python3 Benchmarks/run --espalier .build/release/espalier --models $(or $(MODELS),/dev/shm/espalier-bench)
 

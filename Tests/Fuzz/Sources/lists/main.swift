@@ -8,7 +8,7 @@ import Driver
 
 /// In memory where the system has it.
 private let folder = (FileSystem.isFolder("/dev/shm") ? "/dev/shm" : "/tmp") + "/fuzz-\(UInt64.random(in: 0 ..< .max))"
-private let names = [StoredModel.fileName, PackedPlace.listName, "sketch"]
+private let names = [StoredModel.fileName, PackedList.fileName, "sketch"]
 
 try FileSystem.createFolder(folder)
 
