@@ -68,6 +68,17 @@ import Testing
           {"name": "o", "op": "conv", "input": "g", "weight": "o"}], "outputs": ["o"]}
         """, shapes: [("a", [6, 2, 1]), ("g", [4, 3, 3]), ("o", [2, 4, 1])], positions: 3, units: [3, 2]),
     Example(
+      name: "a matrix that two nodes share: what they make leaves together",
+      graph: """
+        {"inputs": {"x": 3}, "nodes": [
+          {"name": "a", "op": "linear", "input": "x", "weight": "a"},
+          {"name": "r", "op": "elementwise", "input": "a"},
+          {"name": "b", "op": "linear", "input": "r", "weight": "b"},
+          {"name": "c", "op": "linear", "input": "b", "weight": "a"},
+          {"name": "ac", "op": "concat", "inputs": ["r", "c"]},
+          {"name": "o", "op": "linear", "input": "ac", "weight": "o"}], "outputs": ["o"]}
+        """, shapes: [("a", [4, 3]), ("b", [3, 4]), ("o", [2, 8])], positions: 1, units: [4]),
+    Example(
       name: "attention whose heads share keys and values",
       graph: """
         {"inputs": {"x": 3}, "nodes": [

@@ -45,7 +45,10 @@ public struct FitRun {
     let began = Machine.monotonicSeconds
     let (curves, steps) = try measured(comparesKnobs: comparesKnobs)
     let untouched = try untouched(curves, steps)
-    let choices = try FitChoice.all(curves, steps, within: plan.request.bytes, untouched: untouched)
+    // The choice is the same whether the knobs are compared, for which more layers are measured, or not.
+    let joint = Array(steps.prefix(try mostLayers(comparesKnobs: false)))
+    let choices = try FitChoice.all(
+      curves, joint, within: plan.request.bytes, untouched: Array(untouched.prefix(joint.count + 1)))
     // Of equal ones that with more layers.
     guard let best = choices.min(by: { $0.loss < $1.loss }) else {
       throw Problem(.reduction, "there is nothing to choose from")
@@ -111,7 +114,9 @@ public struct FitRun {
     guard most > 0, let subject else { return [] }
     if let known, known.count >= most { return known }
     let path = pieces.path(of: "layers.json")
-    if FileSystem.isFile(path), let steps = (try? JSON(parsing: try FileSystem.read(path))).flatMap(FitTable.steps) {
+    if FileSystem.isFile(path), let steps = (try? JSON(parsing: try FileSystem.read(path))).flatMap(FitTable.steps),
+      steps.count >= most
+    {
       return steps
     }
     let steps = try DepthOrder.measure(subject, atMost: most)

@@ -91,8 +91,11 @@ struct GroupMatching {
   private static func mutual(_ gains: [Double], _ root: [Int]) -> Double {
     let size = root.count
     let count = root.indices.count { entry in
-      let gain = gains[entry * size + root[entry]]
-      return (0..<size).allSatisfy { gains[entry * size + $0] <= gain && gains[$0 * size + root[entry]] <= gain }
+      let partner = root[entry]
+      let gain = gains[entry * size + partner]
+      return (0..<size).allSatisfy {
+        ($0 == partner || gains[entry * size + $0] < gain) && ($0 == entry || gains[$0 * size + partner] < gain)
+      }
     }
     return Double(count) / Double(max(1, size))
   }

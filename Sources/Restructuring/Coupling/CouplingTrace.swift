@@ -14,7 +14,11 @@ struct CouplingTrace {
   private var isFixed: [Bool] = []
   /// Where elements lie.
   private var places: [(element: Int, place: Place)] = []
+  /// The element that a place got first: parameters that several nodes share couple what they carry.
+  private var owners: [Place: Int] = [:]
   private var values: [String: [Int]] = [:]
+  /// Channels of all values so far.
+  private var channels = 0
 
   struct Place: Hashable {
     let parameter: String
@@ -36,6 +40,7 @@ struct CouplingTrace {
         // What takes the channels of a node that could not be traced is not traced either.
         let entering = node.inputs.compactMap { trace.values[$0] }
         guard entering.count == node.inputs.count else { continue }
+        try trace.require(channelsOf: node.operation, entering)
         trace.values[node.name] = try trace.output(of: node.operation, entering)
       } catch {
         problems.add(Problem(error.code, "node `\(node.name)`: \(error.message)", tensor: error.context.tensor))
@@ -86,7 +91,6 @@ struct CouplingTrace {
       return input
     case .concatenation: return Array(inputs.joined())
     case .flatten(let positions):
-      guard input.count * positions <= Self.mostElements else { throw Self.tooLarge }
       return input.flatMap { Array(repeating: $0, count: positions) }
     case .slice(let start, let count):
       guard start + count <= input.count else {
@@ -149,6 +153,15 @@ struct CouplingTrace {
 
   private static let tooLarge = Problem(.restructuring, "the graph has more than \(mostElements) channels")
 
+  /// Counts the channels of a value before it is made.
+  private mutating func require(channelsOf operation: CouplingGraph.Operation, _ inputs: [[Int]]) throws(Problem) {
+    let entering = inputs.reduce(0) { $0 + $1.count }
+    let factor = if case .flatten(let positions) = operation { positions } else { 1 }
+    let (product, overflows) = entering.multipliedReportingOverflow(by: factor)
+    guard !overflows, channels + product <= Self.mostElements else { throw Self.tooLarge }
+    channels += product
+  }
+
   private mutating func fresh(_ count: Int, isFixed: Bool = false) throws(Problem) -> [Int] {
     guard parents.count + count <= Self.mostElements else { throw Self.tooLarge }
     let elements = Array(parents.count..<parents.count + count)
@@ -188,7 +201,10 @@ struct CouplingTrace {
   }
 
   private mutating func put(_ element: Int, _ parameter: Parameter, _ dimension: Int, _ entry: Int) {
-    places.append((element, Place(parameter: parameter.name, dimension: dimension, entry: entry)))
+    let place = Place(parameter: parameter.name, dimension: dimension, entry: entry)
+    if let owner = owners[place] { return join(owner, element) }
+    owners[place] = element
+    places.append((element, place))
   }
 
   private mutating func root(_ element: Int) -> Int {

@@ -61,9 +61,17 @@ public struct ExpertPruning: StructuralMethod {
     let most = layers.map(\.count).min() ?? 1
     for count in 1..<max(2, most) {
       let change = StructuralChange(choices: choices(layers) { Array(0..<min(count, $0.count)) })
-      if (try? subject.network(of: try subject.changed(change))) != nil { return count }
+      do throws(Problem) {
+        _ = try subject.network(of: try subject.changed(change))
+        return count
+      } catch { if Self.isOfTheMachine(error) { throw error } }
     }
     return most
+  }
+
+  /// Files and memory are no matter of how many experts there are.
+  private static func isOfTheMachine(_ problem: Problem) -> Bool {
+    ["file.", "memory."].contains { problem.code.rawValue.hasPrefix($0) }
   }
 
   private func choices(_ layers: [ExpertLayer], _ kept: (ExpertLayer) -> [Int]) -> [String: AxisChoice] {
