@@ -175,6 +175,46 @@ import Testing
     }
   }
 
+  /// Forty nodes, each twice the one before.
+  private static let doubling = (1...40).map {
+    #"{"name": "\#($0)", "op": "concat", "inputs": ["\#($0 - 1)", "\#($0 - 1)"]}"#
+  }.joined(separator: ", ")
+
+  @Test(
+    "Graphs that would take all memory, numbers beyond integers and shapes of nothing are refused",
+    arguments: [
+      (
+        #""y": 9223372036854775807"#, #"{"name": "a", "op": "elementwise", "input": "0"}"#,
+        "more than 16777216 channels"
+      ),
+      (
+        #""y": 1"#, #"{"name": "a", "op": "flatten", "input": "0", "positions": 2147483647}"#,
+        "more than 16777216 channels"
+      ),
+      (#""y": 1"#, doubling, "more than 16777216 channels"),
+      (
+        #""y": 1"#, #"{"name": "a", "op": "conv", "input": "0", "weight": "c", "groups": 2147483647}"#,
+        "do not fit the shape"
+      ),
+      (
+        #""y": 1"#,
+        #"{"name": "e", "op": "linear", "input": "0", "weight": "none"}, "#
+          + #"{"name": "a", "op": "attention", "inputs": ["0", "0", "e"], "heads": 2}"#, "are not those of 2 heads"
+      ),
+    ])
+  func forgedGraphs(inputs: String, nodes: String, message: String) throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/m.safetensors"
+      try TestTensor.write(
+        [TestTensor("c", [2, 4, 1], [Float](repeating: 1, count: 8)), TestTensor("none", [0, 4], [])], to: path)
+      let graph = try CouplingGraph(
+        parsing: JSON(parsing: #"{"inputs": {"0": 4, \#(inputs)}, "nodes": [\#(nodes)], "outputs": ["0"]}"#))
+      let checkpoint = try SafetensorsCheckpoint(at: path)
+      let found = problems { try CoupledGroup.traced(graph, in: checkpoint) }
+      #expect(found.contains { $0.message.contains(message) }, "\(found)")
+    }
+  }
+
   @Test("What does not fit is told, all at once")
   func mistakes() throws {
     let json = try JSON(

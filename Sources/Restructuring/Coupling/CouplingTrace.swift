@@ -109,7 +109,9 @@ struct CouplingTrace {
   ) throws(Problem) -> [Int] {
     let filters = try parameter(weight, dimensions: 3...5)
     let perGroup = filters.shape[1]
-    guard input.count == perGroup * groups, filters.shape[0] % groups == 0 else {
+    // Numbers of a file or a graph: their product may be beyond all integers.
+    let fits = input.count % groups == 0 && input.count / groups == perGroup && filters.shape[0] % groups == 0
+    guard fits else {
       throw Problem(
         .restructuring, "\(input.count) channels in \(groups) groups do not fit the shape \(filters.shape)",
         tensor: weight)
@@ -130,8 +132,8 @@ struct CouplingTrace {
 
   /// A head of keys and values leaves with the heads of queries that read it, and with what it gives out.
   private mutating func attention(_ inputs: [[Int]], _ heads: Int, _ keyValueHeads: Int) throws(Problem) -> [Int] {
-    guard heads % keyValueHeads == 0, inputs[0].count % heads == 0, inputs[1].count % keyValueHeads == 0,
-      inputs[2].count % keyValueHeads == 0, inputs[0].count / heads == inputs[1].count / keyValueHeads
+    guard inputs.allSatisfy({ !$0.isEmpty }), heads % keyValueHeads == 0, inputs[0].count % heads == 0,
+      inputs[1].count % keyValueHeads == 0, inputs[2].count % keyValueHeads == 0, inputs[0].count / heads == inputs[1].count / keyValueHeads
     else {
       throw Problem(
         .restructuring,
@@ -158,12 +160,12 @@ struct CouplingTrace {
     let entering = inputs.reduce(0) { $0 + $1.count }
     let factor = if case .flatten(let positions) = operation { positions } else { 1 }
     let (product, overflows) = entering.multipliedReportingOverflow(by: factor)
-    guard !overflows, channels + product <= Self.mostElements else { throw Self.tooLarge }
+    guard !overflows, product <= Self.mostElements - channels else { throw Self.tooLarge }
     channels += product
   }
 
   private mutating func fresh(_ count: Int, isFixed: Bool = false) throws(Problem) -> [Int] {
-    guard parents.count + count <= Self.mostElements else { throw Self.tooLarge }
+    guard count <= Self.mostElements - parents.count else { throw Self.tooLarge }
     let elements = Array(parents.count..<parents.count + count)
     parents += elements
     self.isFixed += Array(repeating: isFixed, count: count)
