@@ -1,4 +1,4 @@
-internal import EspalierArchitectures
+public import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
 
@@ -52,9 +52,7 @@ public enum DepthOrder {
   }
 
   /// How many layers there are that could leave.
-  public static func layerCount(_ subject: any StructuralSubject) -> Int {
-    (try? subject.layeredTower().layerCount) ?? 0
-  }
+  public static func layerCount(_ description: ModelDescription) -> Int { description.layeredTower?.layerCount ?? 0 }
 
   private static func text(_ layer: Int) -> String { "layer \(layer) leaves" }
 }

@@ -96,9 +96,14 @@ extension StructuralSubject {
   ///
   /// - Throws: `restructuring` if there is none of more than one layer.
   func layeredTower() throws(Problem) -> ModelDescription.Tower {
-    guard let tower = description.towers.first(where: { $0.layerCount > 1 && $0.layerCountKey != nil }) else {
+    guard let tower = description.layeredTower else {
       throw Problem(.restructuring, "a \(family.name) has no layers that could leave")
     }
     return tower
   }
+}
+
+extension ModelDescription {
+  /// The first tower whose layers can leave; nil without one.
+  var layeredTower: Tower? { towers.first { $0.layerCount > 1 && $0.layerCountKey != nil } }
 }

@@ -152,6 +152,65 @@ import Testing
     }
   }
 
+  @Test func aKnobThatFailsDoesNotLoseTheFit() throws {
+    try withTemporaryFolder { folder in
+      let place = try Place(folder)
+      let request = try place.request(bytes: 10_500_000, knobs: [.bits, .depth])
+      var models = 0
+      let report = try FitRun.execute(try place.plan(request), comparesKnobs: true, listener: SilentListener()) {
+        (_: any Checkpoint) throws(Problem) -> ReductionReport.Evaluation? in
+        models += 1
+        if models > 1 { throw Problem(.reduction, "no more") }
+        return nil
+      }
+      #expect(report.singles.count == 2)
+      let text = report.markdown
+      #expect(text.contains("no more"))
+      _ = try SafetensorsCheckpoint(at: place.place.output)
+      let left = try FileSystem.list(folder).filter { $0.contains("bits") || $0.contains("depth") }
+      #expect(left == [])
+    }
+  }
+
+  /// Every number of a kept table that a file may have made up is checked before anything is computed with it.
+  @Test func aDamagedTableIsRefused() throws {
+    try withTemporaryFolder { folder in
+      let place = try Place(folder)
+      let path = "\(folder)/table.json"
+      var request = try place.request(bytes: 12_000_000)
+      request.savedTable = path
+      _ = try FitRun.execute(try place.plan(request), listener: SilentListener())
+      try FileSystem.remove(place.place.output)
+      let whole = try FitTable(at: path)
+      (request.savedTable, request.table) = (nil, path)
+      for (damage, forge) in Self.forgeries {
+        var (curves, steps) = (whole.curves, whole.steps)
+        forge(&curves.rows, &steps)
+        try FileSystem.write(Array(FitTable(whole.measured, curves, steps).json.text().utf8), to: path)
+        let refused = problem {
+          _ = try FitRun.execute(try place.plan(request), listener: SilentListener())
+        }
+        #expect(refused?.code == .sensitivityFormat, "\(damage): \(String(describing: refused))")
+        #expect(!FileSystem.isFile("\(place.place.output)/config.json"))
+      }
+    }
+  }
+
+  private static let forgeries: [(String, @Sendable (inout [FitCurves.Row], inout [DepthOrder.Step]) -> Void)] = [
+    ("a form that there is not", { rows, _ in rows[0].candidates[0].form = 99 }),
+    ("a level below all", { rows, _ in rows[0].candidates[0].level = -1 }),
+    ("bytes beyond integers", { rows, _ in rows[0].candidates[0].bytes = .max }),
+    ("bytes below zero", { rows, _ in rows[0].candidates[0].bytes = -1 }),
+    ("another parameter", { rows, _ in rows[0].name += "x" }),
+    ("another size", { rows, _ in rows[0].denseBytes = .max }),
+    ("a parameter too few", { rows, _ in rows.removeLast() }),
+    ("a layer that there is not", { _, steps in steps.append(DepthOrder.Step(layer: 99, divergence: 0)) }),
+    (
+      "a layer twice",
+      { _, steps in steps = [DepthOrder.Step(layer: 1, divergence: 0), DepthOrder.Step(layer: 1, divergence: 0)] }
+    ),
+  ]
+
   @Test func whatCannotBeIsSaid() throws {
     try withTemporaryFolder { folder in
       let place = try Place(folder)

@@ -1,5 +1,6 @@
 internal import EspalierBasics
 internal import EspalierCheckpoints
+internal import EspalierNetworks
 internal import EspalierReduction
 
 /// What every parameter loses in every form, each by itself.
@@ -47,5 +48,26 @@ extension FitCurves.Row {
       return FitCurves.Candidate(form: form, level: level, bytes: bytes, loss: loss)
     }
     guard candidates.count == listed.count else { return nil }
+  }
+}
+
+// MARK: - What files say
+
+extension FitCurves.Row {
+  /// Whether the row, which a file may have made up, is that of a parameter, and its candidates are forms that there are.
+  func isOf(_ target: ReductionTarget, in forms: [FitForm]) -> Bool {
+    ExactString(name) == ExactString(target.parameter.name) && denseBytes == target.denseBytes
+      && layer == target.matrices.first?.layer
+      && candidates.allSatisfy { candidate in
+        forms.indices.contains(candidate.form) && forms[candidate.form].levels.indices.contains(candidate.level)
+          && (0..<max(1, denseBytes)).contains(candidate.bytes) && candidate.loss.isFinite
+      }
+  }
+}
+
+extension FitCurves {
+  /// Whether there is one row for every parameter, in their order.
+  func areOf(_ targets: [ReductionTarget], in forms: [FitForm]) -> Bool {
+    rows.count == targets.count && zip(rows, targets).allSatisfy { $0.isOf($1, in: forms) }
   }
 }

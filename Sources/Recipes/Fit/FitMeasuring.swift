@@ -38,13 +38,15 @@ struct FitMeasuring {
     return FitCurves(rows: blocks.flatMap { $0 })
   }
 
-  /// Blocks that an earlier run measured; none if what is there cannot be read.
+  /// Blocks that an earlier run measured; none if what is there cannot be read, or is not of this model.
   private func kept() -> [[FitCurves.Row]] {
     guard FileSystem.isFile(path), let json = try? JSON(parsing: try FileSystem.read(path)), let list = json.array
     else { return [] }
     let blocks = list.map { ($0.array ?? []).map { FitCurves.Row($0) } }
-    guard blocks.allSatisfy({ $0.allSatisfy { $0 != nil } }) else { return [] }
-    return blocks.map { $0.compactMap(\.self) }
+    guard blocks.allSatisfy({ $0.allSatisfy { $0 != nil } }), blocks.count <= gathering.blocks.count else { return [] }
+    let known = blocks.map { $0.compactMap(\.self) }
+    let areOurs = zip(known, gathering.blocks).allSatisfy { FitCurves(rows: $0).areOf($1.targets, in: forms) }
+    return areOurs ? known : []
   }
 
   // MARK: - One block

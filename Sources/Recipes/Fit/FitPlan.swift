@@ -21,6 +21,8 @@ public struct FitPlan: Sendable {
   let reductions: FitReductions
   /// What runs the model on text; nil without one.
   let structure: RestructuringPlan?
+  /// What an earlier fit measured; nil if this one is to measure.
+  private(set) var table: FitTable?
 
   /// Bytes of all tensors as they are.
   public var bytesBefore: Int { reductions.gathering.conversion.tensorBytes }
@@ -70,6 +72,30 @@ public struct FitPlan: Sendable {
           remedy: "Ask for a smaller --size.")
       ])
     }
+    do throws(Problem) { table = try keptTable() } catch { throw Problems([error]) }
+  }
+
+  /// - Throws: `sensitivity.format` for a file that is no table, or whose rows or layers are not those of the model and
+  ///   the forms; `sensitivity.mismatch` for one that was measured otherwise.
+  private func keptTable() throws(Problem) -> FitTable? {
+    guard let path = request.table else { return nil }
+    let table = try FitTable(at: path)
+    try table.require(try measuredFingerprint(), file: path)
+    guard table.curves.areOf(reductions.gathering.blocks.flatMap(\.targets), in: forms), areLayers(table.steps) else {
+      throw Problem(
+        .sensitivityFormat, "the table of the fit is damaged: it has other parameters, forms or layers than the model",
+        remedy: "Measure it again: leave --table out.", file: path)
+    }
+    return table
+  }
+
+  /// Whether steps name layers of the model, each once, and leave one.
+  func areLayers(_ steps: [DepthOrder.Step]) -> Bool {
+    // Without text no layer leaves, whatever a table says of layers.
+    guard let structure else { return true }
+    let all = DepthOrder.layerCount(structure.description)
+    return steps.count < all && Set(steps.map(\.layer)).count == steps.count
+      && steps.allSatisfy { (0..<all).contains($0.layer) && $0.divergence.isFinite }
   }
 
   private static func widths(of network: Network) throws(Problem) -> Set<Int> {

@@ -11,6 +11,8 @@ public struct FitReport: Sendable {
       case made(bytes: Int, foreseen: Double, evaluation: ReductionReport.Evaluation?)
       /// The knob cannot make the model so small; why not.
       case unreachable(String)
+      /// Making or measuring it failed; how.
+      case failed(String)
     }
 
     public var knob: FitKnob
@@ -162,12 +164,14 @@ extension FitReport.Single {
         "evaluation": evaluation?.json ?? .null,
       ]
     case .unreachable(let why): ["knob": .string(knob.rawValue), "unreachable": .string(why)]
+    case .failed(let why): ["knob": .string(knob.rawValue), "failed": .string(why)]
     }
   }
 
   var text: String {
     switch outcome {
     case .unreachable(let why): return "\(knob.rawValue): \(why)"
+    case .failed(let why): return "\(knob.rawValue) failed: \(why)"
     case .made(let bytes, let foreseen, let evaluation):
       let measured = evaluation.map { $0.divergences.map { ", \($0)" }.joined() } ?? ""
       return "\(knob.rawValue): \(ByteCount.text(bytes)), foreseen \(Figures.text(foreseen, significant: 4))\(measured)"

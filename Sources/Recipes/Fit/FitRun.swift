@@ -55,6 +55,12 @@ public struct FitRun {
     }
     let chosen = Machine.monotonicSeconds
     let made = try make(best, pieces)
+    guard made.conversion.tensorBytes <= plan.request.bytes else {
+      let bytes = made.conversion.tensorBytes
+      throw Problem(
+        .reduction, "what was chosen takes \(bytes) bytes, more than the \(plan.request.bytes) that were asked for",
+        remedy: "Ask for a --size that is less by \(bytes - plan.request.bytes) bytes.")
+    }
     let reduced = Machine.monotonicSeconds
     let evaluation = try measure?(made.checkpoint)
     var report = FitReport(plan, best, choices, made: made.outcomes, evaluation: evaluation)
@@ -80,16 +86,11 @@ public struct FitRun {
   // MARK: - What is known
 
   private func measured(comparesKnobs: Bool) throws(Problem) -> (FitCurves, [DepthOrder.Step]) {
-    let fingerprint = try plan.measuredFingerprint()
-    var kept: FitTable?
-    if let path = plan.request.table {
-      kept = try FitTable(at: path)
-      try kept?.require(fingerprint, file: path)
-    }
-    let curves = if let kept { kept.curves } else { try curves() }
-    let steps = try layers(most: try mostLayers(comparesKnobs: comparesKnobs), kept?.steps)
+    let curves = if let table = plan.table { table.curves } else { try curves() }
+    let steps = try layers(most: try mostLayers(comparesKnobs: comparesKnobs), plan.table?.steps)
     if let path = plan.request.savedTable {
-      try FileSystem.write(FitTable(fingerprint, curves, steps).json.bytes() + [UInt8(ascii: "\n")], to: path)
+      try FileSystem.write(
+        FitTable(try plan.measuredFingerprint(), curves, steps).json.bytes() + [UInt8(ascii: "\n")], to: path)
     }
     return (curves, steps)
   }
@@ -115,7 +116,7 @@ public struct FitRun {
     if let known, known.count >= most { return known }
     let path = pieces.path(of: "layers.json")
     if FileSystem.isFile(path), let steps = (try? JSON(parsing: try FileSystem.read(path))).flatMap(FitTable.steps),
-      steps.count >= most
+      steps.count >= most, plan.areLayers(steps)
     {
       return steps
     }
@@ -126,8 +127,8 @@ public struct FitRun {
 
   /// How many layers may leave: a quarter, or, where they are to suffice alone, as many as that takes.
   private func mostLayers(comparesKnobs: Bool) throws(Problem) -> Int {
-    guard plan.request.knobs.contains(.depth), let subject else { return 0 }
-    let all = DepthOrder.layerCount(subject)
+    guard plan.request.knobs.contains(.depth), let structure = plan.structure else { return 0 }
+    let all = DepthOrder.layerCount(structure.description)
     guard all > 1 else { return 0 }
     guard comparesKnobs || plan.request.knobs == [.depth] else { return max(1, all / 4) }
     let share = max(1, plan.bytesBefore - (try bytes(without: [all - 1])))
@@ -233,10 +234,15 @@ public struct FitRun {
     fingerprint["knob"] = .string(knob.rawValue)
     let own = try ReductionPieces(
       beside: "\(plan.options.output).\(knob.rawValue)", fingerprint: fingerprint, policy: plan.options.policy)
-    let made = try make(best, own)
-    let evaluation = try measure(made.checkpoint)
+    let outcome: FitReport.Single.Outcome
+    do throws(Problem) {
+      let evaluation = try measure(try make(best, own).checkpoint)
+      outcome = .made(bytes: best.bytes, foreseen: best.loss, evaluation: evaluation)
+    } catch {
+      // It is only there to compare with: the fit is made, and is not lost with it.
+      outcome = .failed(error.message)
+    }
     try own.remove()
-    return FitReport.Single(
-      knob: knob, outcome: .made(bytes: best.bytes, foreseen: best.loss, evaluation: evaluation))
+    return FitReport.Single(knob: knob, outcome: outcome)
   }
 }
