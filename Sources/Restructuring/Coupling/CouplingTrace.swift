@@ -133,7 +133,8 @@ struct CouplingTrace {
   /// A head of keys and values leaves with the heads of queries that read it, and with what it gives out.
   private mutating func attention(_ inputs: [[Int]], _ heads: Int, _ keyValueHeads: Int) throws(Problem) -> [Int] {
     guard inputs.allSatisfy({ !$0.isEmpty }), heads % keyValueHeads == 0, inputs[0].count % heads == 0,
-      inputs[1].count % keyValueHeads == 0, inputs[2].count % keyValueHeads == 0, inputs[0].count / heads == inputs[1].count / keyValueHeads
+      inputs[1].count % keyValueHeads == 0, inputs[2].count % keyValueHeads == 0,
+      inputs[0].count / heads == inputs[1].count / keyValueHeads
     else {
       throw Problem(
         .restructuring,
