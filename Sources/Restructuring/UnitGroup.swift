@@ -46,7 +46,14 @@ extension UnitGroup {
   }
 
   /// All groups of units that a model may lose: axes within layers that the family lets become smaller.
-  public static func all(of description: ModelDescription, in checkpoint: any Checkpoint) -> [UnitGroup] {
+  ///
+  /// - Parameter hasStream: with the channels of the stream between layers, one group for the model.
+  public static func all(
+    of description: ModelDescription, in checkpoint: any Checkpoint, hasStream: Bool = false
+  ) -> [UnitGroup] {
+    func isOurs(_ axis: Axis) -> Bool {
+      axis.selection != .none && (axis.scope != .model || (hasStream && axis.name == "hidden"))
+    }
     let fit = description.fit(names: checkpoint.parameters.map(\.name))
     let byName = checkpoint.parametersByName()
     var order: [String] = []
@@ -54,7 +61,7 @@ extension UnitGroup {
     for (name, parameter) in fit.described {
       guard let stored = byName[ExactString(name)] else { continue }
       for (dimension, expression) in parameter.dimensions.enumerated() {
-        for axis in expression.axes where axis.scope != .model && axis.selection != .none {
+        for axis in expression.axes where isOurs(axis) {
           let member = Member(
             parameter: parameter, stored: stored, dimension: dimension,
             isReader: isInput(dimension, of: parameter))

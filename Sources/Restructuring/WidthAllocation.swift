@@ -19,12 +19,14 @@ struct WidthAllocation {
   private let now: Int
   private let wanted: Int
 
+  /// The share of every group that stays if all lose the same.
+  var share: Double { 1 - Double(excess) / Double(max(1, groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count })) }
+
   /// The same share of every group, in multiples of a number. Of axes of few units, as of heads, the nearest number of
   /// units stays; those of the most units make up for the rest.
   ///
   /// - Throws: `restructuring` if nothing would be left of a group.
   func even(multiple: Int = 1) throws(Problem) -> [Int] {
-    let share = 1 - Double(excess) / Double(max(1, groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count }))
     let finest = groups.map(\.count).max() ?? 0
     var kept = groups.map { group in
       group.count == finest ? 0 : max(1, min(group.count, Int((share * Double(group.count)).rounded())))

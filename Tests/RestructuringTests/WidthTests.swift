@@ -36,16 +36,43 @@ import Testing
     #expect(try subject.divergence(of: result.checkpoint, named: "").isFinite)
   }
 
+  /// Channels of the stream leave out of every tensor, those first that the norms let through least.
+  @Test func channelsOfTheStreamLeave() throws {
+    let (model, subject, whole) = try deep()
+    let settings: [String: ParameterValue] = ["axis": .word("hidden"), "score": .word("activation")]
+    let result = try restructured(subject, by: "width", settings, to: whole * 3 / 4)
+    let count = try parameterCount(result.checkpoint, of: model.family)
+    let before = try kept(Restructured(subject.checkpoint, steps: []), "hidden", of: model.family)[0]
+    let after = try kept(result, "hidden", of: model.family)[0]
+    // Every number is of one channel: the share of channels is the share of numbers.
+    #expect(after == before * 3 / 4 && count == whole / before * after)
+    // Queries, keys and values read what one norm lets through; gate and up what the other does; the head the last.
+    var squares = [Double](repeating: 0, count: before)
+    for (name, parameter) in subject.description.fit(names: subject.checkpoint.parameters.map(\.name)).described {
+      let readers = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "lm_head"]
+      guard readers.contains(where: { name.contains($0) }), let site = parameter.inputSite else { continue }
+      let scales = try subject.statistics(ofSite: site).rootMeanSquares
+      for channel in 0..<before { squares[channel] += scales[channel] * scales[channel] }
+    }
+    let change = try #require(result.checkpoint as? RestructuredCheckpoint).change
+    #expect(change.choices["hidden"] == AxisChoice(squares.highest(after)))
+    #expect(try subject.divergence(of: result.checkpoint, named: "").isFinite)
+  }
+
   /// Channels of a layer whose output is silent cost nothing, so they leave first, down to the floor.
-  @Test(arguments: ["output", "heavy-hitters", "divergence"])
-  func whatCostsLeastLeaves(score: String) throws {
+  @Test(
+    arguments: [
+      ("global", "output"), ("global", "heavy-hitters"), ("global", "divergence"), ("measured", "output"),
+      ("measured", "magnitude"),
+    ])
+  func whatCostsLeastLeaves(allocation: String, score: String) throws {
     let model = try GoldenModel(Golden("llama_gqa_untied"))
     let silent = try model.repeated([0, 1, 0, 1]).silencing(["layers.2.mlp.down_proj"])
     let subject = try TokenSubject(silent, of: model.family)
     let group = UnitGroup.groups(along: "inner", of: model.description, in: model.checkpoint)[0]
     let goal = try parameterCount(silent, of: model.family) - group.count / 2 * group.parametersPerUnit
     let result = try restructured(
-      subject, by: "width", ["allocate": .word("global"), "score": .word(score)], to: goal)
+      subject, by: "width", ["allocate": .word(allocation), "score": .word(score)], to: goal)
     #expect(try kept(result, "inner", of: model.family) == [group.count, group.count, group.count / 2, group.count])
     #expect(try subject.divergence(of: result.checkpoint, named: "") <= 1e-6)
   }

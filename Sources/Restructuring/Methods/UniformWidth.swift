@@ -2,8 +2,8 @@ internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
 
-/// Channels of feed-forward blocks and heads leave by their scores: of every layer the same share, or wherever it costs
-/// least.
+/// Channels of feed-forward blocks, heads, or channels of the stream leave by their scores: of every layer the same share,
+/// or wherever it costs least.
 public struct UniformWidth: StructuralMethod {
   static let axisCard = ParameterCard(
     "axis", .choice(["inner", "heads", "both"]), default: .word("inner"), "which units go: channels, heads, or of both")
@@ -17,18 +17,29 @@ public struct UniformWidth: StructuralMethod {
     name: "width", summary: "channels (or heads) go by a score, the same share of every layer or by one order of all",
     source: "sreenivas2024minitron",
     parameters: [
-      axisCard,
+      ParameterCard(
+        "axis", .choice(["inner", "heads", "both", "hidden"]), default: .word("inner"),
+        "which units go: channels, heads, of both, or channels of the stream between layers"),
       ParameterCard("score", .choice(UnitScores.names), default: .word("output"), "what tells the units that go"),
       ParameterCard(
         "multiple", .integer(1...4096), default: .number(1), "numbers of units that stay are multiples of this"),
-      allocationCard, floorCard,
+      ParameterCard(
+        "allocate", .choice(["even", "global", "measured"]), default: .word("even"),
+        "the same share of every layer, or units of all layers by what each costs for its numbers: by its score, or by its "
+          + "part of what its layer was measured to lose"),
+      ParameterCard(
+        "floor", .number(0...1), default: .number(0.25),
+        "the share of a layer's units that stays with allocate=global or measured"),
       ParameterCard(
         "least", .number(0...1), default: .number(0),
         "of a layer's units the share that stays although their scores are the lowest"),
     ],
     notes: "Minitron's width pruning with score=activation. With allocate=even widths stay even, so the result loads "
-      + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest. allocate=global needs a "
-      + "score that can be compared across layers, and gives layers widths of their own. LoRAP's channels are score=lorap "
+      + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest; axis=hidden takes the stream's "
+      + "channels out of every tensor, and what remains of it is not repaired. allocate=global needs a "
+      + "score that can be compared across layers; allocate=measured takes the wanted share out of each layer by itself, "
+      + "measures how far predictions move (text, one run a layer), and scales the layer's scores by it. Both give layers "
+      + "widths of their own. LoRAP's channels are score=lorap "
       + "least=0.01.")
   public static let needs = StructuralNeed.statistics
 
@@ -36,6 +47,7 @@ public struct UniformWidth: StructuralMethod {
   private let score: any UnitScore
   private let multiple: Int
   private let isGlobal: Bool
+  private let isMeasured: Bool
   private let floor: Double
   private let least: Double
 
@@ -43,15 +55,16 @@ public struct UniformWidth: StructuralMethod {
     axis = parameters.word("axis") ?? "inner"
     score = try UnitScores.score(named: parameters.word("score") ?? "output")
     multiple = parameters.integer("multiple") ?? 1
-    isGlobal = parameters.word("allocate") == "global"
+    let allocation = parameters.word("allocate") ?? "even"
+    (isGlobal, isMeasured) = (allocation != "even", allocation == "measured")
     floor = parameters.number("floor") ?? 0.25
     least = parameters.number("least") ?? 0
     guard isGlobal else { return }
-    guard type(of: score).isComparable else {
+    guard isMeasured || type(of: score).isComparable else {
       let others = UnitScores.all.filter { $0.isComparable }.map { $0.card.name }
       throw Problem(
         .restructuring, "scores of `\(type(of: score).card.name)` cannot be compared across layers",
-        remedy: "With allocate=global take score=\(others.joined(separator: ", score=")).")
+        remedy: "Take allocate=measured, or score=\(others.joined(separator: ", score=")).")
     }
     guard multiple == 1 else {
       throw Problem(.restructuring, "multiple=\(multiple) goes with allocate=even alone")
@@ -69,7 +82,15 @@ public struct UniformWidth: StructuralMethod {
       subject.progress("scores of \(group.axis.instance)")
       scores.append(try score.scores(of: group, in: subject, files: files))
     }
-    if isGlobal { kept = try allocation.global(costs: scores.map { $0.sorted() }, floor: floor) }
+    if isGlobal {
+      var costs = scores.map { $0.sorted() }
+      if isMeasured {
+        for index in groups.indices {
+          costs[index] = try measured(costs[index], of: groups[index], scores[index], allocation.share, in: subject)
+        }
+      }
+      kept = try allocation.global(costs: costs, floor: floor)
+    }
     var choices: [String: AxisChoice] = [:]
     for (index, group) in groups.enumerated() {
       choices[group.axis.instance] = AxisChoice(
@@ -77,6 +98,22 @@ public struct UniformWidth: StructuralMethod {
     }
     return Restructured(
       try subject.changed(StructuralChange(choices: choices)), steps: Self.steps(groups, keeping: kept))
+  }
+
+  /// Costs of a group's units, in the order in which they leave, in nats a token: together those of a share cost what the
+  /// model loses without that share of the group.
+  private func measured(
+    _ costs: [Double], of group: UnitGroup, _ scores: [Double], _ share: Double, in subject: any StructuralSubject
+  ) throws(Problem) -> [Double] {
+    let kept = min(group.count - 1, max(1, Int((share * Double(group.count)).rounded())))
+    guard kept > 0 else { return costs }
+    let change = StructuralChange(choices: [group.axis.instance: AxisChoice(scores.highest(kept))])
+    let name = "\(kept) of \(group.count) of \(group.axis.instance)"
+    let loss = try subject.divergence(of: try subject.changed(change), named: name)
+    subject.progress("\(name): \(loss) nats")
+    let sum = costs.prefix(group.count - kept).reduce(0, +)
+    // Where units that score nothing lose something, all cost alike.
+    return sum > 0 ? costs.map { $0 * loss / sum } : costs.map { _ in loss / Double(group.count - kept) }
   }
 
   static func steps(_ groups: [UnitGroup], keeping kept: [Int]) -> [Restructured.Step] {
@@ -87,7 +124,8 @@ public struct UniformWidth: StructuralMethod {
   static func groups(_ axis: String, of subject: any StructuralSubject) throws(Problem) -> [UnitGroup] {
     let heads = ["keyValueHeads", "heads"]
     let names = axis == "heads" ? heads : axis == "both" ? ["inner"] + heads : [axis]
-    let groups = UnitGroup.all(of: subject.description, in: subject.checkpoint).filter { group in
+    let all = UnitGroup.all(of: subject.description, in: subject.checkpoint, hasStream: axis == "hidden")
+    let groups = all.filter { group in
       names.contains { group.axis.name == $0 || group.axis.name.hasSuffix(".\($0)") }
     }
     guard !groups.isEmpty else {
