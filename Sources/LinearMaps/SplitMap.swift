@@ -95,43 +95,49 @@ public struct SplitMap: LinearMap {
   ) throws(Problem) {
     try checkShapes(x, y)
     switch axis {
-    case .rows:
-      let first = try FloatScratch(rows: x.rows, columns: stack.outputWidth)
-      try stack.apply(x, into: try first.target(), mode: mode, parallel: parallel)
-      try finish(first, into: y, mode: mode, parallel: parallel)
-    case .columns:
-      let others = try FloatScratch(rows: x.rows, columns: factor.inputWidth)
-      let second = try FloatScratch(rows: x.rows, columns: stack.inputWidth)
-      try eachRow(of: x.rows, parallel) { row in
-        let (step, start) = x.isTransposed ? (x.stride, row) : (1, row * x.stride)
-        guard let values = x.elements.map({ $0 + start }) else { return }
-        let (whole, rest) = (second.address + row * second.columns, others.address + row * others.columns)
-        for (index, place) in order[..<wholeCount].enumerated() { whole[index] = values[Int(place) * step] }
-        for (index, place) in order[wholeCount...].enumerated() { rest[index] = values[Int(place) * step] }
-      }
-      try factor.apply(
-        try others.view(), into: try second.target(columns: wholeCount..<second.columns), mode: mode,
-        parallel: parallel)
-      try stack.apply(try second.view(), into: y, mode: mode, parallel: parallel)
+    case .rows: try applyRows(x, into: y, mode: mode, parallel: parallel)
+    case .columns: try applyColumns(x, into: y, mode: mode, parallel: parallel)
     }
   }
 
-  /// What is left to do with rows when x has met the stack.
-  private func finish(
-    _ first: borrowing FloatScratch, into y: MutableMatrixView<Float>, mode: NumericMode,
-    parallel: MatrixProduct.ParallelLoop
+  private func applyRows(
+    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
-    let others = try FloatScratch(rows: y.rows, columns: factor.outputWidth)
+    let first = try FloatScratch(rows: x.rows, columns: stack.outputWidth)
+    let others = try FloatScratch(rows: x.rows, columns: factor.outputWidth)
+    try stack.apply(x, into: try first.target(), mode: mode, parallel: parallel)
     try factor.apply(
       try first.columns(wholeCount..<first.columns), into: try others.target(), mode: mode, parallel: parallel)
     guard let target = y.elements else { return }
-    let (values, rest) = (first.address, others.address)
-    let (width, restWidth) = (first.columns, others.columns)
     try eachRow(of: y.rows, parallel) { row in
-      let y = target + row * y.stride
-      for (index, place) in order[..<wholeCount].enumerated() { y[Int(place)] = values[row * width + index] }
-      for (index, place) in order[wholeCount...].enumerated() { y[Int(place)] = rest[row * restWidth + index] }
+      put(
+        first.address + row * first.columns, and: others.address + row * others.columns, into: target + row * y.stride)
     }
+  }
+
+  private func applyColumns(
+    _ x: MatrixView<Float>, into y: MutableMatrixView<Float>, mode: NumericMode, parallel: MatrixProduct.ParallelLoop
+  ) throws(Problem) {
+    let others = try FloatScratch(rows: x.rows, columns: factor.inputWidth)
+    let second = try FloatScratch(rows: x.rows, columns: stack.inputWidth)
+    try eachRow(of: x.rows, parallel) { row in
+      let (step, start) = x.isTransposed ? (x.stride, row) : (1, row * x.stride)
+      guard let values = x.elements.map({ $0 + start }) else { return }
+      let (whole, rest) = (second.address + row * second.columns, others.address + row * others.columns)
+      for (index, place) in order[..<wholeCount].enumerated() { whole[index] = values[Int(place) * step] }
+      for (index, place) in order[wholeCount...].enumerated() { rest[index] = values[Int(place) * step] }
+    }
+    try factor.apply(
+      try others.view(), into: try second.target(columns: wholeCount..<second.columns), mode: mode, parallel: parallel)
+    try stack.apply(try second.view(), into: y, mode: mode, parallel: parallel)
+  }
+
+  /// Each number in its place.
+  private func put(
+    _ whole: UnsafePointer<Float>, and others: UnsafePointer<Float>, into target: UnsafeMutablePointer<Float>
+  ) {
+    for (index, place) in order[..<wholeCount].enumerated() { target[Int(place)] = whole[index] }
+    for (index, place) in order[wholeCount...].enumerated() { target[Int(place)] = others[index] }
   }
 
   /// Runs `body` for every row, some thousands of moved numbers at a time.
@@ -191,13 +197,8 @@ public struct SplitMap: LinearMap {
     try whole.gather(rows: rows, into: kept.address)
     try product.gather(rows: rows, into: made.address)
     for row in 0..<rows.count {
-      let y = target + row * inputWidth
-      for (index, place) in order[..<wholeCount].enumerated() {
-        y[Int(place)] = kept.address[row * kept.columns + index]
-      }
-      for (index, place) in order[wholeCount...].enumerated() {
-        y[Int(place)] = made.address[row * made.columns + index]
-      }
+      put(
+        kept.address + row * kept.columns, and: made.address + row * made.columns, into: target + row * inputWidth)
     }
   }
 }

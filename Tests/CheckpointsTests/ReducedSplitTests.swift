@@ -100,6 +100,17 @@ import Testing
     #expect(problem.code == .checkpointReduced && problem.message.hasPrefix(message), "\(problem)")
   }
 
+  @Test func othersWithoutARankAreRefused() throws {
+    let whole = try Matrix<Float>(rows: 1, columns: 2, elements: [1, 2])
+    for others in [0, 1 << 20] {
+      let split = try SplitFactors(
+        .rows, places: [0], whole: whole, left: Matrix(rows: others, columns: 0, elements: []),
+        right: Matrix(rows: 0, columns: 2, elements: []))
+      let problem = File(encodings: [try ReducedEncoding(split, elementType: .f16, name: "a")]).problem
+      #expect(problem?.message == (others == 0 ? nil : "1 places of 1048577 rows, with a stack of [1, 2]"))
+    }
+  }
+
   @Test func encodingsThatDoNotFitAreRefused() throws {
     let split = try split(.rows)
     #expect(throws: Problem(.matrixShape, "a matrix of 6 x 5 is not of the shape [5, 6]")) {

@@ -88,7 +88,8 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
       let (stack, factor) = (parts[1], parts[2])
       let extent = (axis == .rows ? stack.shape.first : stack.shape.last) ?? -1
       let all = axis == .rows ? rows : columns
-      guard count <= all, count <= extent else {
+      // Without a rank the others would take memory that the file does not have to hold.
+      guard count <= all, count <= extent, count == all || count < extent else {
         throw Problem(
           .checkpointReduced,
           "\(count) places of \(all) \(axis.rawValue), with a stack of \(stack.shape)", tensor: parts[0].name)
