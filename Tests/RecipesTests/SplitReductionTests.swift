@@ -1,6 +1,9 @@
+import EspalierBasics
 import EspalierCheckpoints
 import EspalierLinearMaps
 import EspalierNetworks
+import EspalierNumerics
+import EspalierReduction
 import TestSupport
 import Testing
 
