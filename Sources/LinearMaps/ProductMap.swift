@@ -109,9 +109,14 @@ struct FloatScratch: ~Copyable {
 
   var address: UnsafeMutablePointer<Float> { memory.address.assumingMemoryBound(to: Float.self) }
 
-  func target() throws(Problem) -> MutableMatrixView<Float> {
-    try MutableMatrixView(
-      UnsafeMutableBufferPointer(start: address, count: rows * columns), rows: rows, columns: columns)
+  func target() throws(Problem) -> MutableMatrixView<Float> { try target(columns: 0..<columns) }
+
+  /// Some of the columns of all rows.
+  func target(columns range: Range<Int>) throws(Problem) -> MutableMatrixView<Float> {
+    let start = rows == 0 ? 0 : range.lowerBound
+    return try MutableMatrixView(
+      UnsafeMutableBufferPointer(start: address + start, count: rows * columns - start), rows: rows,
+      columns: range.count, stride: columns)
   }
 
   func view() throws(Problem) -> MatrixView<Float> { try columns(0..<columns) }

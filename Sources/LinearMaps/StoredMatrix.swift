@@ -100,6 +100,25 @@ public struct StoredMatrix: LinearMap, WidenedRows {
       rows: rows, columns: columns, rowStride: rowStride)
   }
 
+  /// Some of its rows and columns, in the same memory.
+  ///
+  /// - Throws: `matrix.shape` for what is not there, and columns that begin or end within a block.
+  func part(rows: Range<Int>, columns: Range<Int>) throws(Problem) -> StoredMatrix {
+    guard rows.lowerBound >= 0, rows.upperBound <= outputWidth, columns.lowerBound >= 0,
+      columns.upperBound <= inputWidth, columns.lowerBound % format.blockLength == 0
+    else {
+      throw Problem(
+        .matrixShape,
+        "rows \(rows) and columns \(columns) of a matrix of \(outputWidth) x \(inputWidth) in \(format.name)")
+    }
+    // Without rows there is no memory to be in.
+    let count = rows.isEmpty ? 0 : (rows.count - 1) * rowStride + format.byteCount(of: columns.count)
+    let start = rows.isEmpty ? address : self.address(ofRow: rows.lowerBound) + format.byteCount(of: columns.lowerBound)
+    return try StoredMatrix(
+      UnsafeRawBufferPointer(start: start, count: count), owner: owner, format: format, rows: rows.count,
+      columns: columns.count, rowStride: rowStride)
+  }
+
   /// So that no arithmetic on rows overflows.
   private static let widestRow = Int.max >> 8
 

@@ -13,8 +13,6 @@ public protocol BlockMethod: Sendable {
   static var inputs: String { get }
   /// Whether it reduces matrices outside of the feed-forward sub-layer too; otherwise they stay as they are.
   static var reducesOthers: Bool { get }
-  /// Whether there is a form to store its results in that is smaller than dense matrices.
-  static var hasReducedForm: Bool { get }
   /// What it has to know of the inputs of each matrix, at least their sums by column.
   var needs: StatisticsNeed { get }
 
@@ -42,8 +40,6 @@ public struct BlockMatrix: Sendable {
   /// What a method makes of it.
   public struct Outcome: Sendable {
     public var form: ReducedMatrix.Form
-    /// Numbers that its form would take where it is `dense` only for want of one; nil for those that are not zero.
-    public var numbers: Int?
     /// What a plain method is given for comparison.
     public var budget: MatrixBudget
     /// The budget in words; nil for those of ``budget``.

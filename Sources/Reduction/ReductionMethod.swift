@@ -129,6 +129,8 @@ public struct ReducedMatrix: Sendable {
     case factors(left: Matrix<Float>, right: Matrix<Float>)
     /// W ≈ columns link rows: `[outputs, c]`, `[c, r]`, `[r, inputs]`; columns and rows are those of W.
     case cur(columns: Matrix<Float>, link: Matrix<Float>, rows: Matrix<Float>, columnIndices: [Int], rowIndices: [Int])
+    /// Some rows, or columns, whole, and factors of the others.
+    case split(SplitFactors)
     /// Codes and scales, which have their own types.
     case quantized(QuantizedMatrix)
   }

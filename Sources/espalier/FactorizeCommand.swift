@@ -35,7 +35,7 @@ struct Factorize: ParsableCommand {
 
   @Option(
     help:
-      "factors: what is left; dense: products multiplied out, in ordinary tensors (default: factors; dense for ffsplit)."
+      "factors: what is left; dense: products multiplied out, in ordinary tensors (default: factors)."
   )
   var store: Store?
 
@@ -54,7 +54,6 @@ struct Factorize: ParsableCommand {
   private var blocks: (any BlockMethod.Type)? { ReductionMethods.blocks.first { $0.card.name == method } }
 
   func run() throws {
-    let store = store ?? (blocks?.hasReducedForm ?? true ? .factors : .dense)
     try options.run(
       model, method: method, makesFactors: true, budget.wish, storage: store == .dense ? .dense : .reduced)
   }

@@ -221,8 +221,7 @@ import Testing
     let steps = recipe.steps.compactMap { step in
       if case .reduce(let reduction) = step.action { reduction } else { nil }
     }
-    // Of ffsplit there is no form to store.
-    #expect(steps.map(\.storage) == [.reduced, .dense] && steps[1].parameters == ["heavy": .number(0.1)])
+    #expect(steps.map(\.storage) == [.reduced, .reduced] && steps[1].parameters == ["heavy": .number(0.1)])
     for budget in ["size: 10MB", "share: 0.8, allocate: true", "max_error: 0.1", "rank: 4"] {
       let found = problems { try read("model: m\nsteps:\n  - factorize: {method: lorap, \(budget), text: t}") }
       #expect(found.count == 1 && found[0].message == "lorap takes a share alone, and deals it out itself")

@@ -47,6 +47,11 @@ import Testing
     guard case .cur(let columns, let link, let rows, _, _) = cur else { throw Problem(.reduction, "no cur") }
     #expect(
       try bytes(cur, nil) == bytes(ReducedEncoding(factors: [columns, link, rows], elementType: type, name: "a")))
+    let split = try SplitFactors(
+      .rows, places: [3, 7], whole: matrix.selecting(rows: [3, 7]), left: left.selecting(rows: Array(2..<37)),
+      right: right)
+    #expect(
+      try bytes(.split(split), nil) == bytes(ReducedEncoding(split, elementType: type, name: "a")))
   }
 
   @Test func bytesOfWhatIsNoForm() {
@@ -60,6 +65,8 @@ import Testing
     #expect(code(.sparse(.unstructured, numbers: 1), 4, 6, .f64) == .matrixFormat)
     #expect(code(.lowRank(7)) == .matrixShape)
     #expect(code(.lowRank(.max)) == .matrixShape)
+    #expect(code(.split(places: 7, numbers: 1)) == .matrixShape)
+    #expect(code(.split(places: 1, numbers: .max)) == .matrixShape)
     #expect(code(.cur(chosenColumns: 7, chosenRows: 1)) == .matrixShape)
     #expect(code(.cur(chosenColumns: 6, chosenRows: 4)) == nil)
   }

@@ -268,7 +268,7 @@ struct FactorizationBlockTests {
     let method = try ActivationWeightedSVD(.init([:], for: ActivationWeightedSVD.card))
     for (matrix, outcome) in zip(matrices, found) {
       #expect(outcome.text == "heavy 10 of 40, others rank 6" && outcome.budget == .parameters(0.8))
-      #expect(outcome.numbers == 10 * d + 6 * (30 + d))
+      #expect(outcome.form.factorNumbers == 10 * d + 6 * (30 + d))
       let isDown = matrix.part == .down
       let rest = isDown ? matrix.weight.selecting(columns: light) : matrix.weight.selecting(rows: light)
       var known = SiteStatistics(width: isDown ? 30 : d)

@@ -42,7 +42,7 @@ struct FactorizationTests {
     case .cur(let columns, let link, let rows, _, _):
       return try MatrixProduct.product(
         MatrixProduct.product(Matrix<Double>(columns), Matrix<Double>(link)), Matrix<Double>(rows))
-    case .quantized: return Matrix<Double>(try reduced.form.materialized())
+    case .split, .quantized: return Matrix<Double>(try reduced.form.materialized())
     }
   }
 
@@ -221,7 +221,7 @@ struct FactorizationTests {
         switch reduced.form {
         case .factors(let left, _): rank = left.columns
         case .cur(_, let link, _, _, _): rank = link.rows
-        case .dense, .quantized: rank = 0
+        case .dense, .split, .quantized: rank = 0
         }
         let square = type == CUR.self ? 1 : 0
         #expect(Double(reduced.storedNumbers) <= allowed)

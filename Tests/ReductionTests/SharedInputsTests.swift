@@ -82,6 +82,7 @@ import Testing
     case .factors(let left, let right): [left.bits, right.bits]
     case .cur(let columns, let link, let rows, let chosen, let lines):
       [columns.bits, link.bits, rows.bits, chosen.map { UInt32($0) }, lines.map { UInt32($0) }]
+    case .split(let split): [split.whole.bits, split.left.bits, split.right.bits]
     case .quantized(let matrix): [matrix.codes.map(UInt32.init), matrix.scales.map(\.bitPattern)]
     }
   }

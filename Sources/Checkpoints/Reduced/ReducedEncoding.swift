@@ -70,14 +70,31 @@ public struct ReducedEncoding: Sendable {
     self.name = name
     self.form = form
     self.shape = try Self.shape(shape, rows: whole[0], columns: whole[1])
-    parts = zip(form.suffixes, factors).map { suffix, factor in
-      let bytes = [UInt8](unsafeUninitializedCapacity: factor.elements.count * elementType.byteWidth) { bytes, count in
-        count = factor.elements.count * elementType.byteWidth
-        guard let start = bytes.baseAddress else { return }
-        elementType.encode(factor.elements, into: UnsafeMutableRawPointer(start), count: factor.elements.count)
-      }
-      return Part("\(name).\(suffix)", elementType, [factor.rows, factor.columns], bytes)
+    parts = zip(form.suffixes, factors).map { suffix, factor in Part("\(name).\(suffix)", elementType, factor) }
+  }
+
+  /// Whole rows or columns with the factors of the others, each number rounded once to the element type.
+  ///
+  /// - Throws: `matrix.shape` as above, and for places that are not ascending or beyond 32 bits; `matrix.format` for an
+  ///   element type that is no weight's.
+  public init(
+    _ split: SplitFactors, elementType: ElementType, name: String, shape: [Int]? = nil
+  ) throws(Problem) {
+    guard elementType.isFloat else {
+      throw Problem(.matrixFormat, "\(elementType.safetensorsName) is not a type of weights")
     }
+    let count = split.axis == .rows ? split.rows : split.columns
+    guard count <= Int(Int32.max), zip([-1] + split.places, split.places + [count]).allSatisfy({ $0 < $1 }) else {
+      throw Problem(.matrixShape, "places \(split.places) are not ascending places of \(count) \(split.axis.rawValue)")
+    }
+    self.name = name
+    form = .split(split.axis)
+    self.shape = try Self.shape(shape, rows: split.rows, columns: split.columns)
+    let places = split.places.map { Int32($0).littleEndian }.withUnsafeBytes(Array.init)
+    parts = [
+      Part("\(name).places", .i32, [split.places.count], places),
+      Part("\(name).stack", elementType, try split.stack), Part("\(name).factor", elementType, split.factor),
+    ]
   }
 
   private static func shape(_ shape: [Int]?, of map: some LinearMap) throws(Problem) -> [Int] {
@@ -98,5 +115,15 @@ extension ReducedEncoding.Part {
     elementType = type
     self.shape = shape
     self.bytes = Array(bytes)
+  }
+
+  fileprivate init(_ name: String, _ type: ElementType, _ matrix: Matrix<Float>) {
+    let count = matrix.elements.count
+    let bytes = [UInt8](unsafeUninitializedCapacity: count * type.byteWidth) { bytes, written in
+      written = count * type.byteWidth
+      guard let start = bytes.baseAddress else { return }
+      type.encode(matrix.elements, into: UnsafeMutableRawPointer(start), count: count)
+    }
+    self.init(name, type, [matrix.rows, matrix.columns], bytes)
   }
 }

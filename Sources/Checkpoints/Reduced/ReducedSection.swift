@@ -1,4 +1,5 @@
 internal import EspalierBasics
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// The entry `espalier.reduced` of a safetensors file's `__metadata__`, which says what reduced forms the file has:
@@ -66,6 +67,8 @@ public enum ReducedSection {
     case "bitmap": form = .bitmap
     case "low_rank": form = .lowRank
     case "cur": form = .cur
+    case "split_rows": form = .split(.rows)
+    case "split_columns": form = .split(.columns)
     case "pattern":
       guard let keep = entry["keep"]?.integer, let of = entry["of"]?.integer else {
         throw Problem(.checkpointReduced, "the pattern has no whole numbers `keep` and `of`")
@@ -74,7 +77,7 @@ public enum ReducedSection {
     case let other:
       throw Problem(
         .checkpointReduced, "the form \(other.map { "\"\($0)\"" } ?? "(none)") is not known",
-        remedy: "Known: bitmap, pattern, low_rank, cur.")
+        remedy: "Known: bitmap, pattern, low_rank, cur, split_rows, split_columns.")
     }
     let sizes = entry["shape"]?.array ?? []
     let shape = sizes.compactMap(\.integer)
@@ -99,6 +102,7 @@ extension ReducedStorage.Form {
     case .pattern: "pattern"
     case .lowRank: "low_rank"
     case .cur: "cur"
+    case .split(let axis): "split_\(axis.rawValue)"
     }
   }
 }

@@ -19,6 +19,8 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
     case lowRank
     /// `columns`, `link`, `rows`: a ``ProductMap`` of three.
     case cur
+    /// `places`, `stack`, `factor`: a ``SplitMap``.
+    case split(SplitMap.Axis)
 
     /// The suffixes of the tensors, in order.
     public var suffixes: [String] {
@@ -27,6 +29,7 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
       case .pattern: ["bitmap", "values"]
       case .lowRank: ["left", "right"]
       case .cur: ["columns", "link", "rows"]
+      case .split: ["places", "stack", "factor"]
       }
     }
   }
@@ -41,11 +44,12 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
 
   public var rows: Int { shape.dropLast().reduce(1, *) }
   public var columns: Int { shape.last ?? 1 }
-  /// What its numbers are stored as; of factors, what the first is stored as.
+  /// What its numbers are stored as; of factors, what the first is stored as, of a split the stack.
   public var elementType: ElementType {
     switch form {
     case .bitmap, .pattern: parts[parts.count - 1].elementType
     case .lowRank, .cur: parts[0].elementType
+    case .split: parts[1].elementType
     }
   }
 
@@ -73,13 +77,34 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
       var height = rows
       for (index, part) in parts.enumerated() {
         let width = index == parts.count - 1 ? columns : part.shape.last ?? -1
-        guard part.elementType.isFloat else {
-          throw Problem(
-            .checkpointReduced, "the factor is stored in \(part.elementType.safetensorsName)", tensor: part.name)
-        }
+        try requireFloats(index)
         try require(index, part.elementType, [height, width])
         height = width
       }
+    case .split(let axis):
+      let count = parts[0].shape.first ?? -1
+      try require(0, .i32, [count])
+      for index in 1...2 { try requireFloats(index) }
+      let (stack, factor) = (parts[1], parts[2])
+      let extent = (axis == .rows ? stack.shape.first : stack.shape.last) ?? -1
+      let all = axis == .rows ? rows : columns
+      // Without a rank the others would take memory that the file does not have to hold.
+      guard count <= all, count <= extent, count == all || count < extent else {
+        throw Problem(
+          .checkpointReduced,
+          "\(count) places of \(all) \(axis.rawValue), with a stack of \(stack.shape)", tensor: parts[0].name)
+      }
+      let (rank, others) = (extent - count, all - count)
+      try require(1, stack.elementType, axis == .rows ? [extent, columns] : [rows, extent])
+      try require(2, factor.elementType, axis == .rows ? [others, rank] : [rank, others])
+    }
+  }
+
+  private func requireFloats(_ index: Int) throws(Problem) {
+    let part = parts[index]
+    guard part.elementType.isFloat else {
+      throw Problem(
+        .checkpointReduced, "the factor is stored in \(part.elementType.safetensorsName)", tensor: part.name)
     }
   }
 
@@ -114,7 +139,7 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
   public var memoryBytes: Int {
     switch form {
     case .bitmap, .pattern: (try? layout().byteCount) ?? 0
-    case .lowRank, .cur: parts.reduce(0) { $0 + Self.rounded($1.byteCount) }
+    case .lowRank, .cur, .split: parts.reduce(0) { $0 + Self.rounded($1.byteCount) }
     }
   }
 
@@ -135,18 +160,33 @@ public struct ReducedStorage: Sendable, Hashable, Codable {
         for (part, start) in zip(parts, starts) { try read(part, into: buffer, at: offset + start, files: files) }
         return try SparseMatrix(buffer, offset: offset, layout: layout)
       case .lowRank, .cur:
-        var factors: [any LinearMap] = []
-        var place = offset
-        for part in parts {
-          try read(part, into: buffer, at: place, files: files)
-          factors.append(
-            try StoredMatrix(
-              buffer, offset: place, format: part.format, rows: part.shape[0], columns: part.shape[1]))
-          place += Self.rounded(part.byteCount)
+        return try ProductMap(try matrices(parts[...], into: buffer, offset: offset, files: files))
+      case .split(let axis):
+        try read(parts[0], into: buffer, at: offset, files: files)
+        let count = parts[0].elementCount
+        let places = (0..<count).map {
+          Int(Int32(littleEndian: buffer.address.loadUnaligned(fromByteOffset: offset + 4 * $0, as: Int32.self)))
         }
-        return try ProductMap(factors)
+        let stored = try matrices(
+          parts[1...], into: buffer, offset: offset + Self.rounded(parts[0].byteCount), files: files)
+        return try SplitMap(axis, places: places, stack: stored[0], factor: stored[1])
       }
     } catch { throw error.at(file: parts[0].file, tensor: name) }
+  }
+
+  /// Dense parts, one after the other.
+  private func matrices(
+    _ parts: ArraySlice<StoredTensor>, into buffer: AlignedBuffer, offset: Int, files: FilePool
+  ) throws(Problem) -> [StoredMatrix] {
+    var matrices: [StoredMatrix] = []
+    var place = offset
+    for part in parts {
+      try read(part, into: buffer, at: place, files: files)
+      matrices.append(
+        try StoredMatrix(buffer, offset: place, format: part.format, rows: part.shape[0], columns: part.shape[1]))
+      place += Self.rounded(part.byteCount)
+    }
+    return matrices
   }
 
   private func read(

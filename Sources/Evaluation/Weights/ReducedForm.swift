@@ -1,10 +1,11 @@
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierLinearMaps
 internal import EspalierNumerics
 
 /// A parameter that is stored in a reduced form, as far as headers tell: how much is left of it.
 public struct ReducedForm: Sendable, Hashable {
-  /// `bitmap`, `low_rank` and `cur` as in files; a pattern as `2:4`.
+  /// As in files, such as `low_rank`; a pattern as `2:4`.
   public let name: String
   /// Types of the stored numbers, each once.
   public let typeNames: [String]
@@ -15,6 +16,8 @@ public struct ReducedForm: Sendable, Hashable {
   public let sparsity: Double?
   /// The least inner size of the factors; nil for zeros.
   public let rank: Int?
+  /// Rows or columns that are whole beside factors; nil in other forms.
+  public let whole: Int?
 
   public init(_ storage: ReducedStorage) {
     byteCount = storage.parts.reduce(0) { $0 + $1.byteCount }
@@ -22,6 +25,7 @@ public struct ReducedForm: Sendable, Hashable {
     switch storage.form {
     case .bitmap, .pattern: numbers = [storage.parts[storage.parts.count - 1]]
     case .lowRank, .cur: numbers = storage.parts
+    case .split: numbers = Array(storage.parts.dropFirst())
     }
     storedNumbers = numbers.reduce(0) { $0 + $1.elementCount }
     var types: [String] = []
@@ -34,7 +38,11 @@ public struct ReducedForm: Sendable, Hashable {
     case .lowRank, .cur:
       sparsity = nil
       rank = storage.parts.dropLast().map { $0.shape[$0.shape.count - 1] }.min()
+    case .split(let axis):
+      sparsity = nil
+      rank = storage.parts[2].shape[axis == .rows ? 1 : 0]
     }
+    if case .split = storage.form { whole = storage.parts[0].elementCount } else { whole = nil }
     if case .pattern(let keep, let of) = storage.form { name = "\(keep):\(of)" } else { name = storage.form.name }
   }
 
@@ -44,7 +52,8 @@ public struct ReducedForm: Sendable, Hashable {
       [
         ("name", .string(name)), ("types", .strings(typeNames)), ("stored_numbers", .number(storedNumbers)),
         ("byte_count", .number(byteCount)),
-      ] + (sparsity.map { [("sparsity", .number($0))] } ?? []) + (rank.map { [("rank", .number($0))] } ?? []))
+      ] + (sparsity.map { [("sparsity", .number($0))] } ?? []) + (rank.map { [("rank", .number($0))] } ?? [])
+        + (whole.map { [("whole", .number($0))] } ?? []))
   }
 }
 

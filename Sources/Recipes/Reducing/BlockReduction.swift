@@ -41,7 +41,7 @@ struct BlockReduction {
       let outcome = outcomes[index]
       let began = Machine.monotonicSeconds - share
       let stored = try StoredWeight(
-        outcome.form, as: entry.matrix.parameter.elementType, work.plan.request.storage, numbers: outcome.numbers,
+        outcome.form, as: entry.matrix.parameter.elementType, work.plan.request.storage,
         parallel: work.parallel)
       results.append(
         try work.result(
@@ -111,12 +111,6 @@ extension BlockReduction {
     guard let type = type(request.method) else { return [] }
     let name = type.card.name
     var problems: [Problem] = []
-    if request.storage == .reduced, !type.hasReducedForm {
-      problems.append(
-        Problem(
-          .reduction, "\(name) makes sums of whole neurons and factors, which no stored form has yet",
-          remedy: "Give --store dense."))
-    }
     for (block, all) in zip(blocks, all) {
       let parts = block.matrices.map(part)
       let counts = [BlockMatrix.Part.gate, .up, .down].map { part in parts.count { $0 == part } }

@@ -49,7 +49,7 @@ extension ReductionTarget {
         bytes: parameter.elementType.encoded(values)))
   }
 
-  /// Zeros in a form of their own, or in place where that takes no more.
+  /// A form of its own, or every number in place where that takes no more.
   private func smaller(_ encoding: ReducedEncoding, _ values: [Float]) -> Encoding {
     let bytes = encoding.parts.reduce(0) { $0 + $1.bytes.count }
     return bytes < values.count * parameter.elementType.byteWidth ? Encoding(encoding) : plain(values)

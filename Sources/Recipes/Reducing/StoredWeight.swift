@@ -9,7 +9,7 @@ struct StoredWeight {
   let form: ReducedMatrix.Form
   /// What the form stands for, `[outputs, inputs]`.
   let dense: Matrix<Float>
-  /// Numbers that are left: those that are not zero, or those of the factors.
+  /// Numbers that are left: those that are not zero, or those of the factors and what is whole beside them.
   let numbers: Int
   /// Its rows as blocks; nil where it is stored otherwise.
   let blocks: [UInt8]?
@@ -17,10 +17,8 @@ struct StoredWeight {
   /// - Parameters:
   ///   - storage: factors that are stored densely are multiplied out before anything is rounded.
   ///   - divisors: of packed codes, by what each row was divided before it was rounded; nil for nothing.
-  ///   - numbers: of what has no form of its own and is dense therefore; nil for those of the form.
   init(
     _ form: ReducedMatrix.Form, as type: ElementType, _ storage: ReductionRequest.Storage, divisors: [Float]? = nil,
-    numbers: Int? = nil,
     parallel: MatrixProduct.ParallelLoop
   ) throws(Problem) {
     blocks = nil
@@ -38,9 +36,7 @@ struct StoredWeight {
       self.form = form.map { $0.rounded(to: type) }
       dense = try self.form.materialized(parallel: parallel)
     }
-    self.numbers =
-      numbers
-      ?? (form.factors.isEmpty ? dense.elements.count { $0 != 0 } : form.factors.reduce(0) { $0 + $1.elements.count })
+    numbers = form.factorNumbers ?? dense.elements.count { $0 != 0 }
   }
 
   /// The parts in which the parameter that it is all of is stored in a reduced form.
@@ -54,6 +50,10 @@ struct StoredWeight {
       // (A B)ᵀ = Bᵀ Aᵀ
       let ordered = isTransposed ? form.factors.reversed().map(\.transposed) : form.factors
       return try ReducedEncoding(factors: ordered, elementType: type, name: parameter.name, shape: parameter.shape)
+    }
+    if case .split(let split) = form {
+      return try ReducedEncoding(
+        isTransposed ? split.transposed : split, elementType: type, name: parameter.name, shape: parameter.shape)
     }
     let matrix = try SparseMatrix(
       isTransposed ? dense.transposed : dense, elementType: type, pattern: isTransposed ? .unstructured : pattern)

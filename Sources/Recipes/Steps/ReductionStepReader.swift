@@ -33,7 +33,7 @@ extension RecipeReader {
     readCalibration(node, &step, line: line)
     step.storage =
       storage(node, reduced: makesFactors ? "factors" : "sparse", .reduced)
-      ?? (makesFactors && blocks?.hasReducedForm != false ? .reduced : .dense)
+      ?? (makesFactors ? .reduced : .dense)
     step.table = file(node, "table")
     return problems.errors.count == before ? step : nil
   }

@@ -72,6 +72,7 @@ struct TrialMeasure {
     case .quantized:
       throw Problem(
         .reduction, "codes have no reduced form in a file of one matrix", remedy: "Store the trial dense.")
+    case .split(let split): return try ReducedEncoding(split, elementType: elementType, name: name)
     case .factors, .cur: return try ReducedEncoding(factors: form.factors, elementType: elementType, name: name)
     }
   }

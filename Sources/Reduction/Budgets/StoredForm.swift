@@ -13,6 +13,8 @@ public enum StoredForm: Sendable, Hashable {
   case lowRank(Int)
   /// `[rows, chosenColumns]`, `[chosenColumns, chosenRows]` and `[chosenRows, columns]`.
   case cur(chosenColumns: Int, chosenRows: Int)
+  /// Places of what is whole, and the numbers of these and of the factors.
+  case split(places: Int, numbers: Int)
   /// Codes and scales, so many bytes.
   case quantized(bytes: Int)
 
@@ -24,6 +26,7 @@ public enum StoredForm: Sendable, Hashable {
       self = pattern.map { .sparse($0, numbers: matrix.elements.count { $0.bitPattern != 0 }) } ?? .dense
     case .factors(let left, _): self = .lowRank(left.columns)
     case .cur(let columns, _, let rows, _, _): self = .cur(chosenColumns: columns.columns, chosenRows: rows.rows)
+    case .split(let split): self = .split(places: split.places.count, numbers: split.numbers)
     case .quantized(let matrix): self = .quantized(bytes: matrix.packedByteCount)
     }
   }
@@ -34,6 +37,7 @@ public enum StoredForm: Sendable, Hashable {
   ///     sparse    8 m ceil(n / 64) + width numbers, and 8 (m + 1) for row offsets unless there is a pattern
   ///     lowRank   width r (m + n)
   ///     cur       width (c m + c r + r n)
+  ///     split     width numbers + 4 places
   ///
   /// - Throws: `matrix.shape` for sizes that are negative or beyond any memory, a pattern that does not divide the columns,
   ///   more numbers than there are; `matrix.format` for an element type that a sparse matrix does not have.
@@ -59,6 +63,11 @@ public enum StoredForm: Sendable, Hashable {
         throw Problem(.matrixShape, "\(c) columns and \(r) rows of a matrix of \(rows) x \(columns)")
       }
       return width * (c * rows + c * r + r * columns)
+    case .split(let places, let numbers):
+      guard (0...max(rows, columns)).contains(places), (0...2 * count).contains(numbers) else {
+        throw Problem(.matrixShape, "\(places) places and \(numbers) numbers of a matrix of \(rows) x \(columns)")
+      }
+      return width * numbers + ElementType.i32.byteWidth * places
     case .quantized(let bytes): return bytes
     }
   }

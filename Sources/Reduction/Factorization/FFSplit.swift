@@ -9,8 +9,7 @@ public import EspalierNumerics
 ///
 ///     s' = (s n - h) / (n - h)
 ///
-/// of its own. Numbers are counted as the two parts have them, the places of the neurons not: there is no form to store the
-/// sum in, so it is written out, and the count is what such a form would take.
+/// of its own. The places of the neurons, 4 bytes each, are not counted.
 public struct FFSplit: BlockMethod {
   public static let card = MethodCard(
     name: "ffsplit",
@@ -28,12 +27,11 @@ public struct FFSplit: BlockMethod {
     ],
     notes:
       "A method for whole models: it takes a block's feed-forward matrices together, and a share of their numbers as its "
-      + "budget, which pays for both parts. Attention and all else stays as it is. The sum of both parts has no form of "
-      + "its own yet and is stored written out (`--store dense`); the numbers told are those of the parts.")
+      + "budget, which pays for both parts. Attention and all else stays as it is. A matrix is stored as its heavy rows "
+      + "(of down: columns) and the factors of the others; with `--store dense` it is written out.")
   public static let inputs =
     "a block's feed-forward matrices and what `light` needs to know of their inputs; makes factors"
   public static let reducesOthers = false
-  public static let hasReducedForm = false
 
   private static let methods: [any ReductionMethod.Type] = [
     PlainSVD.self, ActivationScaledSVD.self, ActivationWeightedSVD.self, WhitenedSVD.self,
@@ -83,12 +81,12 @@ public struct FFSplit: BlockMethod {
         parallel: parallel)
       var outcomes: [BlockMatrix.Outcome] = []
       for matrix in matrices {
-        guard let sum = try split.sum(of: matrix.part, parallel: parallel) else {
+        guard let form = try split.form(of: matrix.part, parallel: parallel) else {
           throw Problem(.reduction, "ffsplit reduces feed-forward matrices alone", tensor: matrix.name)
         }
         outcomes.append(
           .init(
-            form: .dense(sum), numbers: split.storedNumbers(of: matrix.part), budget: .parameters(share),
+            form: form, budget: .parameters(share),
             text: "heavy \(whole) of \(all), others \(method(of: split, matrix.part))"))
       }
       return outcomes

@@ -1,5 +1,6 @@
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierLinearMaps
 public import EspalierNumerics
 
 /// A feed-forward block split in two that add up (FFSplit, Liu et al. 2024): the neurons that fire most, the heavy
@@ -62,11 +63,6 @@ public struct FeedForwardSplit: Sendable {
     lightDown = try method.reduce(rest.down, neurons.selecting(columns: light), to: budget, parallel: parallel)
   }
 
-  /// The numbers that a matrix takes: of its heavy neurons, and of the factors of the others.
-  func storedNumbers(of part: BlockMatrix.Part) -> Int {
-    (heavyBlock[part]?.elements.count ?? 0) + (light(part)?.storedNumbers ?? 0)
-  }
-
   /// Of the factors of the light neurons; nil where there are none.
   func rank(of part: BlockMatrix.Part) -> Int? {
     light(part).flatMap { $0.form.factors.first?.columns }
@@ -81,29 +77,23 @@ public struct FeedForwardSplit: Sendable {
     }
   }
 
-  /// A matrix as the sum of both parts, each neuron in its place: heavy ones to the bit as they were, products computed in
-  /// float64 and rounded once; nil for a gate that is not there.
+  /// A matrix with each neuron in its place, heavy ones to the bit as they were: split where there are factors, and
+  /// otherwise written out; nil for a gate that is not there.
   ///
   /// - Throws: what the product throws.
-  func sum(
+  func form(
     of part: BlockMatrix.Part, parallel: MatrixProduct.ParallelLoop
-  ) throws(Problem) -> Matrix<Float>? {
+  ) throws(Problem) -> ReducedMatrix.Form? {
     guard let whole = heavyBlock[part] else { return nil }
-    let rest = try light(part)?.form.materialized(parallel: parallel)
-    let neurons = heavy.count + light.count
+    guard let rest = light(part)?.form else { return .dense(whole) }
+    if heavy.isEmpty { return rest }
     // Neurons are the rows of gate and up, and the columns of down.
-    let isDown = part == .down
-    let (rows, columns) = isDown ? (whole.rows, neurons) : (neurons, whole.columns)
-    var result = try Matrix(rows: rows, columns: columns, elements: [Float](repeating: 0, count: rows * columns))
-    for (places, matrix) in [(heavy, whole), (light, rest)] {
-      guard let matrix else { continue }
-      for (index, neuron) in places.enumerated() {
-        for k in 0..<(isDown ? rows : columns) {
-          if isDown { result[k, neuron] = matrix[k, index] } else { result[neuron, k] = matrix[index, k] }
-        }
-      }
+    let axis: SplitMap.Axis = part == .down ? .columns : .rows
+    if case .factors(let left, let right) = rest {
+      return .split(try SplitFactors(axis, places: heavy, whole: whole, left: left, right: right))
     }
-    return result
+    return .dense(
+      try SplitFactors.joined(axis, places: heavy, whole: whole, others: rest.materialized(parallel: parallel)))
   }
 
   /// Numbers of both parts.

@@ -25,7 +25,6 @@ public struct Lorap: BlockMethod {
       + "Ranks come from the spectra instead of a fixed ratio. Channels are zeros in place: they are not taken out.")
   public static let inputs = "a block's matrices and sums by column of what enters them; makes factors and zeros"
   public static let reducesOthers = true
-  public static let hasReducedForm = true
   public let needs = StatisticsNeed.columns
 
   private let share: Double
