@@ -20,7 +20,9 @@ extension Network {
         add("`\(label)` of `\(one.operation)` is \(values[0]) in the one, \(values[1]) in the other")
       }
       let limits = [one.config[Self.stepLimits] ?? .null, two.config[Self.stepLimits] ?? .null]
-      if limits[0] != limits[1] { add("`\(Self.stepLimits)` is \(limits[0].text()) in the one, \(limits[1].text()) in the other") }
+      if limits[0] != limits[1] {
+        add("`\(Self.stepLimits)` is \(limits[0].text()) in the one, \(limits[1].text()) in the other")
+      }
     }
     if plan.frequencies != other.plan.frequencies {
       let bases = [plan, other.plan].map { $0.frequencies.map { "\($0.theta)" }.joined(separator: ", ") }

@@ -141,7 +141,13 @@ import Testing
   @Test func modelsThatComputeDifferentlyHaveNoLine() throws {
     try StepsPlace.with { place in
       let other = try copy(
-        place, ["config.json": { $0["rms_norm_eps"] = .number(0.5); $0["rope_theta"] = .number(77) }])
+        place,
+        [
+          "config.json": {
+            $0["rms_norm_eps"] = .number(0.5)
+            $0["rope_theta"] = .number(77)
+          }
+        ])
       let told = problems { try barrier(place, to: other) }.map(\.message)
       #expect(told.count == 2 && told.allSatisfy { $0.contains("which compute differently: ") }, "\(told)")
       #expect(told.contains { $0.contains("`epsilon` of `norm` is ") && $0.contains("0.5 in the other") }, "\(told)")
@@ -149,7 +155,14 @@ import Testing
       let warnings = try plan(place, other).warnings.map(\.message)
       #expect(warnings.count { $0.hasPrefix("the models compute differently: ") } == 2, "\(warnings)")
       // A name or a date is no difference.
-      let same = try copy(place, ["config.json": { $0["transformers_version"] = "0"; $0["use_cache"] = .bool(false) }])
+      let same = try copy(
+        place,
+        [
+          "config.json": {
+            $0["transformers_version"] = "0"
+            $0["use_cache"] = .bool(false)
+          }
+        ])
       #expect(try barrier(place, to: same).highest.rise.value <= 0)
     }
   }
@@ -158,14 +171,16 @@ import Testing
     try StepsPlace.with { place in
       let path = try copy(
         place,
-        ["tokenizer.json": { json in
-          let (q, z) = (json["model"]?["vocab"]?["Q"] ?? .null, json["model"]?["vocab"]?["Z"] ?? .null)
-          var model = json["model"] ?? .null
-          var vocabulary = model["vocab"] ?? .null
-          (vocabulary["Q"], vocabulary["Z"]) = (z, q)
-          model["vocab"] = vocabulary
-          json["model"] = model
-        }])
+        [
+          "tokenizer.json": { json in
+            let (q, z) = (json["model"]?["vocab"]?["Q"] ?? .null, json["model"]?["vocab"]?["Z"] ?? .null)
+            var model = json["model"] ?? .null
+            var vocabulary = model["vocab"] ?? .null
+            (vocabulary["Q"], vocabulary["Z"]) = (z, q)
+            model["vocab"] = vocabulary
+            json["model"] = model
+          }
+        ])
       let (base, other) = (try SafetensorsCheckpoint(at: Self.base), try SafetensorsCheckpoint(at: path))
       let common = String(repeating: "the ", count: 5000)
       try SharedTokens.check(base, other, on: [common])

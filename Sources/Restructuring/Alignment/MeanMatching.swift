@@ -31,8 +31,9 @@ public struct MeanMatching: Sendable {
     }
     var problems = Problems()
     for model in models.dropFirst() {
-      do throws(Problems) { _ = try WeightMatching(model, to: first, of: family, options: options, workers: workers) }
-      catch { problems.all += error.all }
+      do throws(Problems) {
+        _ = try WeightMatching(model, to: first, of: family, options: options, workers: workers)
+      } catch { problems.all += error.all }
       problems.collect { () throws(Problem) in try CombinedCheckpoint.checkShapes(first, model) }
     }
     guard problems.all.isEmpty else { throw problems }
