@@ -3,6 +3,7 @@ public import EspalierCheckpoints
 public import EspalierEvaluation
 internal import EspalierNetworks
 public import EspalierNumerics
+internal import EspalierRestructuring
 
 /// Measures the loss along the straight line between two models.
 public struct BarrierRun: Sendable {

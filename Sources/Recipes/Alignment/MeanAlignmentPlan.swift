@@ -1,6 +1,7 @@
 internal import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
+internal import EspalierExecution
 public import EspalierRestructuring
 
 /// Several models that are brought into one order: everything that is known before a weight is read.

@@ -1,4 +1,6 @@
+internal import EspalierArchitectures
 public import EspalierBasics
+internal import EspalierCheckpoints
 internal import EspalierNumerics
 
 // Coordinate descent: which group is matched when, and when it ends.

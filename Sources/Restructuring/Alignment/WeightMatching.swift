@@ -1,7 +1,6 @@
 public import EspalierArchitectures
 public import EspalierBasics
 public import EspalierCheckpoints
-internal import EspalierNumerics
 
 /// Reorders the axes of a model so that its weights agree with another's as much as they can.
 ///
