@@ -14,12 +14,14 @@ struct Align: ParsableCommand {
       Channels, heads and experts have no order of their own. Two models that were trained apart are averaged better \
       once the units of one stand where those of the other do; what the reordered model computes stays as it was. \
       Units are matched by weights, or with --text by what they do on it. Several models are each matched to the one, \
-      and written into folders of the output under their own names.
+      and written into folders of the output under their own names. With --to-mean no model sets the order: in turn \
+      each is matched by weights to the mean of the others, until nothing changes.
 
       EXAMPLES
         espalier align b --to a -o b-aligned
         espalier align b --to a --text book.txt --sequences 16 --length 256 -o b-aligned
         espalier align b c d --to a -o aligned
+        espalier align a b c --to-mean -o aligned
         espalier barrier a b-aligned --text novel.txt --plot barrier.svg
       """)
 
@@ -27,7 +29,10 @@ struct Align: ParsableCommand {
   var models: [String]
 
   @Option(help: ArgumentHelp("The model that sets the order; of the same family and sizes.", valueName: "model"))
-  var to: String
+  var to: String?
+
+  @Flag(help: "Align the models with each other, each to the mean of the others; by weights.")
+  var toMean = false
 
   @OptionGroup(title: "Matching by activations") var calibrating: CalibrationTextOptions
 
@@ -45,7 +50,7 @@ struct Align: ParsableCommand {
   @Option(help: "Try so many times more, from the order as it is, the axes in an order of chance; the best counts.")
   var restarts = 0
 
-  @Option(help: "Seed of these orders.")
+  @Option(help: "Seed of these orders, and of the turns of --to-mean.")
   var restartSeed: UInt64 = 0
 
   @Flag(help: "Do not compare singular vectors, which takes longest where matrices are large.")
@@ -64,6 +69,12 @@ struct Align: ParsableCommand {
 
   func validate() throws {
     try testing.requireText()
+    if (to == nil) != toMean { throw ValidationError("Give either --to, the model that sets the order, or --to-mean.") }
+    if toMean {
+      if models.count < 2 { throw ValidationError("--to-mean takes at least two models.") }
+      if !calibrating.text.isEmpty { throw ValidationError("--to-mean matches by weights: leave --text out.") }
+      if !testing.test.isEmpty { throw ValidationError("--to-mean measures nothing: leave --test out.") }
+    }
     if restarts < 0 { throw ValidationError("--restarts must be at least 0.") }
     let names = models.map { FileSystem.lastComponent(of: $0) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
@@ -72,6 +83,7 @@ struct Align: ParsableCommand {
   }
 
   func run() throws {
+    guard let to else { return try runToMean() }
     var judgement = Judgement()
     try reportingProblems(json: style.json) { () throws(Problems) in
       let test = try testing.read()
@@ -82,7 +94,7 @@ struct Align: ParsableCommand {
       var plans: [AlignmentPlan] = []
       var problems = Problems()
       for model in models {
-        do throws(Problems) { plans.append(try self.plan(model, to: reference, run)) } catch {
+        do throws(Problems) { plans.append(try self.plan(model, to: reference, named: to, run)) } catch {
           problems.all += error.all
         }
       }
@@ -112,17 +124,48 @@ struct Align: ParsableCommand {
   }
 
   private func plan(
-    _ model: String, to reference: any Checkpoint, _ run: RunOptions
+    _ model: String, to reference: any Checkpoint, named name: String, _ run: RunOptions
   ) throws(Problems) -> AlignmentPlan {
     let checkpoint = try lookup.open(model)
-    var request = AlignmentRequest(to: reference, named: to)
-    request.options.keeping = Set(keep)
-    (request.options.weighing, request.options.restarts) = (weighing, restarts)
-    request.options.seed = restartSeed
+    var request = AlignmentRequest(to: reference, named: name)
+    request.options = options
     request.comparesSingularVectors = !noSingularVectors
     if !calibrating.text.isEmpty { request.text = try calibrating.read(for: checkpoint) }
+    return try AlignmentPlan(request, of: model, checkpoint: checkpoint, run: run, writing: output(of: model))
+  }
+
+  private var options: AlignmentOptions {
+    var options = AlignmentOptions()
+    options.keeping = Set(keep)
+    (options.weighing, options.restarts, options.seed) = (weighing, restarts, restartSeed)
+    return options
+  }
+
+  private func output(of model: String) -> MergeOptions {
     var options = writing.options(work, lookup)
     if models.count > 1 { options.output += "/" + FileSystem.lastComponent(of: model) }
-    return try AlignmentPlan(request, of: model, checkpoint: checkpoint, run: run, writing: options)
+    return options
+  }
+
+  private func runToMean() throws {
+    try reportingProblems(json: style.json) { () throws(Problems) in
+      var opened: [(name: String, checkpoint: any Checkpoint, writing: MergeOptions)] = []
+      for model in models { opened.append((model, try lookup.open(model), output(of: model))) }
+      let plan = try MeanAlignmentPlan(
+        opened, options: options, run: try running.options(work, lookup, default: .exact))
+      let listener = style.listener()
+      for problem in plan.warnings { listener.receive(.problem(problem)) }
+      let summary = "\(writing.output): \(plan.line)"
+      if self.plan {
+        print(style.json ? plan.json.text() : "\(summary), at most \(ByteCount.text(plan.workingBytes)) of memory")
+        return
+      }
+      if !style.quiet, !style.json { Machine.writeToStandardError(summary + "\n") }
+      do throws(Problem) {
+        for report in try MeanAlignmentRun.execute(plan, listener: listener) {
+          style.show(report.text, json: report.json)
+        }
+      } catch { throw Problems([error]) }
+    }
   }
 }

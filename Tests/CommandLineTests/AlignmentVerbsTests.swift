@@ -44,6 +44,30 @@ import Testing
     }
   }
 
+  @Test func severalModelsGoIntoOneOrder() throws {
+    try withTemporaryFolder { folder in
+      let names = ["base", "expert-prose"]
+      let arguments = ["align"] + names.map { "\(Self.models)/\($0)" } + ["--to-mean", "-o", "\(folder)/out"]
+      let plan = try Program.run(arguments + ["--plan"])
+      #expect(plan.code == 0 && plan.output.contains("base, expert-prose to their mean"), "\(plan)")
+      #expect(try FileSystem.list(folder).isEmpty)
+      let outcome = try Program.run(arguments + ["--quiet"])
+      #expect(outcome.code == 0 && outcome.output.isEmpty, "\(outcome)")
+      #expect(try FileSystem.list("\(folder)/out") == names)
+    }
+  }
+
+  @Test(
+    arguments: [
+      ([], "Give either --to, the model that sets the order, or --to-mean."),
+      (["--to", "a", "--to-mean"], "Give either --to, the model that sets the order, or --to-mean."),
+      (["--to-mean"], "--to-mean takes at least two models."),
+    ])
+  func whatSetsTheOrderIsSaidOnce(_ arguments: [String], _ message: String) throws {
+    let outcome = try Program.run(["align", Self.base, "-o", "/nowhere/out"] + arguments)
+    #expect(outcome.code == 2 && outcome.errors.contains(message), "\(outcome)")
+  }
+
   @Test func everythingThatDoesNotFitIsTold() throws {
     try withTemporaryFolder { folder in
       let fixtures = "\(packageFolder)/Tests/NetworksTests/Fixtures"
@@ -107,7 +131,7 @@ import Testing
   @Test func modelsThatDifferHaveNoLine() throws {
     let other = "\(packageFolder)/Tests/NetworksTests/Fixtures/llama_gqa_untied"
     let outcome = try Program.run("barrier", Self.base, other, "--text", Self.text)
-    #expect(outcome.code == 1 && outcome.errors.contains("there is no line between the models"), "\(outcome)")
+    #expect(outcome.code == 1 && outcome.errors.contains("the models do not fit number by number"), "\(outcome)")
   }
 
   // MARK: - Renormalization and fairness

@@ -93,6 +93,104 @@ import Testing
     }
   }
 
+  // MARK: - Several to their mean
+
+  @Test func severalAreBroughtIntoOneOrder() throws {
+    try StepsPlace.with { place in
+      let planted = try plant(place)
+      func plan(_ resume: Bool = false) throws -> MeanAlignmentPlan {
+        let models = try [planted, Self.base].map { name in
+          var writing = place.options
+          writing.output += "/" + FileSystem.lastComponent(of: name)
+          writing.policy.resume = resume
+          return (name, try SafetensorsCheckpoint(at: name) as any Checkpoint, writing)
+        }
+        return try MeanAlignmentPlan(models, options: AlignmentOptions(), run: place.run)
+      }
+      let reports = try MeanAlignmentRun.execute(try plan(), listener: SilentListener())
+      #expect(reports.count == 2 && reports.allSatisfy { $0.alignment.after.cosine > 1 - 1e-6 })
+      let (one, other) = (try OutputModel("\(place.output)/planted"), try OutputModel("\(place.output)/base"))
+      for name in other.names { #expect(one.bytes[name] == other.bytes[name], "\(name)") }
+      let json = try JSON(parsing: try FileSystem.read("\(place.output)/base/report.json"))
+      #expect(json["reference"]?.string == "the mean of the others")
+      // What is whole is not written again, and not replaced without being asked.
+      #expect(problems { try plan() }.allSatisfy { $0.code == .outputExists })
+      let resumed = try MeanAlignmentRun.execute(try plan(true), listener: SilentListener())
+      #expect(resumed.allSatisfy { $0.written == nil })
+    }
+  }
+
+  // MARK: - Models that look alike
+
+  /// A copy of the base in which files are changed.
+  private func copy(_ place: StepsPlace, _ changing: [String: (inout JSON) -> Void]) throws -> String {
+    let folder = "\(place.folder)/copy"
+    try FileSystem.createFolder(folder)
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+      var bytes = try FileSystem.read("\(Self.base)/\(name)")
+      if let change = changing[name] {
+        var json = try JSON(parsing: bytes)
+        change(&json)
+        bytes = json.bytes()
+      }
+      try FileSystem.write(bytes, to: "\(folder)/\(name)")
+    }
+    return folder
+  }
+
+  @Test func modelsThatComputeDifferentlyHaveNoLine() throws {
+    try StepsPlace.with { place in
+      let other = try copy(
+        place,
+        [
+          "config.json": {
+            $0["rms_norm_eps"] = .number(0.5)
+            $0["rope_theta"] = .number(77)
+          }
+        ])
+      let told = problems { try barrier(place, to: other) }.map(\.message)
+      #expect(told.count == 2 && told.allSatisfy { $0.contains("which compute differently: ") }, "\(told)")
+      #expect(told.contains { $0.contains("`epsilon` of `norm` is ") && $0.contains("0.5 in the other") }, "\(told)")
+      #expect(told.contains { $0.contains("77.0 in the other") }, "\(told)")
+      let warnings = try plan(place, other).warnings.map(\.message)
+      #expect(warnings.count { $0.hasPrefix("the models compute differently: ") } == 2, "\(warnings)")
+      // A name or a date is no difference.
+      let same = try copy(
+        place,
+        [
+          "config.json": {
+            $0["transformers_version"] = "0"
+            $0["use_cache"] = .bool(false)
+          }
+        ])
+      #expect(try barrier(place, to: same).highest.rise.value <= 0)
+    }
+  }
+
+  @Test func aRareTokenIsATokenToo() throws {
+    try StepsPlace.with { place in
+      let path = try copy(
+        place,
+        [
+          "tokenizer.json": { json in
+            let (q, z) = (json["model"]?["vocab"]?["Q"] ?? .null, json["model"]?["vocab"]?["Z"] ?? .null)
+            var model = json["model"] ?? .null
+            var vocabulary = model["vocab"] ?? .null
+            (vocabulary["Q"], vocabulary["Z"]) = (z, q)
+            model["vocab"] = vocabulary
+            json["model"] = model
+          }
+        ])
+      let (base, other) = (try SafetensorsCheckpoint(at: Self.base), try SafetensorsCheckpoint(at: path))
+      let common = String(repeating: "the ", count: 5000)
+      try SharedTokens.check(base, other, on: [common])
+      let problem = problem { try SharedTokens.check(base, other, on: [common, common + "Q"]) }
+      #expect(problem?.message.hasPrefix("the models cut the text into other tokens") == true)
+      #expect(!SharedTokens.vocabulariesDiffer(base, base) && SharedTokens.vocabulariesDiffer(base, other))
+      #expect(try plan(place, path).warnings.contains { $0.message.contains("matched by number, not by token") })
+    }
+  }
+
   // MARK: - A step
 
   private func recipe(_ planted: String, _ more: String = "") -> String {

@@ -167,8 +167,8 @@ import Testing
   // MARK: - Support
 
   /// A change that moves everything that may move, of heads and experts each in its own way.
-  static func planted(in model: GoldenModel) throws -> StructuralChange {
-    var generator = SeededGenerator(seed: 41)
+  static func planted(in model: GoldenModel, seed: UInt64 = 41) throws -> StructuralChange {
+    var generator = SeededGenerator(seed: seed)
     var change = StructuralChange()
     let axes = model.axes.flatMap(\.instances)
     for axis in axes where axis.permutation == .free && axis.size > 1 && !axis.isVocabulary {
@@ -191,7 +191,7 @@ import Testing
   }
 
   /// A model of the same shape with numbers of chance.
-  private static func noise(like model: GoldenModel, in folder: String, seed: UInt64) throws -> SafetensorsCheckpoint {
+  static func noise(like model: GoldenModel, in folder: String, seed: UInt64) throws -> SafetensorsCheckpoint {
     var generator = SeededGenerator(seed: seed)
     let tensors = model.checkpoint.parameters.map { parameter in
       TestTensor(

@@ -44,6 +44,7 @@ public struct AlignmentPlan: Sendable {
           checkpoint, to: request.reference.checkpoint, of: family, options: request.options, workers: run.pool)
       )
     } catch { problems.all += error.all }
+    problems.all += SharedFamily.warnings(model: checkpoint, reference: request.reference.checkpoint, run)
     let networks = request.text.flatMap { text in
       problems.collect { () throws(Problem) in
         try Self.checkNetworks(checkpoint, request.reference.checkpoint, text, run)
@@ -99,35 +100,5 @@ public struct AlignmentPlan: Sendable {
       bytes += try network.largestBlockBytes() + text.windows.tokenCount * row
     }
     return bytes
-  }
-}
-
-/// The family that two models are of.
-enum SharedFamily {
-  /// - Throws: `restructuring` if one of them is of no known family, or they are of two.
-  static func of(
-    _ first: any Checkpoint, _ second: any Checkpoint, among families: [Architecture]
-  ) throws(Problems) -> Architecture {
-    var problems = Problems()
-    let found = [first, second].map { checkpoint in
-      problems.collect { () throws(Problem) in
-        guard let config = checkpoint.config, let family = Architecture.recognise(config: config, among: families)
-        else {
-          throw Problem(
-            .restructuring, "no family is known for the model, so its axes are not known either",
-            remedy: "Describe it in a file for --architecture.", file: checkpoint.location)
-        }
-        return family
-      }
-    }
-    guard problems.all.isEmpty, let one = found[0], let other = found[1] else { throw problems }
-    guard one.name == other.name else {
-      throw Problems([
-        Problem(
-          .restructuring, "the models are of two families, \(one.name) and \(other.name)",
-          remedy: "Only models of one family have the same axes.", file: first.location)
-      ])
-    }
-    return one
   }
 }

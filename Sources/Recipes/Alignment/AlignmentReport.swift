@@ -20,14 +20,16 @@ public struct AlignmentReport: Sendable {
   private let reference: String
   private let mode: String
 
+  /// - Parameters:
+  ///   - asked: the request in a line.
+  ///   - reference: what the model was matched to.
   init(
-    _ plan: AlignmentPlan, _ alignment: Alignment, rows: Int?, vectors: SingularAlignment?,
-    evaluation: ReductionReport.Evaluation?, seconds: Double
+    _ alignment: Alignment, asked: String, to reference: String, output: String, mode: NumericMode, rows: Int? = nil,
+    vectors: SingularAlignment? = nil, evaluation: ReductionReport.Evaluation? = nil, seconds: Double
   ) {
     (self.alignment, self.rows, self.vectors) = (alignment, rows, vectors)
     (self.evaluation, self.seconds) = (evaluation, seconds)
-    (output, request, mode) = (plan.conversion.options.output, plan.request.line, plan.run.mode.rawValue)
-    reference = plan.request.reference.name
+    (self.output, request, self.reference, self.mode) = (output, asked, reference, mode.rawValue)
   }
 
   /// One name of an axis over all its layers.

@@ -32,21 +32,34 @@ public enum AlignmentRun {
     listener.receive(.ended(stage: "align", seconds: seconds))
     let evaluation = try measure?(aligned)
     var report = AlignmentReport(
-      plan, alignment, rows: agreement?.rows, vectors: vectors, evaluation: evaluation, seconds: seconds)
-    var conversion: MergePlan
+      alignment, asked: plan.request.line, to: plan.request.reference.name, output: plan.conversion.options.output,
+      mode: plan.run.mode, rows: agreement?.rows, vectors: vectors, evaluation: evaluation, seconds: seconds)
+    report.written = try write(
+      aligned, as: plan.model, plan.conversion, report, asked: plan.request.line, listener: listener)
+    return report
+  }
+
+  /// Writes a reordered model with its report.
+  ///
+  /// - Parameters:
+  ///   - model: as the user names it.
+  ///   - conversion: of the model as it was.
+  static func write(
+    _ aligned: any Checkpoint, as model: String, _ conversion: MergePlan, _ report: AlignmentReport, asked: String,
+    listener: any ProgressListener
+  ) throws(Problem) -> MergeRun.Report {
+    var writing: MergePlan
     do throws(Problems) {
-      conversion = try Conversion.plan(
-        of: plan.model, elementType: nil, options: plan.conversion.options,
-        given: [ExactString(plan.model): aligned])
+      writing = try Conversion.plan(
+        of: model, elementType: nil, options: conversion.options, given: [ExactString(model): aligned])
     } catch { throw error.all.first ?? Problem(.restructuring, "the aligned model cannot be written") }
-    conversion.verb = .align
-    conversion.text = plan.request.line + "\n"
-    conversion.reports = [
+    writing.verb = .align
+    writing.text = asked + "\n"
+    writing.reports = [
       ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
       ("REPORT.md", Array(report.markdown.utf8)),
     ]
-    report.written = try MergeRun.execute(conversion, listener: listener)
-    return report
+    return try MergeRun.execute(writing, listener: listener)
   }
 
   private static func network(_ checkpoint: any Checkpoint, _ plan: AlignmentPlan) throws(Problem) -> Network {

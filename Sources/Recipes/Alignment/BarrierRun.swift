@@ -3,6 +3,7 @@ public import EspalierCheckpoints
 public import EspalierEvaluation
 internal import EspalierNetworks
 public import EspalierNumerics
+internal import EspalierRestructuring
 
 /// Measures the loss along the straight line between two models.
 public struct BarrierRun: Sendable {
@@ -33,8 +34,14 @@ public struct BarrierRun: Sendable {
     }
     for text in data.texts {
       problems.collect { () throws(Problem) in
-        try SharedTokens.check(first, second, on: String((text.documents.first?.text ?? "").prefix(1 << 14)))
+        try SharedTokens.check(first, second, on: text.documents.map(\.text))
       }
+    }
+    for difference in SharedFamily.differences(first, second, run) {
+      problems.add(
+        Problem(
+          .restructuring, "there is no line between the models, which compute differently: \(difference)",
+          remedy: "What lies between has one config: make the two the same.", file: second.location))
     }
     guard problems.all.isEmpty else { throw problems }
     (ends, texts) = ([(firstName, first), (secondName, second)], data.texts)

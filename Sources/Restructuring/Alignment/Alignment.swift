@@ -27,6 +27,8 @@ public struct Alignment: Sendable {
   public var after: AlignmentProducts
   /// Times that all axes were gone through.
   public var sweeps: Int
+  /// The same order, group by group.
+  let orders: [GroupOrder]
 
   /// The model in its new order.
   ///

@@ -88,14 +88,21 @@ struct GroupMatching {
       mutual: Self.mutual(gains, root))
   }
 
+  /// In the order in which gains lie in memory: the best that every entry and every partner has but each other.
   private static func mutual(_ gains: [Double], _ root: [Int]) -> Double {
     let size = root.count
-    let count = root.indices.count { entry in
-      let partner = root[entry]
-      let gain = gains[entry * size + partner]
-      return (0..<size).allSatisfy {
-        ($0 == partner || gains[entry * size + $0] < gain) && ($0 == entry || gains[$0 * size + partner] < gain)
+    var rows = [Double](repeating: -.infinity, count: size)
+    var columns = rows
+    for entry in 0..<size {
+      for other in 0..<size where other != root[entry] {
+        let gain = gains[entry * size + other]
+        if !(gain < rows[entry]) { rows[entry] = gain }
+        if !(gain < columns[other]) { columns[other] = gain }
       }
+    }
+    let count = root.indices.count { entry in
+      let gain = gains[entry * size + root[entry]]
+      return rows[entry] < gain && columns[root[entry]] < gain
     }
     return Double(count) / Double(max(1, size))
   }

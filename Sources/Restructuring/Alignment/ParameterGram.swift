@@ -8,7 +8,7 @@ struct ParameterProducts {
   let parallel: MatrixProduct.ParallelLoop
 
   /// Floats of each parameter that are held at once, where the dimension is not the first.
-  static let pieceFloats = 1 << 21
+  static let pieceFloats = 1 << 23
 
   /// The inner products of everything at one place of a dimension with everything at another:
   ///
@@ -28,7 +28,8 @@ struct ParameterProducts {
     let floats = together * size * inner
     let first = try AlignedBuffer(byteCount: floats * MemoryLayout<Float>.stride)
     let second = try AlignedBuffer(byteCount: floats * MemoryLayout<Float>.stride)
-    let moved = try AlignedBuffer(byteCount: floats * MemoryLayout<Float>.stride)
+    let isMoved = inner > 1 && together > 1
+    let moved = try AlignedBuffer(byteCount: isMoved ? floats * MemoryLayout<Float>.stride : 0)
     let scratch = try AlignedBuffer(
       byteCount: max(64, left.scratchBytes(for: floats), right.scratchBytes(for: floats)))
     for start in stride(from: 0, to: outer, by: together) {
