@@ -22,11 +22,10 @@ public struct GreedyOutput: StructuralMethod {
     ],
     notes:
       "The pairs of depth 2 are those of the source: up and gate with down, values with the output projection. A unit "
-      + "is taken out with the best map that is left, so what its leaving costs is exact on the text; the source's "
-      + "criteria leave the others' compensation out. Channels and heads are told by the same criterion; the source's "
+      + "is taken out with the best map that is left, and its cost is what the block's squared error grows by, exactly up "
+      + "to the damping, which counts as noise on the inputs; the source's criteria leave the others' compensation out. Channels and heads are told by the same criterion; the source's "
       + "heads by similarity. The source's pre-pruning recovery is the first reconstruction here; the second aims at the "
       + "original's outputs. Needs whole second moments; reconstruct=2 needs text.")
-  public static let needs = StructuralNeed.statistics
   public static let repairs = true
 
   private let axis: String
@@ -43,6 +42,15 @@ public struct GreedyOutput: StructuralMethod {
     damp = parameters.number("damp") ?? LeastSquaresRepair.standardDamp
   }
 
+  public var needs: StructuralNeed { reconstructions == 2 ? .text : .statistics }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let groups = try UniformWidth.groups(axis, of: model)
+    for group in groups { try group.requireReaders(Self.card) }
+    let allocation = WidthAllocation(groups, of: model, to: parameters)
+    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even() }
+  }
+
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     guard reconstructions < 2 || !subject.sequences.isEmpty else {
       throw Problem(
@@ -50,8 +58,7 @@ public struct GreedyOutput: StructuralMethod {
         remedy: "Give --text, or --set reconstruct=1.")
     }
     let groups = try UniformWidth.groups(axis, of: subject)
-    let now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    let allocation = WidthAllocation(groups, from: now, to: parameters)
+    let allocation = WidthAllocation(groups, of: subject, to: parameters)
     var kept = isGlobal ? groups.map { _ in 1 } : try allocation.even()
     let files = FilePool()
     var leaving: [[(unit: Int, cost: Double)]] = []

@@ -12,7 +12,7 @@ public struct SubnetSearch: StructuralMethod {
       ParameterCard("population", .integer(2...1024), default: .number(16), "Subnets that are kept from turn to turn."),
       ParameterCard("generations", .integer(0...1000), default: .number(10), "Turns."),
       ParameterCard(
-        "score", .choice(UnitScores.names), default: .word("output"), "Tells which units of a layer stay."),
+        "score", .choice(UnitScores.channelNames), default: .word("output"), "Tells which units of a layer stay."),
       ParameterCard(
         "judge", .choice(["divergence", "perplexity"]), default: .word("divergence"),
         "What subnets are chosen by, on the calibration text."),
@@ -26,7 +26,6 @@ public struct SubnetSearch: StructuralMethod {
       + "source varies which they are as well. The source judges by perplexity; its reformation of the weights is one "
       + "least-squares problem a map, which is solved in closed form. Every subnet costs a run of the model on the text."
   )
-  public static let needs = StructuralNeed.text
   public static let repairs = true
 
   private let population: Int
@@ -45,6 +44,13 @@ public struct SubnetSearch: StructuralMethod {
     floor = parameters.number("floor") ?? 0.25
     reforms = parameters.flag("reform") ?? true
     seed = parameters.integer("seed") ?? 0
+  }
+
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    _ = try model.layeredTower()
+    _ = try UniformWidth.groups("both", of: model)
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

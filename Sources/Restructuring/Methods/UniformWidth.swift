@@ -18,9 +18,11 @@ public struct UniformWidth: StructuralMethod {
     source: "sreenivas2024minitron",
     parameters: [
       axisCard,
-      ParameterCard("score", .choice(UnitScores.names), default: .word("output"), "what tells the units that go"),
       ParameterCard(
-        "multiple", .integer(1...4096), default: .number(1), "numbers of units that stay are multiples of this"),
+        "score", .choice(UnitScores.channelNames), default: .word("output"), "what tells the units that go"),
+      ParameterCard(
+        "multiple", .integer(1...4096), default: .number(1),
+        "numbers of units that stay are multiples of this, in layers that have so many"),
       allocationCard, floorCard,
       ParameterCard(
         "least", .number(0...1), default: .number(0),
@@ -30,7 +32,6 @@ public struct UniformWidth: StructuralMethod {
       + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest. allocate=global needs a "
       + "score that can be compared across layers, and gives layers widths of their own. LoRAP's channels are score=lorap "
       + "least=0.01.")
-  public static let needs = StructuralNeed.statistics
 
   private let axis: String
   private let score: any UnitScore
@@ -58,10 +59,16 @@ public struct UniformWidth: StructuralMethod {
     }
   }
 
+  public var needs: StructuralNeed { type(of: score).needs }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let allocation = WidthAllocation(try Self.groups(axis, of: model), of: model, to: parameters)
+    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even(multiple: multiple) }
+  }
+
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     let groups = try Self.groups(axis, of: subject)
-    let now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    let allocation = WidthAllocation(groups, from: now, to: parameters)
+    let allocation = WidthAllocation(groups, of: subject, to: parameters)
     var kept = isGlobal ? [] : try allocation.even(multiple: multiple)
     let files = FilePool()
     var scores: [[Double]] = []
@@ -84,7 +91,7 @@ public struct UniformWidth: StructuralMethod {
   }
 
   /// The groups of units that an axis of the user's means in this family.
-  static func groups(_ axis: String, of subject: any StructuralSubject) throws(Problem) -> [UnitGroup] {
+  static func groups(_ axis: String, of subject: any StructuralModel) throws(Problem) -> [UnitGroup] {
     let heads = ["keyValueHeads", "heads"]
     let names = axis == "heads" ? heads : axis == "both" ? ["inner"] + heads : [axis]
     let groups = UnitGroup.all(of: subject.description, in: subject.checkpoint).filter { group in
