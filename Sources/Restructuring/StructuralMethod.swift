@@ -26,6 +26,13 @@ public protocol StructuralMethod: Sendable {
   /// - Throws: `restructuring`.
   func check(_ model: any StructuralModel, to parameters: Int) throws(Problem)
 
+  /// Bytes that it holds at once beside the program and what its subject does for it.
+  ///
+  /// - Parameters:
+  ///   - network: the model's, its weights not in memory.
+  ///   - lengths: tokens of every window of the calibration text.
+  func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int
+
   /// The model with at most `parameters` numbers (``ParameterCount``).
   ///
   /// - Throws: `restructuring` for a goal that the method cannot reach, naming the least that it can.
@@ -36,6 +43,8 @@ extension StructuralMethod {
   public static var repairs: Bool { false }
   public static var needsPairs: Bool { false }
   public var needsBase: Bool { false }
+
+  public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int { 0 }
 }
 
 /// What a method has to know beside the weights: each of them tells what those before it do.

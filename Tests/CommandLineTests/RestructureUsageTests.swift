@@ -96,6 +96,24 @@ import Testing
     }
   }
 
+  /// The second reconstruction keeps rows of all tokens: its plan refuses a ceiling below, and a run stays below one above.
+  @Test func greedyOutputStaysUnderItsCeiling() throws {
+    try withTemporaryFolder { folder in
+      func arguments(_ sequences: Int) -> [String] {
+        [
+          "restructure", Self.model, "--method", "greedy-output", "--parameters", "0.9", "--text", Self.text, "--length",
+          "128", "--sequences", "\(sequences)", "--memory", "200M", "--threads", "2", "--json", "-o", "\(folder)/out",
+        ]
+      }
+      let refused = try Program.run(arguments(128) + ["--plan"])
+      #expect(refused.code == 1 && refused.errors.contains("memory.ceiling"), "\(refused)")
+      #expect(refused.errors.contains("fewer or shorter windows"), "\(refused)")
+      let run = try Program.run(arguments(8))
+      let report = try #require(try run.events.last)
+      #expect(run.code == 0 && (try #require(report["peak_bytes"]?.integer)) <= 200_000_000, "\(run)")
+    }
+  }
+
   @Test func killedAnywhereAndResumed() throws {
     try withTemporaryFolder { folder in
       let output = "\(folder)/out"

@@ -86,4 +86,21 @@ import Testing
       #expect(found?.message.contains("must be one of magnitude") == true, "\(name)")
     }
   }
+
+  /// Twice the tokens take more by the rows, a first reconstruction alone takes none of them.
+  @Test func bytesFollowTokensAndWidths() throws {
+    let model = try GoldenModel(Golden("llama_gqa_untied"))
+    let subject = try TokenSubject(model.checkpoint, of: model.family)
+    let (whole, first) = (try method("greedy-output"), try method("greedy-output", ["reconstruct": .number(1)]))
+    func bytes(_ method: any StructuralMethod, _ lengths: [Int]) throws -> Int {
+      try method.bytes(for: subject, subject.network, lengths: lengths)
+    }
+    let inner = UnitGroup.groups(along: "inner", of: model.description, in: model.checkpoint)[0]
+    let width = subject.network.carriedBytesPerToken
+    let difference = try bytes(whole, [16, 16]) - bytes(whole, [16])
+    #expect(difference == 16 * (32 * inner.count + 2 * width))
+    #expect(try bytes(first, [16, 16]) == bytes(first, [16]))
+    #expect(try bytes(first, [16]) > 8 * inner.count * inner.count)
+    #expect(try bytes(method("width"), [16]) == 0)
+  }
 }

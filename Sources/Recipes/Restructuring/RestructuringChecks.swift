@@ -1,6 +1,9 @@
 internal import EspalierArchitectures
 internal import EspalierBasics
+internal import EspalierCalibration
 internal import EspalierCheckpoints
+internal import EspalierExecution
+internal import EspalierNetworks
 internal import EspalierRestructuring
 
 /// A model as a method sees it before its weights are read.
@@ -59,6 +62,30 @@ extension RestructuringPlan {
       throw Problem(
         .restructuring, "a repair has to know what enters the model's matrices",
         remedy: "Give --text, or --statistics of `espalier calibrate`.")
+    }
+  }
+
+  /// - Throws: `memory.ceiling` if gathering statistics, the method or a repair holds more than may be resident.
+  static func checkMemory(
+    _ method: any StructuralMethod, _ request: RestructuringRequest, _ model: PlannedModel, _ network: Network,
+    _ run: RunOptions
+  ) throws(Problem) {
+    var lengths: [Int] = []
+    let reading = try WeightFile.readingBytes(of: model.checkpoint.weightFiles, threads: run.pool.threadCount)
+    if case .text(let text) = request.source {
+      lengths = text.windows.sequences.map(\.count)
+      if method.needs == .statistics || request.repair != nil || type(of: method).repairs {
+        _ = try CalibrationPlan(
+          network, lengths: lengths, memory: run.memory, reading: reading, momentLimit: PlannedSubject.momentLimit)
+      }
+    }
+    let repair = request.repair == nil ? 0 : LeastSquaresRepair.bytes(for: model)
+    let bytes = JobRunner.baseBytes + reading + max(repair, try method.bytes(for: model, network, lengths: lengths))
+    guard bytes <= run.memory else {
+      throw Problem(
+        .memoryCeiling,
+        "\(request.method) takes \(ByteCount.text(bytes)), and the ceiling is \(ByteCount.text(run.memory))",
+        remedy: "Raise --memory\(lengths.isEmpty ? "" : ", or take fewer or shorter windows of the text").")
     }
   }
 }

@@ -70,6 +70,7 @@ public struct RestructuringPlan: Sendable {
       let planned = PlannedModel(checkpoint: checkpoint, family: family, description: description)
       if isExecuted {
         problems.collect { () throws(Problem) in try method.check(planned, to: wanted) }
+        problems.collect { () throws(Problem) in try Self.checkMemory(method, request, planned, network, run) }
       }
     }
     guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network,

@@ -1,6 +1,7 @@
 internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
+public import EspalierNetworks
 internal import EspalierNumerics
 
 /// Channels and heads leave one by one, each time that for which the others make up best; then least squares bring the
@@ -49,6 +50,18 @@ public struct GreedyOutput: StructuralMethod {
     for group in groups { try group.requireReaders(Self.card) }
     let allocation = WidthAllocation(groups, of: model, to: parameters)
     if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even() }
+  }
+
+  public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int {
+    let groups = try UniformWidth.groups(axis, of: model)
+    let readers = groups.flatMap(\.readers)
+    var most = groups.map { RepairMemory.eliminating($0.readers) }.max() ?? 0
+    if reconstructions > 0 { most = max(most, RepairMemory.solving(readers)) }
+    if reconstructions > 1 {
+      most = max(
+        most, RepairMemory.solving(readers) + (try RepairMemory.running(readers, network, lengths: lengths)))
+    }
+    return most
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

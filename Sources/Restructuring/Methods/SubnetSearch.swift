@@ -1,6 +1,7 @@
 internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
+public import EspalierNetworks
 
 /// Finds by variation and choice which layers, channels and heads a smaller model is best made of, without training.
 public struct SubnetSearch: StructuralMethod {
@@ -51,6 +52,10 @@ public struct SubnetSearch: StructuralMethod {
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
     _ = try model.layeredTower()
     _ = try UniformWidth.groups("both", of: model)
+  }
+
+  public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int {
+    reforms ? LeastSquaresRepair.bytes(for: model) : 0
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
