@@ -34,11 +34,7 @@ public struct RestructuringPlan: Sendable {
     writing: MergeOptions, isGiven: Bool = false, isExecuted: Bool = true
   ) throws(Problems) {
     var problems = Problems()
-    var conversion: MergePlan?
-    do throws(Problems) {
-      conversion = try Conversion.plan(
-        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
-    } catch { problems.all += error.all }
+    let conversion = Conversion.begin(with: model, checkpoint, isGiven: isGiven, writing: writing, &problems)
     let method = problems.collect { () throws(Problem) in
       let type = try StructuralMethods.method(named: request.method)
       return try type.init(try StructuralParameters(request.parameters, for: type.card))
@@ -56,9 +52,6 @@ public struct RestructuringPlan: Sendable {
     }
     let network = problems.collect { () throws(Problem) in
       try Network(checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
-    }
-    if let conversion {
-      problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
     }
     let before = family.map { ParameterCount.of(checkpoint, described: $0.1) }
     let wanted = problems.collect { () throws(Problem) in
