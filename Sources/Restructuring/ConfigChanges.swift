@@ -36,12 +36,15 @@ struct ConfigChanges {
     var changes: [ConfigChange] = []
     /// The sizes that layers have of their own, by tower and layer before the change.
     var own: [String: [Int: [String: Int]]] = [:]
+    /// The new sizes that all layers have.
+    var common: [String: Int] = [:]
     for (name, uses) in axes() {
       let sizes = uses.map { change.choices[$0.axis.instance]?.count ?? $0.axis.size }
       guard sizes != uses.map(\.axis.size), let size = sizes.first else { continue }
       let isEven = sizes.allSatisfy { $0 == size } && uses.allSatisfy { $0.axis.size == uses[0].axis.size }
       if isEven, evenly || uses.contains(where: { $0.layer == nil }) {
         changes.append(.size(axis: name, size))
+        common[name] = size
         continue
       }
       for (use, size) in zip(uses, sizes) {
@@ -57,6 +60,8 @@ struct ConfigChanges {
           tower: tower,
           layers.indices.map { layer in
             var shape = layers[layer]
+            // Layers that say some sizes of their own say all.
+            for (axis, size) in common where shape.sizes[axis] != nil { shape.sizes[axis] = size }
             shape.sizes.merge(own[tower]?[layer] ?? [:]) { $1 }
             shape.missing.formUnion(change.missing[tower]?[layer] ?? [])
             return shape

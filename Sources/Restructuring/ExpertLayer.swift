@@ -18,7 +18,7 @@ struct ExpertLayer {
   var count: Int { axis.size }
 
   /// - Throws: `restructuring` for units that are no experts.
-  init(_ group: UnitGroup, in subject: any StructuralSubject) throws(Problem) {
+  init(_ group: UnitGroup, in subject: any StructuralModel) throws(Problem) {
     guard group.axis.name == "experts" || group.axis.name.hasSuffix(".experts") else {
       throw Problem(.restructuring, "`\(group.axis.instance)` are no experts")
     }
@@ -47,7 +47,7 @@ struct ExpertLayer {
   /// The experts of every layer that has any.
   ///
   /// - Throws: `restructuring` if none has.
-  static func all(of subject: any StructuralSubject) throws(Problem) -> [(group: UnitGroup, experts: ExpertLayer)] {
+  static func all(of subject: any StructuralModel) throws(Problem) -> [(group: UnitGroup, experts: ExpertLayer)] {
     var found: [(group: UnitGroup, experts: ExpertLayer)] = []
     for group in UnitGroup.all(of: subject.description, in: subject.checkpoint)
     where group.axis.name == "experts" || group.axis.name.hasSuffix(".experts") {

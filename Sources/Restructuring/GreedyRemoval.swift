@@ -84,7 +84,7 @@ struct GreedyRemoval {
   }
 }
 
-extension StructuralSubject {
+extension StructuralModel {
   /// The model after a change.
   func changed(_ change: StructuralChange) throws(Problem) -> RestructuredCheckpoint {
     do throws(Problems) {

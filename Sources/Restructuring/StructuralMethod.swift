@@ -9,13 +9,29 @@ public import EspalierNetworks
 /// files, outputs or recipes. Adding one takes a file, a line in ``StructuralMethods`` and a test.
 public protocol StructuralMethod: Sendable {
   static var card: MethodCard { get }
-  /// What it has to know of the model's inputs, whatever its parameters.
-  static var needs: StructuralNeed { get }
   /// Whether it gives parameters new values itself, so that no repair may follow.
   static var repairs: Bool { get }
   /// Whether it compares what the model makes of paired prompts.
   static var needsPairs: Bool { get }
   init(_ parameters: StructuralParameters) throws(Problem)
+
+  /// What it has to know of the model's inputs, with its parameters as they are.
+  var needs: StructuralNeed { get }
+  /// Whether it looks at what tuning changed: ``StructuralSubject/reference``.
+  var needsBase: Bool { get }
+
+  /// Tells from headers alone what would be in its way: a model without what it takes out, a size that it cannot reach. A
+  /// model that passes may still fail by what weights and text tell.
+  ///
+  /// - Throws: `restructuring`.
+  func check(_ model: any StructuralModel, to parameters: Int) throws(Problem)
+
+  /// Bytes that it holds at once beside the program and what its subject does for it.
+  ///
+  /// - Parameters:
+  ///   - network: the model's, its weights not in memory.
+  ///   - lengths: tokens of every window of the calibration text.
+  func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int
 
   /// The model with at most `parameters` numbers (``ParameterCount``).
   ///
@@ -26,15 +42,20 @@ public protocol StructuralMethod: Sendable {
 extension StructuralMethod {
   public static var repairs: Bool { false }
   public static var needsPairs: Bool { false }
+  public var needsBase: Bool { false }
+
+  public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int { 0 }
 }
 
-/// What a method has to know beside the weights.
-public enum StructuralNeed: String, Sendable, CaseIterable {
+/// What a method has to know beside the weights: each of them tells what those before it do.
+public enum StructuralNeed: Int, Sendable, Comparable {
   case nothing
   /// Statistics of the inputs of matrices.
   case statistics
   /// Text, to run the model on.
   case text
+
+  public static func < (first: StructuralNeed, second: StructuralNeed) -> Bool { first.rawValue < second.rawValue }
 }
 
 /// What came of a method.
@@ -60,11 +81,15 @@ public struct Restructured: Sendable {
   }
 }
 
-/// The model that a method changes, and what it may ask of it.
-public protocol StructuralSubject: AnyObject {
+/// A model and what its parameters mean: what is known before a weight is read.
+public protocol StructuralModel {
   var checkpoint: any Checkpoint { get }
   var family: Architecture { get }
   var description: ModelDescription { get }
+}
+
+/// The model that a method changes, and what it may ask of it.
+public protocol StructuralSubject: AnyObject, StructuralModel {
   /// The model as it is, ready to run.
   var network: Network { get }
   var workers: WorkerPool { get }

@@ -7,7 +7,7 @@ public enum StructuralReference {
 
   /// Everything about a method, for a terminal.
   public static func text(_ method: any StructuralMethod.Type) -> String {
-    method.card.text(inputs: words(method.needs))
+    method.card.text(inputs: words(method))
   }
 
   /// `Docs/restructurings.md`.
@@ -17,10 +17,16 @@ public enum StructuralReference {
       "Made from the methods' cards by `espalier methods --restructuring --markdown`; sources are keys of "
         + "[bibliography.md](bibliography.md). What they build on: [restructuring.md](restructuring.md).",
     ]
-    for method in StructuralMethods.all { lines += method.card.markdown(inputs: words(method.needs)) }
+    for method in StructuralMethods.all { lines += method.card.markdown(inputs: words(method)) }
     lines += ["", "# Scores of units", "", "The lower, the less the model needs a unit."]
     for score in UnitScores.all { lines += score.card.markdown(inputs: words(score.needs)) }
     return lines.joined(separator: "\n")
+  }
+
+  /// What it takes with its standard parameters.
+  private static func words(_ method: any StructuralMethod.Type) -> String {
+    let standard = try? method.init(try StructuralParameters([:], for: method.card))
+    return words(standard?.needs ?? .nothing)
   }
 
   private static func words(_ need: StructuralNeed) -> String {

@@ -1,41 +1,47 @@
 internal import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
-internal import EspalierNumerics
 
-/// Which layers stay, and how many units of every group: what a search varies.
+/// Which layers stay, how many units of every group, and by which score they are chosen: what a search varies.
 struct Subnet: Hashable {
   var layers: [Bool]
   /// By group; of those whose layers leave, all.
   var kept: [Int]
+  /// By group the number of the score whose highest units stay.
+  var masks: [Int]
 }
 
-/// All subnets of one size: every layer there or not, with widths of its own.
+/// All subnets of one size: every layer there or not, with widths and masks of its own.
 struct SubnetSpace {
   let tower: ModelDescription.Tower
   let groups: [UnitGroup]
-  private let scores: [[Double]]
+  /// By score, then by group.
+  let scores: [[[Double]]]
+  /// Groups of the axis with the most units: those that are made to fit.
+  let fine: [Int]
+  let coarse: [Int]
+  private let names: [String]
   private let isComparable: Bool
   private let floor: Double
   private let now: Int
   private let wanted: Int
   private let layerSizes: [Int]
   private let least: [Int]
-  /// Groups of the axis with the most units: those that are made to fit.
-  private let fine: [Int]
-  private let coarse: [Int]
 
   /// A subnet that is smaller than this share of what is wanted would be another size.
   private static let tightness = 0.97
 
-  /// - Parameter floor: the share of a layer's units that stays.
+  /// - Parameters:
+  ///   - masks: by which units may be chosen; the first says with what widths to begin.
+  ///   - floor: the share of a layer's units that stays.
   init(
-    _ subject: any StructuralSubject, score: any UnitScore, to wanted: Int, floor: Double
+    _ subject: any StructuralSubject, masks: [any UnitScore], to wanted: Int, floor: Double
   ) throws(Problem) {
     let tower = try subject.layeredTower()
     let groups = try UniformWidth.groups("both", of: subject).filter { $0.tower == tower.name && $0.layer != nil }
     (self.tower, self.groups, self.wanted, self.floor) = (tower, groups, wanted, floor)
-    isComparable = type(of: score).isComparable
+    isComparable = masks.first.map { type(of: $0).isComparable } ?? false
+    names = masks.map { type(of: $0).card.name }
     now = ParameterCount.of(subject.checkpoint, described: subject.description)
     var sizes = [Int](repeating: 0, count: tower.layerCount)
     for parameter in subject.checkpoint.parameters {
@@ -50,33 +56,63 @@ struct SubnetSpace {
     fine = groups.indices.filter { groups[$0].axis.name == finest }
     coarse = groups.indices.filter { groups[$0].axis.name != finest }
     let files = FilePool()
-    var scores: [[Double]] = []
-    for group in groups { scores.append(try score.scores(of: group, in: subject, files: files)) }
+    var scores: [[[Double]]] = []
+    for mask in masks {
+      var found: [[Double]] = []
+      for group in groups { found.append(try mask.scores(of: group, in: subject, files: files)) }
+      scores.append(found)
+    }
     self.scores = scores
   }
 
   /// Everything there is.
-  var whole: Subnet { Subnet(layers: layerSizes.map { _ in true }, kept: groups.map(\.count)) }
+  var whole: Subnet {
+    Subnet(layers: layerSizes.map { _ in true }, kept: groups.map(\.count), masks: groups.map { _ in 0 })
+  }
 
-  /// Subnets to begin with: the same share of every layer's channels and heads, and what leaves by one order of all
-  /// units; those of them that there are.
+  /// Subnets to begin with, those of them that there are: the same share of every layer's channels (where they do not
+  /// suffice, of heads too), what leaves by one order of all channels, and of heads too, and what lies between.
   var starts: [(text: String, subnet: Subnet)] {
-    let allocation = WidthAllocation(groups, from: now, to: wanted)
-    var starts: [(text: String, kept: [Int]?)] = [("the same share of every layer", try? allocation.even())]
-    if isComparable {
-      let costs = scores.map { $0.sorted() }
-      starts.append(("by one order of all units", try? allocation.global(costs: costs, floor: floor)))
+    let channels = fine.map { groups[$0] }
+    func widths(_ kept: [Int]?) -> [Int]? {
+      kept.map { kept in
+        var all = groups.map(\.count)
+        for (index, count) in zip(fine, kept) { all[index] = count }
+        return all
+      }
     }
+    func global(_ indices: [Int]) -> [Int]? {
+      guard isComparable else { return nil }
+      return try? WidthAllocation(indices.map { groups[$0] }, from: now, to: wanted).global(
+        costs: indices.map { scores[0][$0].sorted() }, floor: floor)
+    }
+    let even =
+      widths(try? WidthAllocation(channels, from: now, to: wanted).even())
+      ?? (try? WidthAllocation(groups, from: now, to: wanted).even())
+    let order = widths(global(fine))
+    var starts: [(text: String, kept: [Int]?)] = [
+      ("the same share of every layer", even), ("by one order of all channels", order),
+    ]
+    if let even, let order {
+      for share in [0.5, 0.25, 0.75] {
+        let kept = zip(even, order).map { Int((Double($0) + share * Double($1 - $0)).rounded()) }
+        starts.append(("\(share) of the way from the one to the other", kept))
+      }
+    }
+    if !coarse.isEmpty { starts.append(("by one order of all channels and heads", global(Array(groups.indices)))) }
     return starts.compactMap { text, kept in
-      guard let kept, let subnet = fitted(Subnet(layers: whole.layers, kept: kept)) else { return nil }
-      return (text, subnet)
+      guard let kept else { return nil }
+      var subnet = whole
+      subnet.kept = kept
+      return fitted(subnet).map { (text, $0) }
     }
   }
 
   func change(_ subnet: Subnet) -> StructuralChange {
     var change = StructuralChange()
     for (index, group) in groups.enumerated() where isThere(index, subnet) && subnet.kept[index] < group.count {
-      change.choices[group.axis.instance] = AxisChoice(scores[index].highest(subnet.kept[index]))
+      let scores = scores[subnet.masks[index]][index]
+      change.choices[group.axis.instance] = AxisChoice(scores.highest(subnet.kept[index]))
     }
     if subnet.layers.contains(false) {
       change.layers[tower.name] = subnet.layers.indices.filter { subnet.layers[$0] }
@@ -87,39 +123,11 @@ struct SubnetSpace {
   func steps(_ subnet: Subnet) -> [Restructured.Step] {
     var steps: [Restructured.Step] = []
     for layer in subnet.layers.indices where !subnet.layers[layer] { steps.append(.init("layer \(layer) leaves")) }
-    let there = groups.indices.filter { isThere($0, subnet) }
-    return steps + UniformWidth.steps(there.map { groups[$0] }, keeping: there.map { subnet.kept[$0] })
-  }
-
-  // MARK: - Variation
-
-  /// One to three changes: a layer leaves or returns, a head does, channels become fewer or more.
-  func mutated(_ subnet: Subnet, _ draws: inout Draws) -> Subnet {
-    var result = subnet
-    for _ in 0...draws.below(3) {
-      let kind = draws.uniform()
-      if kind < 0.15 || (fine.isEmpty && coarse.isEmpty) {
-        result.layers[draws.below(result.layers.count)].toggle()
-      } else if kind < 0.4, !coarse.isEmpty {
-        let index = coarse[draws.below(coarse.count)]
-        result.kept[index] += draws.below(2) == 0 ? -1 : 1
-      } else {
-        let index = fine[draws.below(fine.count)]
-        // From 3/5 to 5/3 of it.
-        let factor = Elementary.exp((2 * draws.uniform() - 1) * 0.51)
-        result.kept[index] = Int((Double(result.kept[index]) * factor).rounded())
-      }
+    for (index, group) in groups.enumerated() where isThere(index, subnet) {
+      let mask = subnet.kept[index] < group.count ? " by \(names[subnet.masks[index]])" : ""
+      steps.append(.init("\(group.axis.instance): \(subnet.kept[index]) of \(group.count) stay\(mask)"))
     }
-    return result
-  }
-
-  /// Every layer as it is in one of the two.
-  func crossed(_ a: Subnet, _ b: Subnet, _ draws: inout Draws) -> Subnet {
-    var result = a
-    let fromSecond = result.layers.map { _ in draws.below(2) == 1 }
-    for layer in fromSecond.indices where fromSecond[layer] { result.layers[layer] = b.layers[layer] }
-    for (index, group) in groups.enumerated() where fromSecond[group.layer ?? 0] { result.kept[index] = b.kept[index] }
-    return result
+    return steps
   }
 
   /// The subnet with channels of all layers scaled alike until it has the size that is wanted; nil if none has.
@@ -147,6 +155,8 @@ struct SubnetSpace {
     for index in fine where isThere(index, result) && result.kept[index] < groups[index].count {
       if size(of: result) + groups[index].parametersPerUnit <= wanted { result.kept[index] += 1 }
     }
+    // Where all units stay no score chooses: such subnets are one.
+    for (index, group) in groups.enumerated() where result.kept[index] == group.count { result.masks[index] = 0 }
     return Double(size(of: result)) >= Self.tightness * Double(wanted) ? result : nil
   }
 
@@ -160,23 +170,5 @@ struct SubnetSpace {
     return size
   }
 
-  private func isThere(_ group: Int, _ subnet: Subnet) -> Bool { subnet.layers[groups[group].layer ?? 0] }
-}
-
-/// Random numbers one after the other.
-struct Draws {
-  private let random: KeyedRandom
-  private var next = 0
-
-  init(seed: Int) { random = KeyedRandom(seed: UInt64(seed), name: "search") }
-
-  /// From 0 to below 1.
-  mutating func uniform() -> Double {
-    var value: Float = 0
-    random.uniforms(startingAt: next, into: &value, count: 1)
-    next += 1
-    return Double(value)
-  }
-
-  mutating func below(_ count: Int) -> Int { min(count - 1, Int(uniform() * Double(count))) }
+  func isThere(_ group: Int, _ subnet: Subnet) -> Bool { subnet.layers[groups[group].layer ?? 0] }
 }

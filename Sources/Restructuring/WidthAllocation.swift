@@ -16,20 +16,28 @@ struct WidthAllocation {
     (self.now, self.wanted) = (now, wanted)
   }
 
+  init(_ groups: [UnitGroup], of model: any StructuralModel, to wanted: Int) {
+    self.init(
+      groups, from: ParameterCount.of(model.checkpoint, described: model.description), to: wanted)
+  }
+
   private let now: Int
   private let wanted: Int
 
   /// The share of every group that stays if all lose the same.
   var share: Double { 1 - Double(excess) / Double(max(1, groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count })) }
 
-  /// The same share of every group, in multiples of a number. Of axes of few units, as of heads, the nearest number of
-  /// units stays; those of the most units make up for the rest.
+  /// The same share of every group, in multiples of a number; groups of fewer units than that keep any number. Of axes of
+  /// few units, as of heads, the nearest number of units stays; those of the most units make up for the rest.
   ///
-  /// - Throws: `restructuring` if nothing would be left of a group.
+  /// - Throws: `restructuring` if nothing would be left of a group, or too many numbers.
   func even(multiple: Int = 1) throws(Problem) -> [Int] {
+    func step(_ group: UnitGroup) -> Int { group.count < multiple ? 1 : multiple }
     let finest = groups.map(\.count).max() ?? 0
     var kept = groups.map { group in
-      group.count == finest ? 0 : max(1, min(group.count, Int((share * Double(group.count)).rounded())))
+      let (step, most) = (step(group), group.count / step(group))
+      let nearest = Int((share * Double(group.count) / Double(step)).rounded())
+      return group.count == finest ? 0 : step * max(1, min(most, nearest))
     }
     let gone = groups.indices.filter { kept[$0] > 0 }.reduce(0) {
       $0 + groups[$1].parametersPerUnit * (groups[$1].count - kept[$1])
@@ -37,11 +45,32 @@ struct WidthAllocation {
     let fine = groups.indices.filter { groups[$0].count == finest }
     let weight = fine.reduce(0) { $0 + groups[$1].parametersPerUnit * groups[$1].count }
     let rest = min(1, 1 - Double(excess - gone) / Double(max(1, weight)))
-    for index in fine { kept[index] = Int(rest * Double(finest) + 1e-9) / multiple * multiple }
-    guard kept.allSatisfy({ $0 > 0 }) else {
-      throw unreachable(leaving: groups.map { $0.count - min(multiple, $0.count) })
+    for index in fine {
+      let step = step(groups[index])
+      kept[index] = Int(rest * Double(finest) + 1e-9) / step * step
+    }
+    guard kept.allSatisfy({ $0 > 0 }), size(keeping: kept) <= wanted else {
+      throw unreachable(leaving: groups.map { $0.count - step($0) })
     }
     return kept
+  }
+
+  /// Numbers of the model when so many units of every group stay.
+  func size(keeping kept: [Int]) -> Int {
+    zip(groups, kept).reduce(now) { $0 - $1.0.parametersPerUnit * ($1.0.count - $1.1) }
+  }
+
+  /// - Parameter floor: the share of a group that stays; one unit always does.
+  /// - Throws: `restructuring` if too many numbers are left without all the others.
+  func requireReachable(floor: Double) throws(Problem) { try requireReachable(leaving: removable(floor)) }
+
+  /// - Parameter most: of every group the units that may leave.
+  func requireReachable(leaving most: [Int]) throws(Problem) {
+    guard size(keeping: zip(groups, most).map { $0.count - $1 }) <= wanted else { throw unreachable(leaving: most) }
+  }
+
+  private func removable(_ floor: Double) -> [Int] {
+    groups.map { $0.count - max(1, Int((floor * Double($0.count)).rounded(.up))) }
   }
 
   /// Of all units of all groups those leave whose leaving costs least for each number that leaves with them.
@@ -51,7 +80,7 @@ struct WidthAllocation {
   ///   - floor: the share of a group that stays; one unit always does.
   /// - Throws: `restructuring` if that leaves too many numbers.
   func global(costs: [[Double]], floor: Double) throws(Problem) -> [Int] {
-    let removable = groups.map { $0.count - max(1, Int((floor * Double($0.count)).rounded(.up))) }
+    let removable = removable(floor)
     var left = groups.map { _ in 0 }
     var gone = 0
     while gone < excess {
@@ -71,7 +100,7 @@ struct WidthAllocation {
   }
 
   private func unreachable(leaving most: [Int]) -> Problem {
-    let least = now - groups.indices.reduce(0) { $0 + groups[$1].parametersPerUnit * most[$1] }
+    let least = size(keeping: zip(groups, most).map { $0.count - $1 })
     let names = Set(groups.map(\.axis.name)).sorted().map { "`\($0)`" }.joined(separator: ", ")
     return Problem(
       .restructuring, "\(wanted) numbers cannot be reached by \(names) alone: \(least) to \(now) can",

@@ -33,6 +33,7 @@ import Testing
       #expect(run.code == 0, "\(run)")
       let report = try #require(try run.events.last)
       #expect(report["steps"]?.array?.count == 2 && report["parameters_before"]?.integer == 6_557_952)
+      #expect(report["parameters_wanted"]?.integer == 5_246_361)
       #expect(try #require(report["parameters_after"]?.integer) <= 5_246_361)
       let config = try JSON(parsing: try FileSystem.read("\(output)/config.json"))
       #expect(config["num_hidden_layers"]?.integer == 6)
@@ -69,6 +70,50 @@ import Testing
       let outcome = try Program.run(Self.shallow + options + ["-o", "\(folder)/out"])
       #expect(outcome.code == code && outcome.errors.contains(message), "\(outcome)")
       #expect(!FileSystem.isFolder("\(folder)/out"))
+    }
+  }
+
+  /// Everything that would fail later is told with the plan, all at once.
+  @Test func plansTellWhatWouldFailLater() throws {
+    try withTemporaryFolder { folder in
+      func plan(_ arguments: [String]) throws -> Program.Outcome {
+        try Program.run(["restructure", Self.model, "-o", "\(folder)/out", "--plan"] + arguments)
+      }
+      let experts = try plan([
+        "--method", "experts", "--set", "score=router-change", "--set", "merge=use", "--parameters", "0.8",
+      ])
+      #expect(experts.code == 1 && experts.errors.contains("3 errors"), "\(experts)")
+      for text in ["what enters the model's matrices", "Give --base", "a llama has no experts"] {
+        #expect(experts.errors.contains(text), "\(experts)")
+      }
+      let layers = try plan(["--method", "drop-layers", "--set", "metric=influence", "--parameters", "0.8"])
+      #expect(layers.code == 1 && layers.errors.contains("runs the model on text"), "\(layers)")
+      let narrow = try plan(["--method", "width", "--set", "score=magnitude", "--parameters", "0.1"])
+      #expect(narrow.code == 1 && narrow.errors.contains("cannot be reached by `inner` alone"), "\(narrow)")
+      let statistics = try plan(["--method", "width", "--parameters", "0.8", "--statistics", Self.text])
+      #expect(statistics.code == 1, "\(statistics)")
+      #expect(try FileSystem.list(folder).isEmpty)
+    }
+  }
+
+  /// The second reconstruction keeps rows of all tokens: its plan refuses a ceiling below, and a run stays below one above.
+  @Test func greedyOutputStaysUnderItsCeiling() throws {
+    try withTemporaryFolder { folder in
+      func arguments(_ sequences: Int) -> [String] {
+        [
+          "restructure", Self.model, "--method", "greedy-output", "--set", "reconstruct=2", "--parameters", "0.9",
+          "--text", Self.text,
+          "--length",
+          "128", "--sequences", "\(sequences)", "--memory", "200M", "--threads", "2", "-o", "\(folder)/out",
+        ]
+      }
+      let refused = try Program.run(arguments(128) + ["--plan"])
+      #expect(refused.code == 1 && refused.errors.contains("memory.ceiling"), "\(refused)")
+      #expect(refused.errors.contains("fewer or shorter windows"), "\(refused)")
+      let run = try Program.run(arguments(8) + ["--json"])
+      let report = try #require(try run.events.last)
+      let peak = try #require(report["peak_bytes"]?.integer)
+      #expect(run.code == 0 && peak <= 200_000_000, "\(run)")
     }
   }
 

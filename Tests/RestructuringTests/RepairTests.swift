@@ -79,6 +79,54 @@ import Testing
     }
   }
 
+  /// The gated norm before Mamba 2's output sees fewer channels than the statistics tell of.
+  @Test func mapsBehindANormThatWasCutStay() throws {
+    let model = try GoldenModel(Golden("mamba2"))
+    try withTemporaryFolder { folder in
+      let subject = try TokenSubject(model.checkpoint, of: model.family)
+      subject.folder = folder
+      let axes = model.description.axes.filter { $0.name == "headsPerGroup" }
+      let changed = try model.changed(
+        StructuralChange(choices: Dictionary(uniqueKeysWithValues: axes.map { ($0.instance, AxisChoice([0, 1, 3])) })))
+      let result = try LeastSquaresRepair().repaired(Restructured(changed, steps: []), of: subject)
+      #expect(
+        result.steps.map(\.text)
+          == (0..<2).map {
+            "backbone.layers.\($0).mixer.out_proj.weight stays as it is: a norm over what left changes what enters it"
+          })
+      #expect(result.checkpoint is RestructuredCheckpoint)
+      // On what the cut norm gives they are repaired.
+      let second = try SequentialRepair(damp: 0.01).repaired(
+        Restructured(changed, steps: []), from: changed, of: subject)
+      #expect(second.steps.count == 2)
+      for step in second.steps { #expect(step.figures[1].value < step.figures[0].value, "\(step.text)") }
+    }
+  }
+
+  /// Rows of experts before and after a change are of other tokens, so only what all tokens reach is solved for again.
+  @Test func expertsAreLeftOutOfTheSecondReconstruction() throws {
+    let model = try GoldenModel(Golden("mixtral"))
+    try withTemporaryFolder { folder in
+      let subject = try TokenSubject(model.checkpoint, of: model.family)
+      subject.folder = folder
+      var change = StructuralChange()
+      for axis in model.description.axes where ["expertInner", "keyValueHeads"].contains(axis.name) {
+        change.choices[axis.instance] = AxisChoice(Array(0..<axis.size - 1))
+      }
+      let changed = try model.changed(change)
+      let cut = Restructured(changed, steps: [])
+      let first = try LeastSquaresRepair().repaired(cut, of: subject)
+      #expect(first.steps.count { $0.text.contains("makes up for") } == 2 * (1 + 4))
+      let second = try SequentialRepair(damp: 0.01).repaired(cut, from: changed, of: subject)
+      let texts = second.steps.map(\.text)
+      #expect(texts.count { $0.contains("o_proj") && $0.contains("on what reaches it now") } == 2)
+      #expect(texts.count { $0.contains("w2") && $0.contains("the router sends it other tokens") } == 8)
+      #expect(texts.count == 10)
+      let name = "model.layers.1.block_sparse_moe.experts.2.w2.weight"
+      #expect(try second.checkpoint.values(name) == changed.values(name))
+    }
+  }
+
   @Test func depthLeavesNothingToRepair() throws {
     let model = try GoldenModel(Golden("llama_gqa_untied"))
     let subject = try TokenSubject(model.checkpoint, of: model.family)

@@ -30,9 +30,10 @@ import Testing
     #expect(count <= wanted && Double(count) >= 0.97 * Double(wanted))
     #expect(result.steps[0].text == "the same share of every layer")
     let turns = result.steps.filter { $0.text.hasPrefix("turn ") }.compactMap { $0.figures.first?.value }
-    #expect(result.steps[1].text == "by one order of all units")
+    #expect(result.steps[1].text == "by one order of all channels")
     #expect(turns.count == 4 && turns == turns.sorted(by: >))
-    for start in result.steps.prefix(2) { #expect(turns[0] <= start.figures[0].value) }
+    #expect(result.steps[2].text == "0.5 of the way from the one to the other")
+    for start in result.steps.prefix(5) { #expect(turns[0] <= start.figures[0].value) }
     #expect(abs(try subject.divergence(of: result.checkpoint, named: "") - turns[3]) <= 1e-9)
     #expect(subject.measured == 6 + 3 * 6 + 1)
   }
@@ -65,16 +66,52 @@ import Testing
   /// Sizes are told without making the model.
   @Test func sizesAreThoseOfTheModels() throws {
     let (model, subject, whole) = try deep()
-    let space = try SubnetSpace(subject, score: MagnitudeScore(), to: whole * 8 / 10, floor: 0.25)
+    let space = try SubnetSpace(subject, masks: [MagnitudeScore(), OutputScore()], to: whole * 8 / 10, floor: 0.25)
     var draws = Draws(seed: 3)
     var checked = 0
     for _ in 0..<20 {
-      guard let subnet = space.fitted(space.mutated(space.whole, &draws)) else { continue }
+      guard let subnet = space.fitted(space.mutated(space.whole, reach: 0.5, &draws)) else { continue }
       let changed = try subject.changed(space.change(subnet))
       #expect(try parameterCount(changed, of: model.family) == space.size(of: subnet))
       checked += 1
     }
     #expect(checked > 5)
+  }
+
+  /// Numbers that one layer gives another takes, and small steps leave layers and heads alone.
+  @Test func movesKeepTheSize() throws {
+    let (_, subject, whole) = try deep()
+    let space = try SubnetSpace(subject, masks: [OutputScore()], to: whole * 8 / 10, floor: 0.25)
+    let start = try #require(space.starts.first).subnet
+    var draws = Draws(seed: 7)
+    var moved = 0
+    for _ in 0..<50 {
+      let subnet = space.mutated(start, reach: 0.01, &draws)
+      guard subnet.layers == start.layers, space.coarse.allSatisfy({ subnet.kept[$0] == start.kept[$0] }) else {
+        continue
+      }
+      moved += 1
+      for index in space.fine {
+        #expect(abs(subnet.kept[index] - start.kept[index]) <= 1 + start.kept[index] * 3 / 20)
+      }
+    }
+    #expect(moved >= 45)
+  }
+
+  /// Units go by the score that the subnet says for their layer.
+  @Test func masksVary() throws {
+    let (_, subject, whole) = try deep()
+    let space = try SubnetSpace(subject, masks: [OutputScore(), MagnitudeScore()], to: whole * 8 / 10, floor: 0.25)
+    var subnet = try #require(space.starts.first).subnet
+    let index = try #require(space.fine.first)
+    let instance = space.groups[index].axis.instance
+    let before = space.change(subnet).choices[instance]
+    subnet.masks[index] = 1
+    let fitted = try #require(space.fitted(subnet))
+    let after = space.change(fitted).choices[instance]
+    #expect(before?.count == after?.count && before != after)
+    #expect(after == AxisChoice(space.scores[1][index].highest(fitted.kept[index])))
+    #expect(space.steps(fitted).contains { $0.text.hasSuffix("stay by magnitude") })
   }
 
   @Test func tooFewSubnetsAreNoPopulation() throws {

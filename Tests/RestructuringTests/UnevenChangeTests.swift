@@ -41,6 +41,24 @@ import Testing
     #expect(second.config?["intermediate_size"]?.integer == 8)
   }
 
+  /// Heads leave every layer alike, channels one layer alone.
+  @Test func evenAndUnevenChangesGoTogether() throws {
+    let model = try GoldenModel(Self.llama)
+    var (change, gone) = (StructuralChange(), [String: Set<Int>]())
+    for axis in model.description.axes where axis.name == "keyValueHeads" || axis.instance == "text/1/inner" {
+      change.choices[axis.instance] = AxisChoice(Array(0..<axis.size - 1))
+      gone[axis.instance] = [axis.size - 1]
+    }
+    let changed = try model.changed(change)
+    #expect(changed.config?["espalier"] != nil)
+    try withTemporaryFolder { folder in
+      let reference = try model.outputs(of: try model.zeroed(gone, in: folder))
+      for (expected, output) in zip(reference, try model.outputs(of: changed)) {
+        #expect(distance(expected, output) <= 1e-5, "\(expected.name)")
+      }
+    }
+  }
+
   @Test(arguments: ["attention", "mlp"])
   func aBlockThatLeavesIsOneThatAddsNothing(block: String) throws {
     let model = try GoldenModel(Self.llama)

@@ -59,6 +59,36 @@ import Testing
     #expect(try subject.divergence(of: result.checkpoint, named: "").isFinite)
   }
 
+  /// Heads keep to the multiple as channels do, where a layer has so many; what does not suit leaves with the others.
+  @Test func everyGroupKeepsToTheMultiple() throws {
+    let (model, subject, whole) = try deep()
+    let settings: [String: ParameterValue] = ["axis": .word("both"), "score": .word("magnitude")]
+    func kept(_ axis: String, _ multiple: Double) throws -> [Int] {
+      let settings = settings.merging(["multiple": .number(multiple)]) { $1 }
+      let result = try restructured(subject, by: "width", settings, to: whole * 6 / 10)
+      #expect(try parameterCount(result.checkpoint, of: model.family) <= whole * 6 / 10)
+      return try self.kept(result, axis, of: model.family)
+    }
+    #expect(try kept("keyValueHeads", 1) == [1, 1, 1, 1])
+    #expect(try kept("keyValueHeads", 2) == [2, 2, 2, 2])
+    #expect(try kept("inner", 2).allSatisfy { $0 % 2 == 0 })
+    // Of fewer heads than the multiple any number stays.
+    #expect(try kept("keyValueHeads", 4) == [1, 1, 1, 1])
+    #expect(try kept("inner", 4).allSatisfy { $0 % 4 == 0 })
+  }
+
+  /// Channels leave by eights at most down to eight, which is more than the least.
+  @Test func multiplesThatAreTooLargeAreTold() throws {
+    let (model, subject, whole) = try deep()
+    let group = UnitGroup.groups(along: "inner", of: model.description, in: model.checkpoint)[0]
+    let least = whole - 4 * (group.count - 8) * group.parametersPerUnit
+    let settings: [String: ParameterValue] = ["multiple": .number(8), "score": .word("magnitude")]
+    let result = try restructured(subject, by: "width", settings, to: least)
+    #expect(try parameterCount(result.checkpoint, of: model.family) == least)
+    let found = problem { try restructured(subject, by: "width", settings, to: least - 1) }
+    #expect(found?.message == "\(least - 1) numbers cannot be reached by `inner` alone: \(least) to \(whole) can")
+  }
+
   /// Channels of a layer whose output is silent cost nothing, so they leave first, down to the floor.
   @Test(
     arguments: [

@@ -50,7 +50,8 @@ public struct FitPlan: Sendable {
     if let effects = request.effects {
       var asked = RestructuringRequest(method: LayerDropping.card.name, goal: .share(0.5), source: .text(effects))
       asked.parameters = [:]
-      structure = try RestructuringPlan(asked, of: model, checkpoint: checkpoint, run: run, writing: writing)
+      structure = try RestructuringPlan(
+        asked, of: model, checkpoint: checkpoint, run: run, writing: writing, isExecuted: false)
     } else {
       structure = nil
     }

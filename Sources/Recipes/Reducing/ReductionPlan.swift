@@ -60,11 +60,7 @@ public struct ReductionPlan: Sendable {
     isGiven: Bool = false
   ) throws(Problems) {
     var problems = Problems()
-    var conversion: MergePlan?
-    do throws(Problems) {
-      conversion = try Conversion.plan(
-        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
-    } catch { problems.all += error.all }
+    let conversion = Conversion.begin(with: model, checkpoint, isGiven: isGiven, writing: writing, &problems)
     let treatment = problems.collect { () throws(Problem) in try ReductionTreatment(request) }
     let network = problems.collect { () throws(Problem) in
       try Network(
@@ -75,9 +71,6 @@ public struct ReductionPlan: Sendable {
       selection = try ReductionSelection(keep: request.keep, only: request.only, takesHead: request.takesHead)
     } catch {
       problems.all += error.all
-    }
-    if let conversion {
-      problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
     }
     guard problems.errors.isEmpty, let conversion, let treatment, let network, let selection else {
       throw Problems(problems.errors.uniqued())

@@ -39,19 +39,9 @@ public enum RenormalizationRun {
     listener.receive(.ended(stage: "renormalize", seconds: seconds))
     let evaluation = try measure?(result.checkpoint)
     var report = RenormalizationReport(plan, result, evaluation: evaluation, seconds: seconds)
-    var conversion: MergePlan
-    do throws(Problems) {
-      conversion = try Conversion.plan(
-        of: plan.model, elementType: nil, options: plan.conversion.options,
-        given: [ExactString(plan.model): result.checkpoint])
-    } catch { throw error.all.first ?? Problem(.restructuring, "the corrected model cannot be written") }
-    conversion.verb = .renormalize
-    conversion.text = plan.request.line + "\n"
-    conversion.reports = [
-      ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
-      ("REPORT.md", Array(report.markdown.utf8)),
-    ]
-    report.written = try MergeRun.execute(conversion, listener: listener)
+    report.written = try Conversion.write(
+      result.checkpoint, as: plan.model, planned: plan.conversion, by: .renormalize, text: plan.request.line,
+      report: (report.json, report.markdown), listener: listener)
     try pieces.remove()
     return report
   }

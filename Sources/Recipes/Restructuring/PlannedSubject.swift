@@ -56,8 +56,9 @@ final class PlannedSubject: StructuralSubject {
       return file
     case .text(let text):
       let calibration = try Calibration(
-        network, sequences: text.windows.sequences, memory: plan.run.memory, momentLimit: Self.momentLimit,
-        workers: workers)
+        network, sequences: text.windows.sequences, memory: plan.run.memory,
+        reading: try WeightFile.readingBytes(of: checkpoint.weightFiles, threads: workers.threadCount),
+        momentLimit: Self.momentLimit, workers: workers)
       var record = text.record(mode: plan.run.mode, momentLimit: Self.momentLimit)
       record.model = try ModelIdentity(of: checkpoint, workers: workers)
       let path = pieces.path(of: "statistics.safetensors")
@@ -69,7 +70,7 @@ final class PlannedSubject: StructuralSubject {
   }
 
   /// Repairs need second moments whole.
-  private static let momentLimit = 1 << 20
+  static let momentLimit = 1 << 20
 
   func divergence(of candidate: any Checkpoint, named name: String) throws(Problem) -> Double {
     try textProbe().divergence(of: candidate, named: name)

@@ -26,27 +26,20 @@ public struct RestructuringPlan: Sendable {
   /// - Parameters:
   ///   - writing: where the result goes, and under which ceiling.
   ///   - isGiven: the checkpoint is what is changed, whatever is at the path that `model` may be.
+  ///   - isExecuted: false for a plan that only says how the model is measured: whether its goal can be reached, and in
+  ///     which memory, is not looked at.
   /// - Throws: every problem that can be known from headers, all at once.
   public init(
     _ request: RestructuringRequest, of model: String, checkpoint: any Checkpoint, run: RunOptions,
-    writing: MergeOptions, isGiven: Bool = false
+    writing: MergeOptions, isGiven: Bool = false, isExecuted: Bool = true
   ) throws(Problems) {
     var problems = Problems()
-    var conversion: MergePlan?
-    do throws(Problems) {
-      conversion = try Conversion.plan(
-        of: model, elementType: nil, options: writing, given: isGiven ? [ExactString(model): checkpoint] : [:])
-    } catch { problems.all += error.all }
+    let conversion = Conversion.begin(with: model, checkpoint, isGiven: isGiven, writing: writing, &problems)
     let method = problems.collect { () throws(Problem) in
       let type = try StructuralMethods.method(named: request.method)
-      try Self.check(type.needs, request)
-      try Self.checkRepair(type, request)
-      if type.needsPairs, request.pairs == nil {
-        throw Problem(
-          .restructuring, "\(request.method) compares what the model makes of paired prompts", remedy: "Give --pairs.")
-      }
       return try type.init(try StructuralParameters(request.parameters, for: type.card))
     }
+    if let method { problems.all += Self.missing(method, request) }
     let family = problems.collect { () throws(Problem) in
       guard let config = checkpoint.config,
         let family = Architecture.recognise(config: config, among: run.families)
@@ -60,51 +53,26 @@ public struct RestructuringPlan: Sendable {
     let network = problems.collect { () throws(Problem) in
       try Network(checkpoint, architectures: run.families, mode: run.mode, residency: .streamed, workers: run.pool)
     }
-    if let conversion {
-      problems.all += ReductionPieces.obstacles(beside: writing.output, policy: conversion.options.policy)
+    let before = family.map { ParameterCount.of(checkpoint, described: $0.1) }
+    let wanted = problems.collect { () throws(Problem) in
+      try before.map { (count) throws(Problem) in
+        try Self.wanted(request.goal, of: count)
+      }
     }
-    guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network else {
-      throw Problems(problems.errors.uniqued())
+    if let method, let network, let (family, description) = family, let wanted = wanted ?? nil {
+      let planned = PlannedModel(checkpoint: checkpoint, family: family, description: description)
+      if isExecuted {
+        problems.collect { () throws(Problem) in try method.check(planned, to: wanted) }
+        problems.collect { () throws(Problem) in try Self.checkMemory(method, request, planned, network, run) }
+      }
     }
+    guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network,
+      let before, let wanted = wanted ?? nil
+    else { throw Problems(problems.errors.uniqued()) }
     (self.request, self.checkpoint, self.model, self.run) = (request, checkpoint, model, run)
     (self.conversion, self.method, self.family, self.description) = (conversion, method, family, description)
-    self.network = network
-    parametersBefore = ParameterCount.of(checkpoint, described: description)
-    do throws(Problem) {
-      parametersWanted = try Self.wanted(request.goal, of: parametersBefore)
-    } catch { throw Problems([error]) }
+    (self.network, parametersBefore, parametersWanted) = (network, before, wanted)
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
-  }
-
-  private static func check(_ need: StructuralNeed, _ request: RestructuringRequest) throws(Problem) {
-    switch (need, request.source) {
-    case (.nothing, _), (_, .text), (.statistics, .statistics): return
-    case (.statistics, .nothing):
-      throw Problem(
-        .restructuring, "\(request.method) has to know what enters the model's matrices",
-        remedy: "Give --text, or --statistics of `espalier calibrate`.")
-    case (.text, _):
-      throw Problem(.restructuring, "\(request.method) runs the model on text", remedy: "Give --text.")
-    }
-  }
-
-  private static func checkRepair(
-    _ method: any StructuralMethod.Type, _ request: RestructuringRequest
-  ) throws(Problem) {
-    guard let damp = request.repair else { return }
-    guard damp >= 0, damp.isFinite else {
-      throw Problem(.restructuring, "a damping of \(damp) is none: it must be 0 or more")
-    }
-    if method.repairs {
-      throw Problem(
-        .restructuring, "\(request.method) lets what stays make up for what left itself",
-        remedy: "Leave --repair out.")
-    }
-    if case .nothing = request.source {
-      throw Problem(
-        .restructuring, "a repair has to know what enters the model's matrices",
-        remedy: "Give --text, or --statistics of `espalier calibrate`.")
-    }
   }
 
   private static func wanted(_ goal: RestructuringRequest.Goal, of count: Int) throws(Problem) -> Int {

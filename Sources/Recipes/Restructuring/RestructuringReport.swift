@@ -12,6 +12,7 @@ public struct RestructuringReport: Sendable {
   public let method: String
   public let request: String
   public let parametersBefore: Int
+  public let parametersWanted: Int
   public let parametersAfter: Int
   public let bytesBefore: Int
   /// In the types that the parameters had.
@@ -34,9 +35,14 @@ public struct RestructuringReport: Sendable {
     (method, request) = (plan.request.method, plan.request.text)
     (output, mode, steps) = (plan.conversion.options.output, plan.run.mode.rawValue, result.steps)
     (self.evaluation, self.seconds, self.secondsMeasuring) = (evaluation, seconds, secondsMeasuring)
-    parametersBefore = plan.parametersBefore
+    (parametersBefore, parametersWanted) = (plan.parametersBefore, plan.parametersWanted)
     let config = result.checkpoint.config ?? .object([])
     parametersAfter = ParameterCount.of(result.checkpoint, described: try plan.family.describe(config: config))
+    guard parametersAfter <= parametersWanted else {
+      throw Problem(
+        .restructuring, "\(method) left \(parametersAfter) parameters where at most \(parametersWanted) were asked for",
+        remedy: "Ask for more, or take another method.")
+    }
     bytesBefore = plan.bytesBefore
     let costs = [
       TokenCost.of(plan.checkpoint, described: plan.description),
@@ -53,7 +59,8 @@ public struct RestructuringReport: Sendable {
     .object([
       ("espalier_restructuring", 1), ("output", .string(output)), ("method", .string(method)),
       ("request", .string(request)), ("mode", .string(mode)),
-      ("parameters_before", .number(parametersBefore)), ("parameters_after", .number(parametersAfter)),
+      ("parameters_before", .number(parametersBefore)), ("parameters_wanted", .number(parametersWanted)),
+      ("parameters_after", .number(parametersAfter)),
       ("bytes_before", .number(bytesBefore)), ("bytes_after", .number(bytesAfter)),
       ("predicted_speed", predictedSpeed.map { .number($0) } ?? .null),
       (
@@ -72,7 +79,8 @@ public struct RestructuringReport: Sendable {
   /// Some lines at the end of a run.
   public var text: String {
     var lines = [
-      "\(output): \(method), \(parametersBefore) parameters become \(parametersAfter) (\(Figures.percent(share)))"
+      "\(output): \(method), \(parametersBefore) parameters become \(parametersAfter) "
+        + "(\(Figures.percent(share))), at most \(parametersWanted) were wanted"
     ]
     lines.append(sizes)
     lines += steps.suffix(4).map { "  \(Self.line($0))" }
@@ -91,7 +99,8 @@ public struct RestructuringReport: Sendable {
 
   public var markdown: String {
     var text = "# Restructured by \(method)\n\n\(request), \(mode) mode\n\n"
-    text += "\(parametersBefore) parameters became \(parametersAfter), \(Figures.percent(share)). \(sizes).\n\n"
+    text += "\(parametersBefore) parameters became \(parametersAfter), \(Figures.percent(share)); "
+    text += "at most \(parametersWanted) were wanted. \(sizes).\n\n"
     text += "| step | cost |\n|---|---|\n"
     for step in steps { text += "| \(step.text) | \(Self.figures(step)) |\n" }
     if let evaluation { text += "\n```\n\(evaluation.text)\n```\n" }

@@ -26,20 +26,10 @@ public enum RestructuringRun {
     var report = try RestructuringReport(
       plan, result, evaluation: evaluation, seconds: chosen - began,
       secondsMeasuring: Machine.monotonicSeconds - chosen)
-    var conversion: MergePlan
-    do throws(Problems) {
-      // What was planned for the original is planned again for what came of it.
-      conversion = try Conversion.plan(
-        of: plan.model, elementType: nil, options: plan.conversion.options,
-        given: [ExactString(plan.model): result.checkpoint])
-    } catch { throw error.all.first ?? Problem(.restructuring, "the changed model cannot be written") }
-    conversion.verb = .restructure
-    conversion.text = ([plan.request.text] + result.steps.map(\.text)).joined(separator: "\n") + "\n"
-    conversion.reports = [
-      ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
-      ("REPORT.md", Array(report.markdown.utf8)),
-    ]
-    report.written = try MergeRun.execute(conversion, listener: listener)
+    report.written = try Conversion.write(
+      result.checkpoint, as: plan.model, planned: plan.conversion, by: .restructure,
+      text: ([plan.request.text] + result.steps.map(\.text)).joined(separator: "\n"),
+      report: (report.json, report.markdown), listener: listener)
     try pieces.remove()
     return report
   }

@@ -68,10 +68,12 @@ public struct StepsRun {
     let began = Machine.monotonicSeconds
     switch planned {
     case .merge(let plan): try merge(plan, &entry)
-    case .restructure(let plan): try restructure(plan, &entry)
+    case .restructure(let plan):
+      try take(&entry) { () throws(Problem) in try RestructuringRun.execute(plan, listener: listener) }
     case .reduce(let plan, let wish): try reduce(plan, wish, index, &entry)
     case .quantize(let planned): try quantize(planned, index, &entry)
-    case .align(let planned): try align(planned.plan, &entry)
+    case .align(let planned):
+      try take(&entry) { () throws(Problem) in try AlignmentRun.execute(planned.plan, listener: listener) }
     case .evaluate(let evaluation): try evaluate(evaluation, &entry)
     }
     entry.record.seconds = Machine.monotonicSeconds - began
@@ -81,30 +83,18 @@ public struct StepsRun {
     return entry
   }
 
+  private func take<Outcome: StepOutcome>(
+    _ entry: inout StepsReport.Entry, _ body: () throws(Problem) -> Outcome
+  ) throws(Problems) {
+    do throws(Problem) { entry.record.take(try body()) } catch { throw Problems([error]) }
+  }
+
   private func merge(_ plan: MergePlan, _ entry: inout StepsReport.Entry) throws(Problems) {
     do throws(Problem) {
       let report = MergeReport(try MergeRun.execute(plan, listener: listener))
       entry.record.report = report.json
       entry.record.text = report.text
       entry.record.markdown = "```yaml\n\(plan.text)```\n\n\(report.text)\n"
-    } catch { throw Problems([error]) }
-  }
-
-  private func restructure(_ plan: RestructuringPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
-    do throws(Problem) {
-      let report = try RestructuringRun.execute(plan, listener: listener)
-      entry.record.report = report.json
-      entry.record.text = report.text
-      entry.record.markdown = report.markdown
-    } catch { throw Problems([error]) }
-  }
-
-  private func align(_ plan: AlignmentPlan, _ entry: inout StepsReport.Entry) throws(Problems) {
-    do throws(Problem) {
-      let report = try AlignmentRun.execute(plan, listener: listener)
-      entry.record.report = report.json
-      entry.record.text = report.text
-      entry.record.markdown = report.markdown
     } catch { throw Problems([error]) }
   }
 
@@ -117,12 +107,10 @@ public struct StepsRun {
       do throws(Problem) { request = try allotted(plan, wish, index) } catch { throw Problems([error]) }
       plan = try planner.replanned(plan, request)
     }
-    do throws(Problem) {
-      let report = try ReductionRun.execute(plan, workers: planner.run.pool, listener: listener)
-      entry.record.report = report.json
-      entry.record.text = report.text
-      entry.record.markdown = report.markdown
-    } catch { throw Problems([error]) }
+    let reduction = plan
+    try take(&entry) { () throws(Problem) in
+      try ReductionRun.execute(reduction, workers: planner.run.pool, listener: listener)
+    }
   }
 
   /// The request with a budget for each matrix. A table that had to be measured is kept for a resumed run.
@@ -155,17 +143,14 @@ public struct StepsRun {
         }
       }
     }
-    do throws(Problem) {
-      let report =
-        if let calibration = found.calibration {
-          try calibration.execute(fit: outcome, probe: probe, run: planner.run, listener: listener)
-        } else {
-          try QuantizationRun.execute(found.plan, fit: outcome, probe: probe, listener: listener)
-        }
-      entry.record.report = report.json
-      entry.record.text = report.text
-      entry.record.markdown = report.markdown
-    } catch { throw Problems([error]) }
+    let (rounded, fit) = (found, outcome)
+    try take(&entry) { () throws(Problem) in
+      if let calibration = rounded.calibration {
+        try calibration.execute(fit: fit, probe: probe, run: planner.run, listener: listener)
+      } else {
+        try QuantizationRun.execute(rounded.plan, fit: fit, probe: probe, listener: listener)
+      }
+    }
     if planned.fitting != nil { planner.removeScratch(index) }
   }
 

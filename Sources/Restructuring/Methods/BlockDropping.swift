@@ -9,11 +9,16 @@ public struct BlockDropping: StructuralMethod {
     parameters: [MultiPruner.lazyCard],
     notes: "The source goes by perplexity, this by the divergence from the original's predictions, on the calibration "
       + "text. A layer without blocks leaves whole. Layers differ afterwards: see uneven layers.")
-  public static let needs = StructuralNeed.text
 
   private let isLazy: Bool
 
   public init(_ parameters: StructuralParameters) throws(Problem) { isLazy = parameters.flag("lazy") ?? false }
+
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    _ = try Self.blocks(of: model)
+  }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     var removal = try GreedyRemoval(subject, isLazy: isLazy)
@@ -25,7 +30,7 @@ public struct BlockDropping: StructuralMethod {
   }
 
   /// Every block that is there, each by itself.
-  static func blocks(of subject: any StructuralSubject) throws(Problem) -> [[Removal]] {
+  static func blocks(of subject: any StructuralModel) throws(Problem) -> [[Removal]] {
     let tower = try subject.layeredTower()
     guard !tower.blocks.isEmpty else {
       throw Problem(.restructuring, "layers of a \(subject.family.name) have no blocks that could leave")

@@ -31,7 +31,6 @@ public struct ExpertPruning: StructuralMethod {
     notes: "At least as many stay as the router chooses. Similarity is the cosine of all weights; channels are not "
       + "aligned first, as li2024mcsmoe does. The router keeps the rows of experts that stay, so rows that went to the "
       + "others are sent anew.")
-  public static let needs = StructuralNeed.nothing
 
   private let score: String
   private let merging: Merging
@@ -41,6 +40,17 @@ public struct ExpertPruning: StructuralMethod {
     score = parameters.word("score") ?? "expert-use"
     merging = parameters.word("merge").flatMap(Merging.init) ?? .no
     isLazy = parameters.flag("lazy") ?? false
+  }
+
+  public var needs: StructuralNeed {
+    let score = (try? UnitScores.score(named: score)).map { type(of: $0).needs } ?? .nothing
+    return max(score, merging == .use ? .statistics : .nothing)
+  }
+
+  public var needsBase: Bool { score == RouterChangeScore.card.name }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    _ = try ExpertLayer.all(of: model)
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

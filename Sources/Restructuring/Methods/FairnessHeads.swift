@@ -19,12 +19,18 @@ public struct FairnessHeads: StructuralMethod {
       + "calibration text measured; of those that are not spared the heads leave without which the bias is least. Heads "
       + "that share keys leave together; no layer loses its last. Once heads that lower the bias are gone, a goal that is "
       + "not reached takes others too.")
-  public static let needs = StructuralNeed.text
   public static let needsPairs = true
 
   private let spared: Double
 
   public init(_ parameters: StructuralParameters) throws(Problem) { spared = parameters.number("spare") ?? 0.3 }
+
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let groups = try UniformWidth.groups("heads", of: model)
+    try WidthAllocation(groups, of: model, to: parameters).requireReachable(leaving: groups.map { $0.count - 1 })
+  }
 
   /// A head, and what leaving it out alone does.
   private struct Head {

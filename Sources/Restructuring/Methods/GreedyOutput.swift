@@ -1,6 +1,7 @@
 internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
+public import EspalierNetworks
 internal import EspalierNumerics
 
 /// Channels and heads leave one by one, each time that for which the others make up best; then least squares bring the
@@ -13,7 +14,7 @@ public struct GreedyOutput: StructuralMethod {
     parameters: [
       UniformWidth.axisCard, UniformWidth.allocationCard, UniformWidth.floorCard,
       ParameterCard(
-        "reconstruct", .integer(0...2), default: .number(2),
+        "reconstruct", .integer(0...2), default: .number(1),
         "0: none; 1: by statistics of the original; 2: then map after map, on what reaches it in the model that is left"
       ),
       ParameterCard(
@@ -22,11 +23,11 @@ public struct GreedyOutput: StructuralMethod {
     ],
     notes:
       "The pairs of depth 2 are those of the source: up and gate with down, values with the output projection. A unit "
-      + "is taken out with the best map that is left, so what its leaving costs is exact on the text; the source's "
-      + "criteria leave the others' compensation out. Channels and heads are told by the same criterion; the source's "
+      + "is taken out with the best map that is left, and its cost is what the block's squared error grows by, exactly up "
+      + "to the damping, which counts as noise on the inputs; the source's criteria leave the others' compensation out. Channels and heads are told by the same criterion; the source's "
       + "heads by similarity. The source's pre-pruning recovery is the first reconstruction here; the second aims at the "
-      + "original's outputs. Needs whole second moments; reconstruct=2 needs text.")
-  public static let needs = StructuralNeed.statistics
+      + "original's outputs. Needs whole second moments; reconstruct=2 needs text, and harms a "
+      + "model that is far from the original by then.")
   public static let repairs = true
 
   private let axis: String
@@ -39,8 +40,29 @@ public struct GreedyOutput: StructuralMethod {
     axis = parameters.word("axis") ?? "inner"
     isGlobal = parameters.word("allocate") == "global"
     floor = parameters.number("floor") ?? 0.25
-    reconstructions = parameters.integer("reconstruct") ?? 2
+    reconstructions = parameters.integer("reconstruct") ?? 1
     damp = parameters.number("damp") ?? LeastSquaresRepair.standardDamp
+  }
+
+  public var needs: StructuralNeed { reconstructions == 2 ? .text : .statistics }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let groups = try UniformWidth.groups(axis, of: model)
+    for group in groups { try group.requireReaders(Self.card) }
+    let allocation = WidthAllocation(groups, of: model, to: parameters)
+    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even() }
+  }
+
+  public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int {
+    let groups = try UniformWidth.groups(axis, of: model)
+    let readers = groups.flatMap(\.readers)
+    var most = groups.map { RepairMemory.eliminating($0.readers) }.max() ?? 0
+    if reconstructions > 0 { most = max(most, RepairMemory.solving(readers)) }
+    if reconstructions > 1 {
+      most = max(
+        most, RepairMemory.solving(readers) + (try RepairMemory.running(readers, network, lengths: lengths)))
+    }
+    return most
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
@@ -50,8 +72,7 @@ public struct GreedyOutput: StructuralMethod {
         remedy: "Give --text, or --set reconstruct=1.")
     }
     let groups = try UniformWidth.groups(axis, of: subject)
-    let now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    let allocation = WidthAllocation(groups, from: now, to: parameters)
+    let allocation = WidthAllocation(groups, of: subject, to: parameters)
     var kept = isGlobal ? groups.map { _ in 1 } : try allocation.even()
     let files = FilePool()
     var leaving: [[(unit: Int, cost: Double)]] = []

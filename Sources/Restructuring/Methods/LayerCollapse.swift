@@ -25,7 +25,6 @@ public struct LayerCollapse: StructuralMethod {
       "The source sweeps once, with thresholds chosen for a size; here the size is given, and a merge takes no more "
       + "layers than it needs. Only layers of one kind fold; norms stay those of the first layer. The cosine is of all "
       + "last states of a window as one vector.")
-  public static let needs = StructuralNeed.text
 
   private let merged: Int
   private let interval: Int
@@ -39,6 +38,12 @@ public struct LayerCollapse: StructuralMethod {
     lowest = parameters.integer("lowest") ?? 1
     threshold = parameters.number("threshold") ?? 0.75
     relax = parameters.number("relax") ?? 0.05
+  }
+
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    _ = try model.layeredTower()
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

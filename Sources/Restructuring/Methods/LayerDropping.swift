@@ -30,7 +30,6 @@ public struct LayerDropping: StructuralMethod {
       + "between depths are metric=angular with order=together; Minitron's depth pruning is metric=perplexity with "
       + "order=together; influence is ShortGPT's. Taylor scores are left out: they estimate from gradients how the loss "
       + "changes without a layer, which metric=perplexity measures.")
-  public static let needs = StructuralNeed.nothing
 
   private let metric: LayerMetric
   private let order: Order
@@ -40,6 +39,17 @@ public struct LayerDropping: StructuralMethod {
     metric = parameters.word("metric").flatMap(LayerMetric.init) ?? .divergence
     order = parameters.word("order").flatMap(Order.init) ?? .oneByOne
     seed = parameters.integer("seed") ?? 0
+  }
+
+  public var needs: StructuralNeed { metric.needsText ? .text : .nothing }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let tower = try model.layeredTower()
+    var least = Int.max
+    for layer in 0..<tower.layerCount {
+      least = min(least, count(try model.changed(StructuralChange(layers: [tower.name: [layer]]))))
+    }
+    guard least <= parameters else { throw unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

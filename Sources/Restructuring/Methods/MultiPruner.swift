@@ -18,7 +18,7 @@ public struct MultiPruner: StructuralMethod {
       ParameterCard(
         "groups", .integer(2...256), default: .number(11), "Groups of a layer's channels, which leave together."),
       ParameterCard(
-        "score", .choice(UnitScores.names), default: .word("magnitude"),
+        "score", .choice(UnitScores.channelNames), default: .word("magnitude"),
         "Orders a layer's channels and heads; those of the lowest score are the first that may leave."),
       ParameterCard(
         "lazy", .flag, default: .flag(true),
@@ -27,7 +27,6 @@ public struct MultiPruner: StructuralMethod {
     notes: "The shares are those that the source has for Llama 2 7B, its groups are 1024 of 11008 channels. It goes by "
       + "perplexity, this by divergence from the original; heads that share keys leave together. A share is passed by "
       + "at most one step, the goal only by the last. lazy=false is the source's.")
-  public static let needs = StructuralNeed.text
 
   private let blocks: Double
   private let channels: Double
@@ -44,6 +43,13 @@ public struct MultiPruner: StructuralMethod {
     guard blocks + channels <= 1 + 1e-9 else {
       throw Problem(.restructuring, "\(blocks) and \(channels) of what leaves are more than all of it")
     }
+  }
+
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    if blocks > 0 { _ = try BlockDropping.blocks(of: model) }
+    if blocks + channels > 0 { _ = try UniformWidth.groups("inner", of: model) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

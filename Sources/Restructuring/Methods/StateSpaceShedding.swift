@@ -35,7 +35,6 @@ public struct StateSpaceShedding: StructuralMethod {
       + "block around it has no place in the families' configs: target=state makes the scan smaller instead, down to one "
       + "group. The place of a head is the same in every group of heads. Within a layer the least by magnitude may leave "
       + "first.")
-  public static let needs = StructuralNeed.text
 
   private let target: Target
   private let groups: Int
@@ -47,10 +46,17 @@ public struct StateSpaceShedding: StructuralMethod {
     isLazy = parameters.flag("lazy") ?? false
   }
 
-  public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
-    guard subject.description.parameters.contains(where: { $0.role.part == .stateSpaceDecay }) else {
-      throw Problem(.restructuring, "a \(subject.family.name) has no state spaces")
+  public var needs: StructuralNeed { .text }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    guard model.description.parameters.contains(where: { $0.role.part == .stateSpaceDecay }) else {
+      throw Problem(.restructuring, "a \(model.family.name) has no state spaces")
     }
+    if target == .blocks { _ = try BlockDropping.blocks(of: model) } else { _ = try groups(of: model) }
+  }
+
+  public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
+    try check(subject, to: parameters)
     var removal = try GreedyRemoval(subject, isLazy: isLazy)
     guard try removal.remove(try queues(subject), until: parameters) else {
       throw Problem(
@@ -62,18 +68,23 @@ public struct StateSpaceShedding: StructuralMethod {
 
   private func queues(_ subject: any StructuralSubject) throws(Problem) -> [[Removal]] {
     if target == .blocks { return try BlockDropping.blocks(of: subject) }
-    let all = UnitGroup.all(of: subject.description, in: subject.checkpoint)
-    let found = all.filter { target.axes.contains($0.axis.name) }
-    guard !found.isEmpty else {
-      throw Problem(.restructuring, "a \(subject.family.name) has no \(target.rawValue) that could leave")
-    }
     let files = FilePool()
     var queues: [[Removal]] = []
-    for group in found {
+    for group in try groups(of: subject) {
       let scores = try MagnitudeScore().scores(of: group, in: subject, files: files)
       queues.append(
         group.removals(scores, steps: target == .heads ? group.count : groups, left: StructuralChange()))
     }
     return queues
+  }
+
+  private func groups(of model: any StructuralModel) throws(Problem) -> [UnitGroup] {
+    let found = UnitGroup.all(of: model.description, in: model.checkpoint).filter {
+      target.axes.contains($0.axis.name)
+    }
+    guard !found.isEmpty else {
+      throw Problem(.restructuring, "a \(model.family.name) has no \(target.rawValue) that could leave")
+    }
+    return found
   }
 }

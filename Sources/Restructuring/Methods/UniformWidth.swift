@@ -2,8 +2,8 @@ internal import EspalierArchitectures
 public import EspalierBasics
 internal import EspalierCheckpoints
 
-/// Channels of feed-forward blocks, heads, or channels of the stream leave by their scores: of every layer the same share,
-/// or wherever it costs least.
+/// Channels of feed-forward blocks, heads, or channels of the stream leave by their scores: of every layer the same
+/// share, or wherever it costs least.
 public struct UniformWidth: StructuralMethod {
   static let axisCard = ParameterCard(
     "axis", .choice(["inner", "heads", "both"]), default: .word("inner"), "which units go: channels, heads, or of both")
@@ -20,13 +20,15 @@ public struct UniformWidth: StructuralMethod {
       ParameterCard(
         "axis", .choice(["inner", "heads", "both", "hidden"]), default: .word("inner"),
         "which units go: channels, heads, of both, or channels of the stream between layers"),
-      ParameterCard("score", .choice(UnitScores.names), default: .word("output"), "what tells the units that go"),
       ParameterCard(
-        "multiple", .integer(1...4096), default: .number(1), "numbers of units that stay are multiples of this"),
+        "score", .choice(UnitScores.channelNames), default: .word("output"), "what tells the units that go"),
+      ParameterCard(
+        "multiple", .integer(1...4096), default: .number(1),
+        "numbers of units that stay are multiples of this, in layers that have so many"),
       ParameterCard(
         "allocate", .choice(["even", "global", "measured"]), default: .word("even"),
-        "the same share of every layer, or units of all layers by what each costs for its numbers: by its score, or by its "
-          + "part of what its layer was measured to lose"),
+        "the same share of every layer, or units of all layers by what each costs for its numbers: by its score, or by "
+          + "its part of what its layer was measured to lose"),
       ParameterCard(
         "floor", .number(0...1), default: .number(0.25),
         "the share of a layer's units that stays with allocate=global or measured"),
@@ -35,13 +37,11 @@ public struct UniformWidth: StructuralMethod {
         "of a layer's units the share that stays although their scores are the lowest"),
     ],
     notes: "Minitron's width pruning with score=activation. With allocate=even widths stay even, so the result loads "
-      + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest; axis=hidden takes the stream's "
-      + "channels out of every tensor, and what remains of it is not repaired. allocate=global needs a "
-      + "score that can be compared across layers; allocate=measured takes the wanted share out of each layer by itself, "
-      + "measures how far predictions move (text, one run a layer), and scales the layer's scores by it. Both give layers "
-      + "widths of their own. LoRAP's channels are score=lorap "
-      + "least=0.01.")
-  public static let needs = StructuralNeed.statistics
+      + "anywhere; axis=both takes the nearest number of heads, and channels make up for the rest; axis=hidden takes "
+      + "channels of the stream out of every tensor, which no repair makes up for. allocate=global needs a score that can "
+      + "be compared across layers; allocate=measured takes the wanted share out of each layer by itself, measures how far "
+      + "predictions move (text, one run a layer), and scales the layer's scores by it. Both give layers widths of their "
+      + "own. LoRAP's channels are score=lorap least=0.01.")
 
   private let axis: String
   private let score: any UnitScore
@@ -71,10 +71,16 @@ public struct UniformWidth: StructuralMethod {
     }
   }
 
+  public var needs: StructuralNeed { isMeasured ? .text : type(of: score).needs }
+
+  public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
+    let allocation = WidthAllocation(try Self.groups(axis, of: model), of: model, to: parameters)
+    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even(multiple: multiple) }
+  }
+
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     let groups = try Self.groups(axis, of: subject)
-    let now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    let allocation = WidthAllocation(groups, from: now, to: parameters)
+    let allocation = WidthAllocation(groups, of: subject, to: parameters)
     var kept = isGlobal ? [] : try allocation.even(multiple: multiple)
     let files = FilePool()
     var scores: [[Double]] = []
@@ -121,7 +127,7 @@ public struct UniformWidth: StructuralMethod {
   }
 
   /// The groups of units that an axis of the user's means in this family.
-  static func groups(_ axis: String, of subject: any StructuralSubject) throws(Problem) -> [UnitGroup] {
+  static func groups(_ axis: String, of subject: any StructuralModel) throws(Problem) -> [UnitGroup] {
     let heads = ["keyValueHeads", "heads"]
     let names = axis == "heads" ? heads : axis == "both" ? ["inner"] + heads : [axis]
     let all = UnitGroup.all(of: subject.description, in: subject.checkpoint, hasStream: axis == "hidden")

@@ -11,7 +11,8 @@ internal import EspalierReduction
 ///
 /// which minimizes E‖W x - W' x_S‖² + λ ‖W' - W_S‖²: the error on the text never grows (but by the rounding of what is
 /// stored), and inputs that are linear combinations of those that stay are made up for wholly as damp goes to 0. H is
-/// that of the original model: a map does not see what those before it have become.
+/// that of the original model: a map does not see what those before it have become. Behind a norm over inputs that left
+/// H is not that of what stays, so such maps stay as they are.
 ///
 /// Cost: |S|³ flops a map, and products of its size times |S|; memory of some |S|² float64.
 public struct LeastSquaresRepair: Sendable {
@@ -34,15 +35,20 @@ public struct LeastSquaresRepair: Sendable {
       throw Problem(
         .restructuring, "the method has given parameters new values already", remedy: "Leave the repair out.")
     }
-    let (maps, others) = RepairableMap.all(of: changed)
+    let (maps, stacked) = RepairableMap.all(of: changed)
     let files = FilePool()
     var replacements: [Parameter] = []
     var steps = result.steps
-    for (name, site, read) in maps {
+    for listing in maps {
+      let name = listing.name
+      guard !listing.isBehindNorm else {
+        steps.append(.init("\(name) stays as it is: a norm over what left changes what enters it"))
+        continue
+      }
       do throws(Problem) {
-        let map = try read(files)
+        let map = try listing.read(files)
         guard !map.left.isEmpty else { continue }
-        let moment = try subject.moment(ofSite: site, width: map.whole.columns)
+        let moment = try subject.moment(ofSite: listing.site, width: map.whole.columns)
         guard let repaired = try solve(map.whole, moment, keeping: map.kept, parallel: subject.workers.forEach) else {
           steps.append(.init("\(name) stays as it is: nothing reaches it"))
           continue
@@ -55,8 +61,8 @@ public struct LeastSquaresRepair: Sendable {
       } catch { throw error.at(tensor: name) }
       subject.progress(steps[steps.count - 1].text)
     }
-    for name in others { steps.append(.init("\(name) stays as it is: several maps in one tensor are not repaired")) }
-    if maps.isEmpty && others.isEmpty { steps.append(.init("nothing to repair: no map lost inputs within a layer")) }
+    for name in stacked { steps.append(.init("\(name) stays as it is: several maps in one tensor are not repaired")) }
+    if maps.isEmpty && stacked.isEmpty { steps.append(.init("nothing to repair: no map lost inputs within a layer")) }
     guard !replacements.isEmpty else { return Restructured(changed, steps: steps) }
     return Restructured(OverlaidCheckpoint(changed, replacing: replacements), steps: steps)
   }

@@ -11,53 +11,64 @@ struct RepairableMap {
   let whole: Matrix<Double>
   /// The inputs that stay, in their order now.
   let kept: [Int]
-  /// Where rows enter it.
-  let site: String
   private let isTransposed: Bool
+
+  /// A map that lost inputs, before its weights are read: there may be many.
+  struct Listing {
+    let name: String
+    /// Where rows enter it.
+    let site: String
+    /// Whether it sees the rows that a router chooses for it, which in the changed model are others.
+    let isExpert: Bool
+    /// Whether a norm of its layer runs over inputs that left: those that stay have other values then.
+    let isBehindNorm: Bool
+    let read: (FilePool) throws(Problem) -> RepairableMap
+  }
 
   /// The maps of a changed model that read less than they did: channels, heads or states that left their layer. What
   /// leaves the stream between layers is not made up for, since norms see it too.
   ///
-  /// - Returns: in the order of the parameters, each with what reads it, for there may be many; and the names of those that
-  ///   are stored several in a tensor, which are not read so.
-  static func all(
-    of changed: RestructuredCheckpoint
-  ) -> (maps: [(name: String, site: String, read: (FilePool) throws(Problem) -> RepairableMap)], others: [String]) {
-    var maps: [(name: String, site: String, read: (FilePool) throws(Problem) -> RepairableMap)] = []
-    var others: [String] = []
+  /// - Returns: in the order of the parameters; and the names of those that are stored several in a tensor, which are not
+  ///   read so.
+  static func all(of changed: RestructuredCheckpoint) -> (maps: [Listing], stacked: [String]) {
+    var (maps, stacked): ([Listing], [String]) = ([], [])
     let byName = changed.base.parametersByName()
+    let choices = changed.change.choices
+    func cut(_ dimension: Dimension) -> [String] {
+      dimension.axes.filter { $0.scope != .model && choices[$0.instance] != nil }.map(\.instance)
+    }
+    let normed = Set(
+      changed.origins.values.filter { $0.role.part == .norm }.flatMap { $0.dimensions.flatMap(cut) })
     for parameter in changed.parameters {
       guard let source = changed.origins[parameter.name], let site = source.inputSite,
         let input = source.dimensions.indices.first(where: { UnitGroup.isInput($0, of: source) }),
-        source.dimensions[input].axes.contains(where: {
-          $0.scope != .model && changed.change.choices[$0.instance] != nil
-        }),
+        !cut(source.dimensions[input]).isEmpty,
         let stored = source.names.lazy.compactMap({ byName[ExactString($0)] }).first
       else { continue }
       guard source.dimensions.count == 2 else {
-        others.append(parameter.name)
+        stacked.append(parameter.name)
         continue
       }
       maps.append(
-        (
-          parameter.name, site,
-          { (files) throws(Problem) in
-            try RepairableMap(parameter, stored, source, input, changed.change.choices, site, files: files)
-          }
-        ))
+        Listing(
+          name: parameter.name, site: site, isExpert: source.expert != nil,
+          isBehindNorm: !normed.isDisjoint(with: cut(source.dimensions[input]))
+        ) { (files) throws(Problem) in
+          try RepairableMap(parameter, stored, source, input, choices, files: files)
+        })
     }
-    return (maps, others)
+    return (maps, stacked)
   }
 
   private init(
     _ parameter: Parameter, _ stored: Parameter, _ source: ParameterDescription, _ input: Int,
-    _ choices: [String: AxisChoice], _ site: String, files: FilePool
+    _ choices: [String: AxisChoice], files: FilePool
   ) throws(Problem) {
     let isTransposed = source.recipe.isTransposed
     kept = try source.dimensions[input].indices(taking: choices)
     whole = try stored.matrix(isTransposed: isTransposed, files: files).selecting(
       rows: source.dimensions[1 - input].indices(taking: choices))
-    (self.parameter, self.site, self.isTransposed) = (parameter, site, isTransposed)
+    (self.parameter, self.isTransposed) = (parameter, isTransposed)
   }
 
   /// The inputs that left, ascending.

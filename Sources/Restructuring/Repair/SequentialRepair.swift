@@ -11,7 +11,8 @@ internal import EspalierNumerics
 ///
 ///     W' = W₁ + (W C - W₁ H̃)(H̃ + λ I)⁻¹,   λ = damp mean(diag H̃)
 ///
-/// minimizes Σ‖W x - W' x̃‖² + λ ‖W' - W₁‖². What comes later sees what became of what comes before.
+/// minimizes Σ‖W x - W' x̃‖² + λ ‖W' - W₁‖². What comes later sees what became of what comes before. Experts are left out:
+/// the router sends them other tokens than it did, whose rows have no partners.
 ///
 /// Cost: two runs of every block for each such map in it; memory of the rows that reach one map, of both models.
 struct SequentialRepair {
@@ -23,10 +24,15 @@ struct SequentialRepair {
   func repaired(
     _ result: Restructured, from changed: RestructuredCheckpoint, of subject: any StructuralSubject
   ) throws(Problem) -> Restructured {
-    let maps = RepairableMap.all(of: changed).maps
+    let listed = RepairableMap.all(of: changed).maps
+    let maps = listed.filter { !$0.isExpert }
     let files = FilePool()
     var replacements: [Parameter] = []
     var steps = result.steps
+    for expert in listed where expert.isExpert {
+      steps.append(.init("\(expert.name) stays as it is: the router sends it other tokens than it did"))
+    }
+    guard !maps.isEmpty else { return Restructured(result.checkpoint, steps: steps) }
     var current = result.checkpoint
     let original = try BlockRun(subject.network, sequences: subject.sequences)
     let network = try subject.network(of: current)
@@ -38,8 +44,8 @@ struct SequentialRepair {
         let read = maps.filter { $0.site == site.name }
         guard !read.isEmpty else { continue }
         let rows = try moments(of: site, block, original, run, latest, subject)
-        for (name, _, read) in read {
-          let map = try read(files)
+        for listing in read {
+          let (name, map) = (listing.name, try listing.read(files))
           guard let known = current.parameters.first(where: { $0.name == name }) else { continue }
           let now = try map.canonical(try known.values(files: files))
           guard let found = try solve(map.whole, now, rows, parallel: subject.workers.forEach) else { continue }
@@ -76,11 +82,6 @@ struct SequentialRepair {
     }
     _ = try run.runBlock(repeats: true, weightsOf: latest) { (name, rows) in
       if name == site.name { y.add(rows, of: name, once: block) }
-    }
-    guard x.count == y.count else {
-      throw Problem(
-        .restructuring, "other rows reach `\(site.name)` than before: by a router, which cannot be made up for",
-        remedy: "Take --set reconstruct=1.")
     }
     let (before, after) = (try x.matrix(), try y.matrix())
     func product(_ a: Matrix<Double>, _ b: Matrix<Double>) throws(Problem) -> Matrix<Double> {

@@ -29,6 +29,29 @@ extension UnitGroup {
       .restructuring, "no map reads the units of `\(axis.instance)`, whose inputs \(score.name) would weigh",
       remedy: "Score them by magnitude, or by what the model loses.")
   }
+
+  /// For every unit the sum over all places by which it enters maps.
+  ///
+  /// - Parameter figures: of a map that reads units, one for each place on its input.
+  /// - Throws: `restructuring` where nothing reads units, with the name of what would score them.
+  func readerSums(
+    _ score: MethodCard, _ figures: (Member) throws(Problem) -> [Double]
+  ) throws(Problem) -> [Double] {
+    try requireReaders(score)
+    var sums = [Double](repeating: 0, count: count)
+    for member in readers { try add(try figures(member), of: member, to: &sums) }
+    return sums
+  }
+
+  /// Adds the figures of a member's places to those of the units that they belong to.
+  func add(_ figures: [Double], of member: Member, to sums: inout [Double]) throws(Problem) {
+    for (place, unit) in try owners(in: member).enumerated() where unit >= 0 { sums[unit] += figures[place] }
+  }
+
+  /// For every place on a reader's input `Σ w²` of its weights.
+  func columnSquares(of member: Member, files: FilePool) throws(Problem) -> [Double] {
+    try columnSums(of: member, files: files) { Double($0) * Double($0) }
+  }
 }
 
 /// The norm of the unit's activations: Minitron's importance of neurons and heads.
@@ -44,15 +67,9 @@ public struct ActivationScore: UnitScore {
   public func scores(
     of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
   ) throws(Problem) -> [Double] {
-    try group.requireReaders(Self.card)
-    var squares = [Double](repeating: 0, count: group.count)
-    for member in group.readers {
-      let scales = try group.inputScales(of: member, in: subject)
-      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
-        squares[unit] += scales[place] * scales[place]
-      }
-    }
-    return squares.map { $0.squareRoot() }
+    try group.readerSums(Self.card) { (member) throws(Problem) in
+      try group.inputScales(of: member, in: subject).map { $0 * $0 }
+    }.map { $0.squareRoot() }
   }
 }
 
@@ -67,16 +84,10 @@ public struct WandaScore: UnitScore {
   public func scores(
     of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
   ) throws(Problem) -> [Double] {
-    try group.requireReaders(Self.card)
-    var result = [Double](repeating: 0, count: group.count)
-    for member in group.readers {
-      let scales = try group.inputScales(of: member, in: subject)
+    try group.readerSums(Self.card) { (member) throws(Problem) in
       let absolute = try group.columnSums(of: member, files: files) { Double(abs($0)) }
-      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
-        result[unit] += absolute[place] * scales[place]
-      }
+      return zip(absolute, try group.inputScales(of: member, in: subject)).map { $0 * $1 }
     }
-    return result
   }
 }
 
@@ -93,16 +104,10 @@ public struct OutputScore: UnitScore {
   public func scores(
     of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
   ) throws(Problem) -> [Double] {
-    try group.requireReaders(Self.card)
-    var result = [Double](repeating: 0, count: group.count)
-    for member in group.readers {
-      let scales = try group.inputScales(of: member, in: subject)
-      let squares = try group.columnSums(of: member, files: files) { Double($0) * Double($0) }
-      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
-        result[unit] += squares[place] * scales[place] * scales[place]
-      }
+    try group.readerSums(Self.card) { (member) throws(Problem) in
+      let squares = try group.columnSquares(of: member, files: files)
+      return zip(squares, try group.inputScales(of: member, in: subject)).map { $0 * $1 * $1 }
     }
-    return result
   }
 }
 
@@ -122,16 +127,11 @@ public struct HeavyHitterScore: UnitScore {
   public func scores(
     of group: UnitGroup, in subject: any StructuralSubject, files: FilePool
   ) throws(Problem) -> [Double] {
-    try group.requireReaders(Self.card)
-    var result = [Double](repeating: 0, count: group.count)
-    for member in group.readers {
+    try group.readerSums(Self.card) { (member) throws(Problem) in
+      let squares = try group.columnSquares(of: member, files: files)
       let means = try group.inputStatistics(of: member, in: subject).absoluteMeans
-      let squares = try group.columnSums(of: member, files: files) { Double($0) * Double($0) }
-      for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
-        result[unit] += squares[place].squareRoot() * means[place]
-      }
+      return zip(squares, means).map { $0.squareRoot() * $1 }
     }
-    return result
   }
 }
 

@@ -7,6 +7,7 @@ public struct ExpertUseScore: UnitScore {
   public static let card = MethodCard(
     name: "expert-use", summary: "of experts: rows of the text that the router sends there", source: "li2024mcsmoe")
   public static let needs = StructuralNeed.statistics
+  public static let isOfExperts = true
 
   public init() {}
 
@@ -23,6 +24,7 @@ public struct ExpertNormScore: UnitScore {
     name: "expert-norm", summary: "of experts: the norm of their weights", source: "chowdhury2024experts",
     notes: "A score that the source compares its own with. The router's row is not counted.")
   public static let needs = StructuralNeed.nothing
+  public static let isOfExperts = true
 
   public init() {}
 
@@ -41,6 +43,7 @@ public struct RouterChangeScore: UnitScore {
     name: "router-change", summary: "of experts: how far tuning moved their rows of the router",
     source: "chowdhury2024experts", notes: "Needs the model before tuning, `--base`.")
   public static let needs = StructuralNeed.nothing
+  public static let isOfExperts = true
 
   public init() {}
 

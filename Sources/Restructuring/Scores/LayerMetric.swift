@@ -29,6 +29,9 @@ enum LayerMetric: String, CaseIterable {
     case .influence, .angular, .perplexity, .divergence: false
     }
   }
+
+  /// Of the others the weights, or nothing, tell.
+  var needsText: Bool { !isFixed }
 }
 
 /// Layers of one tower of a model, measured as they leave.

@@ -24,27 +24,22 @@ public struct LorapScore: UnitScore {
     var squares = [Double](repeating: 0, count: group.count)
     for member in group.members where member.stored.shape.count == 2 {
       guard let site = member.parameter.inputSite else { continue }
-      let sums: [Double]
       if member.isReader {
+        let columns = try group.columnSquares(of: member, files: files)
         let scales = try group.inputScales(of: member, in: subject)
-        var columns = [Double](repeating: 0, count: group.count)
-        let owned = try group.columnSums(of: member, files: files) { Double($0) * Double($0) }
-        for (place, unit) in try group.owners(in: member).enumerated() where unit >= 0 {
-          columns[unit] += owned[place] * scales[place] * scales[place]
-        }
-        sums = columns
+        try group.add(zip(columns, scales).map { $0 * $1 * $1 }, of: member, to: &squares)
       } else {
         let inputs = try subject.statistics(ofSite: site).rootMeanSquares
         guard inputs.count == member.stored.shape[1 - member.dimension] else {
           throw Problem(
             .restructuring, "statistics of \(inputs.count) inputs do not fit it", tensor: member.stored.name)
         }
-        sums = try group.sums(over: member, values: try member.stored.values(files: files)) { value, place in
+        let sums = try group.sums(over: member, values: try member.stored.values(files: files)) { value, place in
           let weighted = Double(value) * inputs[place]
           return weighted * weighted
         }
+        for unit in squares.indices { squares[unit] += sums[unit] }
       }
-      for unit in squares.indices { squares[unit] += sums[unit] }
     }
     return squares.map { $0.squareRoot() }
   }

@@ -9,6 +9,8 @@ public protocol UnitScore: Sendable {
   static var needs: StructuralNeed { get }
   /// Whether figures of different layers say what each costs the model, so that the least of all may leave first.
   static var isComparable: Bool { get }
+  /// Whether it scores experts, and them alone.
+  static var isOfExperts: Bool { get }
   init()
 
   /// - Returns: one figure a unit, in the order of the axis.
@@ -17,6 +19,7 @@ public protocol UnitScore: Sendable {
 
 extension UnitScore {
   public static var isComparable: Bool { false }
+  public static var isOfExperts: Bool { false }
 }
 
 /// All scores by name.
@@ -27,13 +30,15 @@ public enum UnitScores {
     ExpertUseScore.self, ExpertNormScore.self, RouterChangeScore.self,
   ]
 
-  public static var names: [String] { all.map { $0.card.name } }
+  /// Those of channels and heads.
+  public static var channelNames: [String] { all.filter { !$0.isOfExperts }.map { $0.card.name } }
 
   /// - Throws: `restructuring` for a name that no score has.
   public static func score(named name: String) throws(Problem) -> any UnitScore {
     if let score = all.first(where: { $0.card.name == name }) { return score.init() }
     throw Problem(
-      .restructuring, "there is no score `\(name)`", remedy: "Scores: \(names.joined(separator: ", ")).")
+      .restructuring, "there is no score `\(name)`",
+      remedy: "Scores: \(all.map { $0.card.name }.joined(separator: ", ")).")
   }
 }
 
