@@ -53,7 +53,8 @@ import Testing
       let subject = try TokenSubject(model.checkpoint, of: model.family)
       subject.folder = folder
       let wanted = try parameterCount(model.checkpoint, of: model.family) * 9 / 10
-      let result = try restructured(subject, by: "greedy-output", ["axis": .word(axis), "reconstruct": .number(2)], to: wanted)
+      let result = try restructured(
+        subject, by: "greedy-output", ["axis": .word(axis), "reconstruct": .number(2)], to: wanted)
       #expect(try parameterCount(result.checkpoint, of: model.family) <= wanted)
       let first = result.steps.filter { $0.text.contains("makes up for") }
       let second = result.steps.filter { $0.text.contains("on what reaches it now") }
