@@ -123,8 +123,10 @@ import Testing
   // MARK: - Models that look alike
 
   /// A copy of the base in which files are changed.
-  private func copy(_ place: StepsPlace, _ changing: [String: (inout JSON) -> Void]) throws -> String {
-    let folder = "\(place.folder)/copy"
+  private func copy(
+    _ place: StepsPlace, as copyName: String = "copy", _ changing: [String: (inout JSON) -> Void]
+  ) throws -> String {
+    let folder = "\(place.folder)/\(copyName)"
     try FileSystem.createFolder(folder)
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
       var bytes = try FileSystem.read("\(Self.base)/\(name)")
@@ -150,13 +152,13 @@ import Testing
         ])
       let told = problems { try barrier(place, to: other) }.map(\.message)
       #expect(told.count == 2 && told.allSatisfy { $0.contains("which compute differently: ") }, "\(told)")
-      #expect(told.contains { $0.contains("`epsilon` of `norm` is ") && $0.contains("0.5 in the other") }, "\(told)")
+      #expect(told.contains { $0.contains("`epsilon` of `rmsNorm` is ") && $0.contains("0.5 in the other") }, "\(told)")
       #expect(told.contains { $0.contains("77.0 in the other") }, "\(told)")
       let warnings = try plan(place, other).warnings.map(\.message)
       #expect(warnings.count { $0.hasPrefix("the models compute differently: ") } == 2, "\(warnings)")
       // A name or a date is no difference.
       let same = try copy(
-        place,
+        place, as: "same",
         [
           "config.json": {
             $0["transformers_version"] = "0"
