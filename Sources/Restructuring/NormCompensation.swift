@@ -23,8 +23,9 @@ struct NormCompensation {
         guard let weight = description.parameter(named: name), let dimension = weight.dimensions.last else { continue }
         let size = try dimension.size()
         let kept = try dimension.indices(taking: change.choices).count
-        // Within groups of heads the mean is over each group.
-        let ratio = kept == 0 ? 1 : Double(size) / Double(kept)
+        // In groups each has a mean of its own, so that whole groups that leave change no mean.
+        let (groups, left) = statement.groups(of: dimension, change.choices)
+        let ratio = kept == 0 ? 1 : Double(size * left) / Double(kept * groups)
         // The keys of a tower within another config lie elsewhere: its epsilons stay as they are.
         if let key = statement.epsilonKey, config[key] != nil { wanted[key, default: [:]][ratio, default: 0] += 1 }
         if ratio != 1 { factors[name] = ratio.squareRoot() }
@@ -56,6 +57,14 @@ struct NormCompensation {
 }
 
 extension Statement {
+  /// The groups in which a norm takes means, before a change and after: 1 and 1 where it takes one of all.
+  fileprivate func groups(of dimension: Dimension, _ choices: [String: AxisChoice]) -> (before: Int, after: Int) {
+    guard case .integer(let groups)? = settings["groups"], let outer = dimension.axes.first, outer.size == groups else {
+      return (1, 1)
+    }
+    return (groups, choices[outer.instance]?.count ?? groups)
+  }
+
   /// The config key that the epsilon of a norm is read from, if it is one by itself.
   fileprivate var epsilonKey: String? {
     let text = Array(source.utf8)

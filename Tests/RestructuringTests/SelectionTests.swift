@@ -55,6 +55,25 @@ import Testing
     #expect(tried > 0 || golden.name.hasPrefix("resnet"))
   }
 
+  /// Means of a norm in groups are those that they were where whole groups leave.
+  @Test func silentGroupsOfStateSpacesLeaveNoTrace() throws {
+    let model = try GoldenModel(Golden("mamba2_options_variant"))
+    var (change, gone) = (StructuralChange(), [String: Set<Int>]())
+    for axis in model.description.axes where axis.name == "groups" {
+      #expect(axis.size == 2)
+      change.choices[axis.instance] = AxisChoice([1])
+      gone[axis.instance] = [0]
+    }
+    try withTemporaryFolder { folder in
+      let reference = try model.outputs(of: try model.zeroed(gone, in: folder))
+      let found = try model.outputs(of: try model.changed(change))
+      #expect(!reference.isEmpty && reference.count == found.count)
+      for (expected, output) in zip(reference, found) {
+        #expect(distance(expected, output) <= 1e-5, "\(expected.name)")
+      }
+    }
+  }
+
   private func groups(of model: GoldenModel) -> [[(name: String, base: String, instances: [Axis])]] {
     var left = model.axes.map {
       (name: $0.name, base: String($0.name.split(separator: ".").last ?? ""), instances: $0.instances)

@@ -30,7 +30,7 @@ public struct SubnetSearch: StructuralMethod {
     notes:
       "Begins with the same share of every layer, where the score allows with one order of all units, and with what lies "
       + "between the two. A turn makes as many new subnets as there are, half of them from the best, the others from the "
-      + "better half, and the best of all stay, so that none is lost for a worse one. Steps begin at a factor of 1.6 in a "
+      + "better half, and the best of all stay, so that none is lost for a worse one. Steps begin at a factor of 1.3 in a "
       + "width and shrink by 0.7 after each turn that found nothing better. All subnets are judged on the same windows: "
       + "give enough of them, or what is found is of that text. The source judges by perplexity and varies masks unit by "
       + "unit; its reformation of the weights is one least-squares problem a map, which is solved in closed form. Every "
@@ -107,7 +107,7 @@ public struct SubnetSearch: StructuralMethod {
   }
 
   /// Steps of the logarithm of a width: the largest, what a turn without success leaves of them, the smallest.
-  private static let firstReach = 0.5
+  private static let firstReach = 0.25
   private static let shrinking = 0.7
   private static let leastReach = 0.02
 
