@@ -8,7 +8,10 @@ extension Network {
     let (mine, theirs) = (program.sections.flatMap(\.statements), other.program.sections.flatMap(\.statements))
     var found: [String] = []
     func add(_ text: String) { if !found.contains(text) { found.append(text) } }
-    if mine.count != theirs.count { add("\(mine.count) operations in the one, \(theirs.count) in the other") }
+    // What follows another number of operations does not belong together.
+    guard mine.count == theirs.count else {
+      return ["\(mine.count) operations in the one, \(theirs.count) in the other"]
+    }
     for (one, two) in zip(mine, theirs) {
       guard one.operation == two.operation, one.inputs == two.inputs, one.outputs == two.outputs else {
         add("`\(one.source)` in the one, `\(two.source)` in the other")

@@ -17,6 +17,8 @@ public protocol StructuralMethod: Sendable {
 
   /// What it has to know of the model's inputs, with its parameters as they are.
   var needs: StructuralNeed { get }
+  /// Whether it asks for statistics, which may have to be gathered from text.
+  var gathersStatistics: Bool { get }
   /// Whether it looks at what tuning changed: ``StructuralSubject/reference``.
   var needsBase: Bool { get }
 
@@ -42,6 +44,7 @@ public protocol StructuralMethod: Sendable {
 extension StructuralMethod {
   public static var repairs: Bool { false }
   public static var needsPairs: Bool { false }
+  public var gathersStatistics: Bool { needs == .statistics || Self.repairs }
   public var needsBase: Bool { false }
 
   public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int { 0 }

@@ -28,16 +28,32 @@ struct WidthAllocation {
   var share: Double { 1 - Double(excess) / Double(max(1, groups.reduce(0) { $0 + $1.parametersPerUnit * $1.count })) }
 
   /// The same share of every group, in multiples of a number; groups of fewer units than that keep any number. Of axes of
-  /// few units, as of heads, the nearest number of units stays; those of the most units make up for the rest.
+  /// few units, as of heads, the nearest number of units stays, or as many fewer as it takes; those of the most units make
+  /// up for the rest.
   ///
   /// - Throws: `restructuring` if nothing would be left of a group, or too many numbers.
   func even(multiple: Int = 1) throws(Problem) -> [Int] {
     func step(_ group: UnitGroup) -> Int { group.count < multiple ? 1 : multiple }
     let finest = groups.map(\.count).max() ?? 0
+    var fewer = 0
+    while true {
+      let kept = even(finest, fewer, step: step)
+      if kept.allSatisfy({ $0 > 0 }), size(keeping: kept) <= wanted { return kept }
+      fewer += 1
+      guard zip(groups, kept).contains(where: { $0.count < finest && $1 > step($0) }) else {
+        throw unreachable(leaving: groups.map { $0.count - step($0) })
+      }
+    }
+  }
+
+  /// - Parameters:
+  ///   - finest: the most units of a group.
+  ///   - fewer: steps that every group of fewer units is below the nearest number.
+  private func even(_ finest: Int, _ fewer: Int, step: (UnitGroup) -> Int) -> [Int] {
     var kept = groups.map { group in
       let (step, most) = (step(group), group.count / step(group))
       let nearest = Int((share * Double(group.count) / Double(step)).rounded())
-      return group.count == finest ? 0 : step * max(1, min(most, nearest))
+      return group.count == finest ? 0 : step * max(1, min(most, nearest) - fewer)
     }
     let gone = groups.indices.filter { kept[$0] > 0 }.reduce(0) {
       $0 + groups[$1].parametersPerUnit * (groups[$1].count - kept[$1])
@@ -49,9 +65,6 @@ struct WidthAllocation {
       let step = step(groups[index])
       kept[index] = Int(rest * Double(finest) + 1e-9) / step * step
     }
-    guard kept.allSatisfy({ $0 > 0 }), size(keeping: kept) <= wanted else {
-      throw unreachable(leaving: groups.map { $0.count - step($0) })
-    }
     return kept
   }
 
@@ -62,7 +75,12 @@ struct WidthAllocation {
 
   /// - Parameter floor: the share of a group that stays; one unit always does.
   /// - Throws: `restructuring` if too many numbers are left without all the others.
-  func requireReachable(floor: Double) throws(Problem) { try requireReachable(leaving: removable(floor)) }
+  /// - Returns: how many units of every group stay then.
+  func requireReachable(floor: Double) throws(Problem) -> [Int] {
+    let most = removable(floor)
+    try requireReachable(leaving: most)
+    return zip(groups, most).map { $0.count - $1 }
+  }
 
   /// - Parameter most: of every group the units that may leave.
   func requireReachable(leaving most: [Int]) throws(Problem) {

@@ -74,9 +74,14 @@ struct Align: ParsableCommand {
       if models.count < 2 { throw ValidationError("--to-mean takes at least two models.") }
       if !calibrating.text.isEmpty { throw ValidationError("--to-mean matches by weights: leave --text out.") }
       if !testing.test.isEmpty { throw ValidationError("--to-mean measures nothing: leave --test out.") }
+      if noSingularVectors { throw ValidationError("--to-mean compares no singular vectors.") }
+      if restarts > 0 { throw ValidationError("--restarts goes with --to alone.") }
     }
     if restarts < 0 { throw ValidationError("--restarts must be at least 0.") }
     let names = models.map { FileSystem.lastComponent(of: $0) }
+    if models.count > 1, let unnamed = names.first(where: { [".", ".."].contains($0) }) {
+      throw ValidationError("outputs have the names of the models: give the name of the folder \(unnamed).")
+    }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
       throw ValidationError("two models are called \(twice): align them one by one.")
     }
@@ -94,9 +99,9 @@ struct Align: ParsableCommand {
       var plans: [AlignmentPlan] = []
       var problems = Problems()
       for model in models {
-        do throws(Problems) { plans.append(try self.plan(model, to: reference, named: to, run)) } catch {
-          problems.all += error.all
-        }
+        do throws(Problems) {
+          if let plan = try self.plan(model, to: reference, named: to, run, listener) { plans.append(plan) }
+        } catch { problems.all += error.all }
       }
       guard problems.errors.isEmpty else { throw problems }
       for plan in plans {
@@ -123,15 +128,24 @@ struct Align: ParsableCommand {
     if !judgement.passes { throw gateFailed }
   }
 
+  /// - Returns: nil for one of several that an interrupted run has written whole.
   private func plan(
-    _ model: String, to reference: any Checkpoint, named name: String, _ run: RunOptions
-  ) throws(Problems) -> AlignmentPlan {
+    _ model: String, to reference: any Checkpoint, named name: String, _ run: RunOptions,
+    _ listener: any ProgressListener
+  ) throws(Problems) -> AlignmentPlan? {
     let checkpoint = try lookup.open(model)
     var request = AlignmentRequest(to: reference, named: name)
     request.options = options
     request.comparesSingularVectors = !noSingularVectors
     if !calibrating.text.isEmpty { request.text = try calibrating.read(for: checkpoint) }
-    return try AlignmentPlan(request, of: model, checkpoint: checkpoint, run: run, writing: output(of: model))
+    let output = output(of: model)
+    do throws(Problem) {
+      if models.count > 1, try AlignmentPlan.isWritten(request, of: checkpoint, run: run, writing: output) {
+        listener.receive(.note("\(output.output) is written already"))
+        return nil
+      }
+    } catch { throw Problems([error]) }
+    return try AlignmentPlan(request, of: model, checkpoint: checkpoint, run: run, writing: output)
   }
 
   private var options: AlignmentOptions {

@@ -57,11 +57,41 @@ import Testing
     }
   }
 
+  /// Of several outputs those that are whole stay, if they are of the same models and as they were written.
+  @Test(arguments: [["--to", "base"], ["--to-mean"]])
+  func severalModelsGoOn(_ order: [String]) throws {
+    try withTemporaryFolder { folder in
+      let names = ["expert-code", "expert-prose"]
+      let reference = order.map { $0 == "base" ? Self.base : $0 }
+      let arguments =
+        ["align"] + names.map { "\(Self.models)/\($0)" } + reference + ["-o", "\(folder)/out", "--quiet"]
+      #expect(try Program.run(arguments).code == 0)
+      let first = "\(folder)/out/expert-code"
+      let report = try FileSystem.read("\(first)/report.json")
+      let wanted = try FileSystem.read("\(folder)/out/expert-prose/model.safetensors")
+      try FileSystem.remove("\(folder)/out/expert-prose")
+      let outcome = try Program.run(arguments + ["--resume"])
+      #expect(outcome.code == 0, "\(outcome)")
+      // It says how long finding the order took, so a second run would write another.
+      #expect(try FileSystem.read("\(first)/report.json") == report)
+      #expect(try FileSystem.read("\(folder)/out/expert-prose/model.safetensors") == wanted)
+      // A damaged output is not taken for whole.
+      var damaged = try FileSystem.read("\(first)/model.safetensors")
+      damaged[damaged.count - 1] ^= 1
+      try FileSystem.write(damaged, to: "\(first)/model.safetensors")
+      let refused = try Program.run(arguments + ["--resume"])
+      #expect(refused.code == 1 && refused.errors.contains("output.exists"), "\(refused)")
+    }
+  }
+
   @Test(
     arguments: [
       ([], "Give either --to, the model that sets the order, or --to-mean."),
       (["--to", "a", "--to-mean"], "Give either --to, the model that sets the order, or --to-mean."),
       (["--to-mean"], "--to-mean takes at least two models."),
+      (["b", "--to-mean", "--restarts", "1"], "--restarts goes with --to alone."),
+      (["b", "--to-mean", "--no-singular-vectors"], "--to-mean compares no singular vectors."),
+      ([".", "--to", "a"], "give the name of the folder"),
     ])
   func whatSetsTheOrderIsSaidOnce(_ arguments: [String], _ message: String) throws {
     let outcome = try Program.run(["align", Self.base, "-o", "/nowhere/out"] + arguments)

@@ -89,6 +89,24 @@ import Testing
     #expect(found?.message == "\(least - 1) numbers cannot be reached by `inner` alone: \(least) to \(whole) can")
   }
 
+  /// What a plan accepts can be made, and is no larger than asked for, in every family; what it refuses is said.
+  @Test(arguments: ["inner", "heads", "both", "hidden"])
+  func plansKeepTheirWord(axis: String) throws {
+    var made = 0
+    for golden in Golden.names.map(Golden.init) {
+      let model = try GoldenModel(golden)
+      let subject = try TokenSubject(model.checkpoint, of: model.family, sequences: [])
+      let whole = try parameterCount(model.checkpoint, of: model.family)
+      let settings: [String: ParameterValue] = ["axis": .word(axis), "score": .word("magnitude")]
+      let method = try UniformWidth(StructuralParameters(settings, for: UniformWidth.card))
+      guard problem({ try method.check(subject, to: whole * 9 / 10) }) == nil else { continue }
+      let result = try method.restructure(subject, to: whole * 9 / 10)
+      #expect(try parameterCount(result.checkpoint, of: model.family) <= whole * 9 / 10, "\(golden.name)")
+      made += 1
+    }
+    #expect(made > 10)
+  }
+
   /// Channels of a layer whose output is silent cost nothing, so they leave first, down to the floor.
   @Test(
     arguments: [

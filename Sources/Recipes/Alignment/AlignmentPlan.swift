@@ -21,6 +21,25 @@ public struct AlignmentPlan: Sendable {
   let family: Architecture
   let matching: WeightMatching
 
+  /// What the order depends on beside the request.
+  func inputs() throws(Problem) -> JSON {
+    try AlignedOutput.inputs(
+      of: [checkpoint, request.reference.checkpoint], text: request.text, workers: run.pool)
+  }
+
+  /// Whether a run of several models, which `--resume` goes on with, has written this one whole.
+  public static func isWritten(
+    _ request: AlignmentRequest, of checkpoint: any Checkpoint, run: RunOptions, writing: MergeOptions
+  ) throws(Problem) -> Bool {
+    guard writing.policy.resume else { return false }
+    return try AlignedOutput.isWhole(
+      writing.output, of: request.line,
+      inputs: { () throws(Problem) in
+        try AlignedOutput.inputs(
+          of: [checkpoint, request.reference.checkpoint], text: request.text, workers: run.pool)
+      }, threads: run.pool.threadCount)
+  }
+
   /// - Parameters:
   ///   - writing: where the result goes, and under which ceiling.
   ///   - isGiven: the checkpoint is what is aligned, whatever is at the path that `model` may be.

@@ -19,17 +19,21 @@ public struct AlignmentReport: Sendable {
   private let request: String
   private let reference: String
   private let mode: String
+  private let inputs: JSON
 
   /// - Parameters:
   ///   - asked: the request in a line.
   ///   - reference: what the model was matched to.
+  ///   - inputs: by which a run that goes on tells its own outputs (``AlignedOutput``).
   init(
-    _ alignment: Alignment, asked: String, to reference: String, output: String, mode: NumericMode, rows: Int? = nil,
+    _ alignment: Alignment, asked: String, to reference: String, output: String, mode: NumericMode, inputs: JSON,
+    rows: Int? = nil,
     vectors: SingularAlignment? = nil, evaluation: ReductionReport.Evaluation? = nil, seconds: Double
   ) {
     (self.alignment, self.rows, self.vectors) = (alignment, rows, vectors)
     (self.evaluation, self.seconds) = (evaluation, seconds)
     (self.output, request, self.reference, self.mode) = (output, asked, reference, mode.rawValue)
+    self.inputs = inputs
   }
 
   /// One name of an axis over all its layers.
@@ -67,7 +71,8 @@ public struct AlignmentReport: Sendable {
     }
     return .object([
       ("espalier_alignment", 1), ("output", .string(output)), ("request", .string(request)),
-      ("reference", .string(reference)), ("mode", .string(mode)), ("sweeps", .number(alignment.sweeps)),
+      ("reference", .string(reference)), ("mode", .string(mode)), ("inputs", inputs),
+      ("sweeps", .number(alignment.sweeps)),
       ("rows", rows.map { .number($0) } ?? .null), ("before", products(alignment.before)),
       ("after", products(alignment.after)),
       (

@@ -33,33 +33,12 @@ public enum AlignmentRun {
     let evaluation = try measure?(aligned)
     var report = AlignmentReport(
       alignment, asked: plan.request.line, to: plan.request.reference.name, output: plan.conversion.options.output,
-      mode: plan.run.mode, rows: agreement?.rows, vectors: vectors, evaluation: evaluation, seconds: seconds)
-    report.written = try write(
-      aligned, as: plan.model, plan.conversion, report, asked: plan.request.line, listener: listener)
+      mode: plan.run.mode, inputs: try plan.inputs(), rows: agreement?.rows, vectors: vectors, evaluation: evaluation,
+      seconds: seconds)
+    report.written = try Conversion.write(
+      aligned, as: plan.model, planned: plan.conversion, by: .align, text: plan.request.line,
+      report: (report.json, report.markdown), listener: listener)
     return report
-  }
-
-  /// Writes a reordered model with its report.
-  ///
-  /// - Parameters:
-  ///   - model: as the user names it.
-  ///   - conversion: of the model as it was.
-  static func write(
-    _ aligned: any Checkpoint, as model: String, _ conversion: MergePlan, _ report: AlignmentReport, asked: String,
-    listener: any ProgressListener
-  ) throws(Problem) -> MergeRun.Report {
-    var writing: MergePlan
-    do throws(Problems) {
-      writing = try Conversion.plan(
-        of: model, elementType: nil, options: conversion.options, given: [ExactString(model): aligned])
-    } catch { throw error.all.first ?? Problem(.restructuring, "the aligned model cannot be written") }
-    writing.verb = .align
-    writing.text = asked + "\n"
-    writing.reports = [
-      ("report.json", report.json.bytes(pretty: true) + [UInt8(ascii: "\n")]),
-      ("REPORT.md", Array(report.markdown.utf8)),
-    ]
-    return try MergeRun.execute(writing, listener: listener)
   }
 
   private static func network(_ checkpoint: any Checkpoint, _ plan: AlignmentPlan) throws(Problem) -> Network {

@@ -37,7 +37,7 @@ public struct BarrierRun: Sendable {
         try SharedTokens.check(first, second, on: text.documents.map(\.text))
       }
     }
-    for difference in SharedFamily.differences(first, second, run) {
+    for difference in problems.all.isEmpty ? SharedFamily.differences(first, second, run) : [] {
       problems.add(
         Problem(
           .restructuring, "there is no line between the models, which compute differently: \(difference)",

@@ -35,10 +35,23 @@ public struct MeanAlignmentPlan: Sendable {
     var problems = Problems()
     var members: [Member] = []
     let line = Self.line(models.map(\.name), options)
+    var known: JSON?
+    func inputs() throws(Problem) -> JSON {
+      if let known { return known }
+      let found = try AlignedOutput.inputs(of: models.map(\.checkpoint), workers: run.pool)
+      known = found
+      return found
+    }
     for model in models {
       let (name, output) = (model.name, model.writing.output)
-      let isThere = model.writing.policy.resume && Self.isWhole(output, line)
       do throws(Problems) {
+        var isThere = false
+        if model.writing.policy.resume {
+          do throws(Problem) {
+            isThere = try AlignedOutput.isWhole(
+              output, of: line, inputs: { () throws(Problem) in try inputs() }, threads: run.pool.threadCount)
+          } catch { throw Problems([error]) }
+        }
         let conversion = isThere ? nil : try Conversion.plan(of: name, elementType: nil, options: model.writing)
         members.append(Member(name: name, checkpoint: model.checkpoint, output: output, conversion: conversion))
       } catch { problems.all += error.all }
@@ -76,14 +89,6 @@ public struct MeanAlignmentPlan: Sendable {
     return "align: \(names) to their mean, by weights, \(options.weighing.rawValue) weighing"
       + (options.keeping.isEmpty ? "" : ", keeping \(options.keeping.sorted().joined(separator: ", "))")
       + (options.restarts == 0 ? "" : ", \(options.restarts) restarts") + ", seed \(options.seed)"
-  }
-
-  /// Whether the same request has written a model there; outputs take their names when they are whole.
-  private static func isWhole(_ output: String, _ line: String) -> Bool {
-    guard let bytes = try? FileSystem.read("\(output)/report.json"), let report = try? JSON(parsing: bytes) else {
-      return false
-    }
-    return report["espalier_alignment"] != nil && report["request"]?.string == line
   }
 
   /// The plan for a program.

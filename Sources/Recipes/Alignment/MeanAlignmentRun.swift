@@ -13,16 +13,18 @@ public enum MeanAlignmentRun {
     listener.receive(.began(stage: "align", totalBytes: 0))
     let alignments = try plan.matching.align { listener.receive(.note($0)) }
     let seconds = Machine.monotonicSeconds - began
+    let inputs = try AlignedOutput.inputs(of: plan.members.map(\.checkpoint), workers: plan.run.pool)
     listener.receive(.ended(stage: "align", seconds: seconds))
     var reports: [AlignmentReport] = []
     for (member, alignment) in zip(plan.members, alignments) {
       let aligned = try alignment.applied(to: member.checkpoint, of: plan.family)
       var report = AlignmentReport(
         alignment, asked: plan.line, to: "the mean of the others", output: member.output,
-        mode: plan.run.mode, seconds: seconds)
+        mode: plan.run.mode, inputs: inputs, seconds: seconds)
       if let conversion = member.conversion {
-        report.written = try AlignmentRun.write(
-          aligned, as: member.name, conversion, report, asked: plan.line, listener: listener)
+        report.written = try Conversion.write(
+          aligned, as: member.name, planned: conversion, by: .align, text: plan.line,
+          report: (report.json, report.markdown), listener: listener)
       }
       reports.append(report)
     }

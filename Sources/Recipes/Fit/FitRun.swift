@@ -55,12 +55,7 @@ public struct FitRun {
     }
     let chosen = Machine.monotonicSeconds
     let made = try make(best, pieces)
-    guard made.conversion.tensorBytes <= plan.request.bytes else {
-      let bytes = made.conversion.tensorBytes
-      throw Problem(
-        .reduction, "what was chosen takes \(bytes) bytes, more than the \(plan.request.bytes) that were asked for",
-        remedy: "Ask for a --size that is less by \(bytes - plan.request.bytes) bytes.")
-    }
+    try requireSize(made)
     let reduced = Machine.monotonicSeconds
     let evaluation = try measure?(made.checkpoint)
     var report = FitReport(plan, best, choices, made: made.outcomes, evaluation: evaluation)
@@ -181,6 +176,14 @@ public struct FitRun {
       outcomes: reduction.finished.flatMap(\.outcomes), conversion: try reduction.assembled())
   }
 
+  private func requireSize(_ made: Made) throws(Problem) {
+    let (bytes, most) = (made.conversion.tensorBytes, plan.request.bytes)
+    guard bytes > most else { return }
+    throw Problem(
+      .reduction, "what was chosen takes \(bytes) bytes, more than the \(most) that were asked for",
+      remedy: "Ask for a --size that is less by \(bytes - most) bytes.")
+  }
+
   private func reductions(_ choice: FitChoice, of checkpoint: any Checkpoint) throws(Problems) -> FitReductions {
     // Statistics of a file are of the whole model; without layers others are gathered.
     let text = plan.request.text ?? (choice.removed.isEmpty ? nil : plan.request.effects)
@@ -232,17 +235,21 @@ public struct FitRun {
     }
     var fingerprint = try plan.fingerprint()
     fingerprint["knob"] = .string(knob.rawValue)
-    let own = try ReductionPieces(
-      beside: "\(plan.options.output).\(knob.rawValue)", fingerprint: fingerprint, policy: plan.options.policy)
+    var pieces: ReductionPieces?
     let outcome: FitReport.Single.Outcome
     do throws(Problem) {
-      let evaluation = try measure(try make(best, own).checkpoint)
-      outcome = .made(bytes: best.bytes, foreseen: best.loss, evaluation: evaluation)
+      let own = try ReductionPieces(
+        beside: "\(plan.options.output).\(knob.rawValue)", fingerprint: fingerprint, policy: plan.options.policy)
+      pieces = own
+      let made = try make(best, own)
+      try requireSize(made)
+      outcome = .made(
+        bytes: made.conversion.tensorBytes, foreseen: best.loss, evaluation: try measure(made.checkpoint))
     } catch {
       // It is only there to compare with: the fit is made, and is not lost with it.
       outcome = .failed(error.message)
     }
-    try own.remove()
+    try? pieces?.remove()
     return FitReport.Single(knob: knob, outcome: outcome)
   }
 }

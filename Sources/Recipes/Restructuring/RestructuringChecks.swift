@@ -74,7 +74,7 @@ extension RestructuringPlan {
     let reading = try WeightFile.readingBytes(of: model.checkpoint.weightFiles, threads: run.pool.threadCount)
     if case .text(let text) = request.source {
       lengths = text.windows.sequences.map(\.count)
-      if method.needs == .statistics || request.repair != nil || type(of: method).repairs {
+      if method.gathersStatistics || request.repair != nil {
         _ = try CalibrationPlan(
           network, lengths: lengths, memory: run.memory, reading: reading, momentLimit: PlannedSubject.momentLimit)
       }

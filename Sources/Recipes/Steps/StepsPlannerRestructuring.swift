@@ -21,7 +21,9 @@ extension StepsPlanner {
     request.parameters = step.parameters
     request.repair = step.repair
     if let base = step.base { request.base = (base.key, try locator.open(base, families: run.families)) }
+    // Of a model that a step before changes, sizes and memory are known once it is made.
     return try RestructuringPlan(
-      request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true)
+      request, of: current.name, checkpoint: current.checkpoint, run: run, writing: writing(index), isGiven: true,
+      isExecuted: !current.isProvisional)
   }
 }

@@ -71,6 +71,7 @@ public struct MeanMatching: Sendable {
         found[place] = next
       }
     }
+    if hasChanged { progress("ended after \(rounds) rounds, before orders were settled") }
     for place in models.indices {
       let others = models.indices.filter { $0 != place }
       let asTheyWere = try matching(place, to: try mean(of: others, nil)).improved(nil, sweeps: 0)

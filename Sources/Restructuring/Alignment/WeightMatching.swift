@@ -80,8 +80,9 @@ public struct WeightMatching: Sendable {
   public func workingBytes(threads: Int) -> Int {
     let matrices = pairs.filter { $0.described.vocabularyDimension == nil }
     let largest = matrices.map(\.reference.elementCount).max() ?? 0
+    let piece = min(pairs.map(\.reference.elementCount).max() ?? 0, ParameterProducts.pieceFloats)
     let widest = groups.map { $0.root.size * $0.inner.reduce(1) { $0 * $1.size } }.max() ?? 0
-    let floats = 3 * largest * (experts.isEmpty ? 1 : threads)
+    let floats = max(3 * largest * (experts.isEmpty ? 1 : threads), 3 * piece)
     // Gains and the assignment are in float64; grams are of the widest axis, a few of them.
     return MemoryLayout<Float>.stride * (floats + 10 * widest * widest)
   }

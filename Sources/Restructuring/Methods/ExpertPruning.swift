@@ -47,6 +47,10 @@ public struct ExpertPruning: StructuralMethod {
     return max(score, merging == .use ? .statistics : .nothing)
   }
 
+  public var gathersStatistics: Bool {
+    merging == .use || (try? UnitScores.score(named: score)).map { type(of: $0).gathersStatistics } == true
+  }
+
   public var needsBase: Bool { score == RouterChangeScore.card.name }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {

@@ -9,7 +9,7 @@ internal import EspalierNumerics
 public struct GreedyOutput: StructuralMethod {
   public static let card = MethodCard(
     name: "greedy-output",
-    summary: "units leave whose block's output the others can best make up for, then least squares in two steps",
+    summary: "units leave whose block's output the others can best make up for, then least squares",
     source: "li2025greedy",
     parameters: [
       UniformWidth.axisCard, UniformWidth.allocationCard, UniformWidth.floorCard,
@@ -50,7 +50,7 @@ public struct GreedyOutput: StructuralMethod {
     let groups = try UniformWidth.groups(axis, of: model)
     for group in groups { try group.requireReaders(Self.card) }
     let allocation = WidthAllocation(groups, of: model, to: parameters)
-    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even() }
+    if isGlobal { _ = try allocation.requireReachable(floor: floor) } else { _ = try allocation.even() }
   }
 
   public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int {

@@ -46,6 +46,7 @@ public struct MultiPruner: StructuralMethod {
   }
 
   public var needs: StructuralNeed { .text }
+  public var gathersStatistics: Bool { type(of: score).gathersStatistics }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
     if blocks > 0 { _ = try BlockDropping.blocks(of: model) }

@@ -47,8 +47,8 @@ public struct SubnetSearch: StructuralMethod {
   private let seed: Int
 
   public init(_ parameters: StructuralParameters) throws(Problem) {
-    population = parameters.integer("population") ?? 16
-    generations = parameters.integer("generations") ?? 10
+    population = parameters.integer("population") ?? 8
+    generations = parameters.integer("generations") ?? 20
     let score = parameters.word("score") ?? "output"
     let others = parameters.flag("masks") ?? true ? ["output", "activation", "wanda", "lorap"] : []
     var masks: [any UnitScore] = []
@@ -61,6 +61,7 @@ public struct SubnetSearch: StructuralMethod {
   }
 
   public var needs: StructuralNeed { .text }
+  public var gathersStatistics: Bool { reforms || masks.contains { type(of: $0).gathersStatistics } }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
     _ = try model.layeredTower()

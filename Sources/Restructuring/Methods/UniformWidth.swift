@@ -66,16 +66,32 @@ public struct UniformWidth: StructuralMethod {
         .restructuring, "scores of `\(type(of: score).card.name)` cannot be compared across layers",
         remedy: "Take allocate=measured, or score=\(others.joined(separator: ", score=")).")
     }
+    guard axis != "hidden" else {
+      throw Problem(.restructuring, "axis=hidden goes with allocate=even alone: all layers share the stream")
+    }
     guard multiple == 1 else {
       throw Problem(.restructuring, "multiple=\(multiple) goes with allocate=even alone")
     }
   }
 
   public var needs: StructuralNeed { isMeasured ? .text : type(of: score).needs }
+  public var gathersStatistics: Bool { type(of: score).gathersStatistics }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    let allocation = WidthAllocation(try Self.groups(axis, of: model), of: model, to: parameters)
-    if isGlobal { try allocation.requireReachable(floor: floor) } else { _ = try allocation.even(multiple: multiple) }
+    let groups = try Self.groups(axis, of: model)
+    let allocation = WidthAllocation(groups, of: model, to: parameters)
+    let kept = isGlobal ? try allocation.requireReachable(floor: floor) : try allocation.even(multiple: multiple)
+    // Not every config can say every size: which units stay does not matter for that.
+    var change = StructuralChange()
+    for (group, count) in zip(groups, kept) { change.choices[group.axis.instance] = AxisChoice(Array(0..<count)) }
+    let changed = try model.changed(change)
+    // What carries an axis twice has fewer numbers than were counted.
+    let left = ParameterCount.of(changed, described: changed.description)
+    guard left <= parameters else {
+      throw Problem(
+        .restructuring, "\(left) numbers are left where \(parameters) may be",
+        remedy: "Ask for fewer --parameters: sizes along `\(axis)` are not in proportion to its units.")
+    }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
@@ -99,11 +115,14 @@ public struct UniformWidth: StructuralMethod {
     }
     var choices: [String: AxisChoice] = [:]
     for (index, group) in groups.enumerated() {
-      choices[group.axis.instance] = AxisChoice(
-        scores[index].highest(kept[index], withLowest: Int(least * Double(group.count))))
+      choices[group.axis.instance] = choice(scores[index], kept[index])
     }
     return Restructured(
       try subject.changed(StructuralChange(choices: choices)), steps: Self.steps(groups, keeping: kept))
+  }
+
+  private func choice(_ scores: [Double], _ kept: Int) -> AxisChoice {
+    AxisChoice(scores.highest(kept, withLowest: Int(least * Double(scores.count))))
   }
 
   /// Costs of a group's units, in the order in which they leave, in nats a token: together those of a share cost what the
@@ -113,7 +132,7 @@ public struct UniformWidth: StructuralMethod {
   ) throws(Problem) -> [Double] {
     let kept = min(group.count - 1, max(1, Int((share * Double(group.count)).rounded())))
     guard kept > 0 else { return costs }
-    let change = StructuralChange(choices: [group.axis.instance: AxisChoice(scores.highest(kept))])
+    let change = StructuralChange(choices: [group.axis.instance: choice(scores, kept)])
     let name = "\(kept) of \(group.count) of \(group.axis.instance)"
     let loss = try subject.divergence(of: try subject.changed(change), named: name)
     subject.progress("\(name): \(loss) nats")

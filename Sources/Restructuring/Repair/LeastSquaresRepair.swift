@@ -61,7 +61,7 @@ public struct LeastSquaresRepair: Sendable {
       } catch { throw error.at(tensor: name) }
       subject.progress(steps[steps.count - 1].text)
     }
-    for name in stacked { steps.append(.init("\(name) stays as it is: several maps in one tensor are not repaired")) }
+    for name in stacked { steps.append(.init("\(name) stays as it is: only maps of two dimensions are repaired")) }
     if maps.isEmpty && stacked.isEmpty { steps.append(.init("nothing to repair: no map lost inputs within a layer")) }
     guard !replacements.isEmpty else { return Restructured(changed, steps: steps) }
     return Restructured(OverlaidCheckpoint(changed, replacing: replacements), steps: steps)

@@ -14,6 +14,7 @@ public struct DivergenceScore: UnitScore {
       + "shared out within it by `output`. The source measures so, for groups by magnitude and by perplexity. A run of the "
       + "model for every group: slow.")
   public static let needs = StructuralNeed.text
+  public static let gathersStatistics = true
   public static let isComparable = true
 
   public init() {}

@@ -7,6 +7,8 @@ public import EspalierCheckpoints
 public protocol UnitScore: Sendable {
   static var card: MethodCard { get }
   static var needs: StructuralNeed { get }
+  /// Whether it asks for statistics.
+  static var gathersStatistics: Bool { get }
   /// Whether figures of different layers say what each costs the model, so that the least of all may leave first.
   static var isComparable: Bool { get }
   /// Whether it scores experts, and them alone.
@@ -18,6 +20,7 @@ public protocol UnitScore: Sendable {
 }
 
 extension UnitScore {
+  public static var gathersStatistics: Bool { needs == .statistics }
   public static var isComparable: Bool { false }
   public static var isOfExperts: Bool { false }
 }
