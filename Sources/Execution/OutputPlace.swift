@@ -22,14 +22,19 @@ extension OutputFolder {
   ) -> [Problem] {
     var problems = conflicts(
       at: path, policy: policy, beside: beside, isOurs: isOurs, isUnfinished: isUnfinished)
-    if FileSystem.kind(partialPath(for: path)) == nil, let free = FileSystem.freeBytes(at: path), free < bytes {
-      problems.append(
-        Problem(
-          .outputSpace,
-          "the output takes up to \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
-          remedy: "Make room, or write elsewhere.", file: path))
-    }
+    if let lack = lackOfSpace(for: [(path, bytes)]) { problems.append(lack) }
     return problems
+  }
+
+  /// That outputs of so many bytes, on one file system, do not find room; those that an earlier run has begun do not count.
+  public static func lackOfSpace(for outputs: [(path: String, bytes: Int)]) -> Problem? {
+    let new = outputs.filter { FileSystem.kind(partialPath(for: $0.path)) == nil }
+    let bytes = new.reduce(0) { $0 + $1.bytes }
+    guard let path = new.first?.path, let free = FileSystem.freeBytes(at: path), free < bytes else { return nil }
+    let what = new.count == 1 ? "the output takes" : "the \(new.count) outputs take"
+    return Problem(
+      .outputSpace, "\(what) up to \(ByteCount.text(bytes)) and the file system has \(ByteCount.text(free)) free",
+      remedy: "Make room, or write elsewhere.", file: path)
   }
 
   /// What is at `path`, at its partial folder or beside it and must stay.

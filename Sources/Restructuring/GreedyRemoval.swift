@@ -85,6 +85,31 @@ struct GreedyRemoval {
 }
 
 extension StructuralModel {
+  /// The fewest numbers that are left when one thing after the other leaves, as headers tell.
+  ///
+  /// - Parameters:
+  ///   - queues: what may leave. Of what is refused for nothing else would be left, as blocks are, anything may be the last.
+  ///   - goal: what suffices; nothing less is looked for.
+  func leastNumbers(after queues: [[Removal]], until goal: Int) throws(Problem) -> Int {
+    var least = Int.max
+    for last in queues.indices.reversed() {
+      var change = StructuralChange()
+      var isRefused = false
+      for queue in queues[..<last] + queues[(last + 1)...] + [queues[last]] {
+        for removal in queue {
+          guard removal.apply(&change) else {
+            isRefused = true
+            break
+          }
+        }
+      }
+      let left = try changed(change)
+      least = min(least, ParameterCount.of(left, described: left.description))
+      if least <= goal || !isRefused { break }
+    }
+    return least
+  }
+
   /// The model after a change.
   func changed(_ change: StructuralChange) throws(Problem) -> RestructuredCheckpoint {
     do throws(Problems) {

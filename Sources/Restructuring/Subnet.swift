@@ -38,20 +38,13 @@ struct SubnetSpace {
     _ subject: any StructuralSubject, masks: [any UnitScore], to wanted: Int, floor: Double
   ) throws(Problem) {
     let tower = try subject.layeredTower()
-    let groups = try UniformWidth.groups("both", of: subject).filter { $0.tower == tower.name && $0.layer != nil }
+    let groups = try Self.groups(of: tower, in: subject)
     (self.tower, self.groups, self.wanted, self.floor) = (tower, groups, wanted, floor)
     isComparable = masks.first.map { type(of: $0).isComparable } ?? false
     names = masks.map { type(of: $0).card.name }
     now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    var sizes = [Int](repeating: 0, count: tower.layerCount)
-    for parameter in subject.checkpoint.parameters {
-      guard let described = subject.description.parameter(named: parameter.name), described.tower == tower.name,
-        let layer = described.layer, ParameterCount.isCounted(described)
-      else { continue }
-      sizes[layer] += parameter.elementCount
-    }
-    layerSizes = sizes
-    least = groups.map { max(1, Int((floor * Double($0.count)).rounded(.up))) }
+    layerSizes = Self.layerSizes(of: tower, in: subject)
+    least = groups.map { $0.least(floor: floor) }
     let finest = groups.max { $0.count < $1.count }?.axis.name
     fine = groups.indices.filter { groups[$0].axis.name == finest }
     coarse = groups.indices.filter { groups[$0].axis.name != finest }
@@ -63,6 +56,36 @@ struct SubnetSpace {
       scores.append(found)
     }
     self.scores = scores
+  }
+
+  private static func groups(
+    of tower: ModelDescription.Tower, in model: any StructuralModel
+  ) throws(Problem) -> [UnitGroup] {
+    try UniformWidth.groups("both", of: model).filter { $0.tower == tower.name && $0.layer != nil }
+  }
+
+  /// Numbers of every layer.
+  private static func layerSizes(of tower: ModelDescription.Tower, in model: any StructuralModel) -> [Int] {
+    var sizes = [Int](repeating: 0, count: tower.layerCount)
+    for parameter in model.checkpoint.parameters {
+      guard let described = model.description.parameter(named: parameter.name), described.tower == tower.name,
+        let layer = described.layer, ParameterCount.isCounted(described)
+      else { continue }
+      sizes[layer] += parameter.elementCount
+    }
+    return sizes
+  }
+
+  /// The fewest numbers of a subnet to begin with: all layers at their floor, but for as many as one variation takes out.
+  static func leastNumbers(of model: any StructuralModel, floor: Double) throws(Problem) -> Int {
+    let tower = try model.layeredTower()
+    let groups = try groups(of: tower, in: model)
+    var sizes = layerSizes(of: tower, in: model)
+    let rest = ParameterCount.of(model.checkpoint, described: model.description) - sizes.reduce(0, +)
+    for group in groups {
+      sizes[group.layer ?? 0] -= (group.count - group.least(floor: floor)) * group.parametersPerUnit
+    }
+    return rest + sizes.sorted().prefix(max(1, sizes.count - mostMoves)).reduce(0, +)
   }
 
   /// Everything there is.
@@ -106,6 +129,25 @@ struct SubnetSpace {
       subnet.kept = kept
       return fitted(subnet).map { (text, $0) }
     }
+  }
+
+  /// Widths of channels by what the model was measured to lose without a share of each layer's, one run a layer; nil if
+  /// there is no such subnet.
+  func measuredStart(in subject: any StructuralSubject) throws(Problem) -> Subnet? {
+    let allocation = WidthAllocation(fine.map { groups[$0] }, from: now, to: wanted)
+    guard allocation.share > 0, allocation.share < 1 else { return nil }
+    var costs: [[Double]] = []
+    for index in fine {
+      let scores = scores[0][index]
+      costs.append(
+        try groups[index].measuredCosts(scores.sorted(), share: allocation.share, in: subject) {
+          AxisChoice(scores.highest($0))
+        })
+    }
+    guard let kept = try? allocation.global(costs: costs, floor: floor) else { return nil }
+    var subnet = whole
+    for (index, count) in zip(fine, kept) { subnet.kept[index] = count }
+    return fitted(subnet)
   }
 
   func change(_ subnet: Subnet) -> StructuralChange {

@@ -3,6 +3,8 @@ internal import EspalierNumerics
 
 /// How subnets come from others: the moves of a search.
 extension SubnetSpace {
+  static let mostMoves = 3
+
   /// One to three moves: numbers go from one layer's channels to another's, one layer becomes wider or narrower, its units
   /// are chosen by another score, a head leaves or returns, a layer does.
   ///
@@ -10,7 +12,7 @@ extension SubnetSpace {
   ///   it is.
   func mutated(_ subnet: Subnet, reach: Double, _ draws: inout Draws) -> Subnet {
     var result = subnet
-    for _ in 0...draws.below(3) {
+    for _ in 0...draws.below(Self.mostMoves) {
       let there = fine.filter { isThere($0, result) }
       let kind = draws.uniform()
       if kind < 0.2 * reach || there.isEmpty {

@@ -31,6 +31,9 @@ public struct UnitGroup: Sendable, Hashable {
     members.reduce(0) { $0 + (ParameterCount.isCounted($1.parameter) ? $1.stored.elementCount / max(1, axis.size) : 0) }
   }
 
+  /// The fewest units of which a share stays: one always does.
+  func least(floor: Double) -> Int { max(1, Int((floor * Double(count)).rounded(.up))) }
+
   /// Where entries of the axis lie on the member's dimension.
   public func places(of units: [Int], in member: Member) throws(Problem) -> [Int] {
     try member.parameter.dimensions[member.dimension].indices(taking: [axis.instance: AxisChoice(units)])

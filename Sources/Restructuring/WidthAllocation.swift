@@ -88,7 +88,7 @@ struct WidthAllocation {
   }
 
   private func removable(_ floor: Double) -> [Int] {
-    groups.map { $0.count - max(1, Int((floor * Double($0.count)).rounded(.up))) }
+    groups.map { $0.count - $0.least(floor: floor) }
   }
 
   /// Of all units of all groups those leave whose leaving costs least for each number that leaves with them.

@@ -103,6 +103,7 @@ struct Align: ParsableCommand {
           if let plan = try self.plan(model, to: reference, named: to, run, listener) { plans.append(plan) }
         } catch { problems.all += error.all }
       }
+      if problems.errors.isEmpty, let lack = AlignmentPlan.lackOfSpace(for: plans) { problems.add(lack) }
       guard problems.errors.isEmpty else { throw problems }
       for plan in plans {
         for problem in plan.warnings { listener.receive(.problem(problem)) }

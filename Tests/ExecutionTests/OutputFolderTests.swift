@@ -166,6 +166,19 @@ import Testing
     }
   }
 
+  @Test func severalOutputsNeedRoomTogether() throws {
+    try withTemporaryFolder { folder in
+      let most = try #require(FileSystem.freeBytes(at: folder)) / 4 * 3
+      let outputs = ["\(folder)/a", "\(folder)/b"].map { (path: $0, bytes: most) }
+      #expect(OutputFolder.lackOfSpace(for: [outputs[0]]) == nil)
+      let lack = OutputFolder.lackOfSpace(for: outputs)
+      #expect(lack?.code == .outputSpace && lack?.message.hasPrefix("the 2 outputs take up to") == true)
+      // One that was begun has its room.
+      try FileSystem.createFolder("\(folder)/b.partial")
+      #expect(OutputFolder.lackOfSpace(for: outputs) == nil)
+    }
+  }
+
   @Test func aJobThatWritesNothingIsAnError() throws {
     struct Idle: TensorJob {
       var outputIndex = 0

@@ -60,6 +60,9 @@ import Testing
       ("greedy-output", "1 numbers cannot be reached by `inner` alone"),
       ("drop-layers", "1 numbers cannot be reached: one layer alone leaves"),
       ("fairness", "1 numbers cannot be reached by `keyValueHeads` alone"),
+      ("drop-blocks", "1 numbers cannot be reached by blocks alone: "),
+      ("multipruner", "1 numbers cannot be reached: "),
+      ("search", "no subnet of 1 numbers would be found: "),
     ])
   func whatCannotBeDoneIsToldFromHeaders(name: String, message: String) throws {
     let model = try GoldenModel(Golden("llama_gqa_untied"))
@@ -77,6 +80,48 @@ import Testing
       (1..<whole).first { wanted in problem { try width.check(subject, to: wanted) } == nil })
     let result = try width.restructure(subject, to: least)
     #expect(try parameterCount(result.checkpoint, of: model.family) == least)
+  }
+
+  private struct Reach: CustomTestStringConvertible {
+    let golden: String
+    let method: String
+    var settings: [String: ParameterValue] = [:]
+    var testDescription: String { "\(method) of \(golden)" }
+  }
+
+  /// The least size that headers let pass is reached, to the number, and one number less is refused.
+  @Test(
+    arguments: [
+      Reach(golden: "llama_gqa_untied", method: "drop-blocks"),
+      Reach(golden: "llama_gqa_untied", method: "multipruner", settings: ["blocks": .number(0)]),
+      Reach(golden: "mamba", method: "multipruner", settings: ["blocks": .number(0)]),
+      Reach(golden: "mamba", method: "mamba-shedder", settings: ["target": .word("state")]),
+      Reach(golden: "mamba", method: "mamba-shedder", settings: ["target": .word("channels")]),
+      Reach(golden: "mamba2", method: "mamba-shedder", settings: ["target": .word("heads")]),
+    ])
+  private func whatHeadersLetPassIsReached(_ reach: Reach) throws {
+    let model = try GoldenModel(Golden(reach.golden))
+    let subject = try TokenSubject(model.checkpoint, of: model.family)
+    let method = try method(reach.method, reach.settings)
+    var (refused, passed) = (0, try parameterCount(model.checkpoint, of: model.family))
+    while passed - refused > 1 {
+      let middle = (refused + passed) / 2
+      if problem({ try method.check(subject, to: middle) }) == nil { passed = middle } else { refused = middle }
+    }
+    let message = problem { try method.check(subject, to: refused) }?.message
+    #expect(message?.hasPrefix("\(refused) numbers cannot be reached") == true)
+    #expect(message?.contains(": \(passed) can") == true, "\(message ?? "")")
+    let result = try method.restructure(subject, to: passed)
+    #expect(try parameterCount(result.checkpoint, of: model.family) == passed)
+  }
+
+  @Test func experts() throws {
+    let model = try GoldenModel(Golden("mixtral"))
+    let subject = try TokenSubject(model.checkpoint, of: model.family)
+    let method = try method("experts")
+    let message = problem { try method.check(subject, to: 1) }?.message
+    #expect(message?.hasPrefix("1 numbers cannot be reached by experts alone: ") == true)
+    #expect(problem { try method.check(subject, to: parameterCount(model.checkpoint, of: model.family) - 1) } == nil)
   }
 
   /// Experts' scores are no choice for channels.

@@ -18,7 +18,7 @@ import Testing
   }
 
   private let settings: [String: ParameterValue] = [
-    "population": .number(6), "generations": .number(3), "seed": .number(5),
+    "population": .number(6), "generations": .number(3), "seed": .number(5), "measured": .flag(false),
   ]
 
   @Test func whatIsFoundIsNoWorseThanTheEvenCut() throws {
@@ -36,6 +36,19 @@ import Testing
     for start in result.steps.prefix(5) { #expect(turns[0] <= start.figures[0].value) }
     #expect(abs(try subject.divergence(of: result.checkpoint, named: "") - turns[3]) <= 1e-9)
     #expect(subject.measured == 6 + 3 * 6 + 1)
+  }
+
+  /// Widths are those of `width allocate=measured`.
+  @Test func beginsWithMeasuredWidths() throws {
+    let (_, subject, whole) = try deep()
+    let wanted = whole * 8 / 10
+    let settings = settings.merging(["measured": .flag(true), "generations": .number(0), "reform": .flag(false)]) { $1 }
+    let steps = try restructured(subject, by: "search", settings, to: wanted).steps
+    #expect(steps[1].text == "by what every layer was measured to lose")
+    let measured = try restructured(subject, by: "width", ["allocate": .word("measured")], to: wanted)
+    let divergence = try subject.divergence(of: measured.checkpoint, named: "")
+    #expect(abs(steps[1].figures[0].value - divergence) <= 1e-9)
+    #expect(steps[1].figures[0].value != steps[0].figures[0].value)
   }
 
   @Test func theSeedDecides() throws {

@@ -34,4 +34,9 @@ enum AlignedOutput {
     let outcome = try? Verification.verify(output, threads: threads, listener: SilentListener())
     return outcome?.problems.isEmpty == true
   }
+
+  /// That what several models become does not find room together.
+  static func lackOfSpace(for conversions: [MergePlan]) -> Problem? {
+    OutputFolder.lackOfSpace(for: conversions.map { ($0.options.output, $0.layout.byteCount) })
+  }
 }

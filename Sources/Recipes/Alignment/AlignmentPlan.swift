@@ -95,6 +95,11 @@ public struct AlignmentPlan: Sendable {
     warnings = (conversion.warnings + problems.warnings).uniqued()
   }
 
+  /// That the outputs of several do not find room together, where each by itself does.
+  public static func lackOfSpace(for plans: [AlignmentPlan]) -> Problem? {
+    AlignedOutput.lackOfSpace(for: plans.map(\.conversion))
+  }
+
   /// The plan for a program.
   public var json: JSON {
     [

@@ -75,6 +75,9 @@ public struct MeanAlignmentPlan: Sendable {
           "matching takes \(ByteCount.text(found.bytes)), and the ceiling is \(ByteCount.text(run.memory))",
           remedy: "Raise --memory, or give fewer --threads.", file: first.checkpoint.location))
     }
+    if problems.errors.isEmpty, let lack = AlignedOutput.lackOfSpace(for: members.compactMap(\.conversion)) {
+      problems.add(lack)
+    }
     guard problems.errors.isEmpty, let (family, matching, bytes) = found else {
       throw Problems(problems.errors.uniqued())
     }

@@ -59,6 +59,13 @@ public struct RenormalizationPlan: Sendable {
       problems.collect { () throws(Problem) in
         try SharedTokens.check(checkpoint, other.checkpoint, on: request.text)
       }
+      for difference in SharedFamily.differences(checkpoint, other.checkpoint, run) {
+        problems.add(
+          Problem(
+            .restructuring, "\(other.name) computes differently: \(difference)",
+            remedy: "Its statistics may be of no use to the model.", file: other.checkpoint.location,
+            severity: .warning))
+      }
     }
     for checkpoint in [checkpoint] + request.models.map(\.checkpoint) {
       problems.collect { () throws(Problem) in try Self.checkMemory(checkpoint, request.text, run) }

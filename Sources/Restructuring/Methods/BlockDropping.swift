@@ -17,16 +17,20 @@ public struct BlockDropping: StructuralMethod {
   public var needs: StructuralNeed { .text }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    _ = try Self.blocks(of: model)
+    let least = try model.leastNumbers(after: try Self.blocks(of: model), until: parameters)
+    guard least <= parameters else { throw Self.unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     var removal = try GreedyRemoval(subject, isLazy: isLazy)
     guard try removal.remove(try Self.blocks(of: subject), until: parameters) else {
-      throw Problem(
-        .restructuring, "\(parameters) numbers cannot be reached by blocks alone: \(removal.parameters) can")
+      throw Self.unreachable(parameters, removal.parameters)
     }
     return Restructured(removal.checkpoint, steps: removal.steps)
+  }
+
+  private static func unreachable(_ wanted: Int, _ least: Int) -> Problem {
+    Problem(.restructuring, "\(wanted) numbers cannot be reached by blocks alone: \(least) can")
   }
 
   /// Every block that is there, each by itself.

@@ -54,7 +54,11 @@ public struct ExpertPruning: StructuralMethod {
   public var needsBase: Bool { score == RouterChangeScore.card.name }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    _ = try ExpertLayer.all(of: model)
+    // With how many experts the network still runs is known when it is made; one is the fewest.
+    let layers = try ExpertLayer.all(of: model).map(\.experts)
+    let left = try model.changed(StructuralChange(choices: choices(layers) { _ in [0] }))
+    let least = ParameterCount.of(left, described: left.description)
+    guard least <= parameters else { throw unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {

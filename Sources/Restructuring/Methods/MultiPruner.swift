@@ -49,8 +49,22 @@ public struct MultiPruner: StructuralMethod {
   public var gathersStatistics: Bool { type(of: score).gathersStatistics }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    if blocks > 0 { _ = try BlockDropping.blocks(of: model) }
-    if blocks + channels > 0 { _ = try UniformWidth.groups("inner", of: model) }
+    let whole = ParameterCount.of(model.checkpoint, described: model.description)
+    var gone = 0
+    if blocks > 0 {
+      gone = whole - (try model.leastNumbers(after: try BlockDropping.blocks(of: model), until: 0))
+      // A share is passed by less than one step; that all of it can be blocks is the most that can be hoped for.
+      gone = min(gone, Int(blocks * Double(whole - parameters)) + whole / max(1, try model.layeredTower().layerCount))
+    }
+    func queues(_ units: [UnitGroup], steps: Int?) -> [[Removal]] {
+      units.map {
+        $0.removals([Double](repeating: 0, count: $0.count), steps: steps ?? $0.count, left: StructuralChange())
+      }
+    }
+    let units =
+      queues(try UniformWidth.groups("inner", of: model), steps: groups) + queues(heads(of: model), steps: nil)
+    let least = try model.leastNumbers(after: units, until: parameters) - gone
+    guard least <= parameters else { throw unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
@@ -61,39 +75,49 @@ public struct MultiPruner: StructuralMethod {
       _ = try removal.remove(
         try BlockDropping.blocks(of: subject), until: goal(blocks), notBelow: parameters)
     }
-    if blocks + channels > 0, removal.parameters > goal(blocks + channels) {
+    let channels = try UniformWidth.groups("inner", of: subject)
+    if blocks + self.channels > 0, removal.parameters > goal(blocks + self.channels) {
       _ = try removal.remove(
-        try units("inner", steps: groups, of: subject, left: removal.change), until: goal(blocks + channels))
+        try units(channels, steps: groups, of: subject, left: removal.change), until: goal(blocks + self.channels))
     }
     if removal.parameters > parameters {
       _ = try removal.remove(
-        try units("heads", steps: nil, of: subject, left: removal.change), until: parameters)
+        try units(heads(of: subject), steps: nil, of: subject, left: removal.change), until: parameters)
     }
     // Where heads do not suffice, channels go on.
     if removal.parameters > parameters {
-      let left = try units("inner", steps: groups, of: subject, left: removal.change)
+      let left = try units(channels, steps: groups, of: subject, left: removal.change)
       guard try removal.remove(left, until: parameters) else {
-        throw Problem(
-          .restructuring, "\(parameters) numbers cannot be reached: \(removal.parameters) can",
-          remedy: "Let a larger share leave as blocks, or have more groups.")
+        throw unreachable(parameters, removal.parameters)
       }
     }
     return Restructured(removal.checkpoint, steps: removal.steps)
+  }
+
+  private func unreachable(_ wanted: Int, _ least: Int) -> Problem {
+    Problem(
+      .restructuring, "\(wanted) numbers cannot be reached: \(least) can",
+      remedy: "Let a larger share leave as blocks, or have more groups.")
   }
 
   /// Units of every layer that still has them, the least important first.
   ///
   /// - Parameter steps: how many groups a layer's units make; nil: each unit is one.
   private func units(
-    _ axis: String, steps: Int?, of subject: any StructuralSubject, left change: StructuralChange
+    _ groups: [UnitGroup], steps: Int?, of subject: any StructuralSubject, left change: StructuralChange
   ) throws(Problem) -> [[Removal]] {
     let files = FilePool()
     var queues: [[Removal]] = []
-    for group in try UniformWidth.groups(axis, of: subject) where group.isLeft(by: change) {
+    for group in groups where group.isLeft(by: change) {
       let scores = try score.scores(of: group, in: subject, files: files)
       queues.append(group.removals(scores, steps: steps ?? group.count, left: change))
     }
     return queues
+  }
+
+  /// None in families without attention.
+  private func heads(of model: any StructuralModel) -> [UnitGroup] {
+    (try? UniformWidth.groups("heads", of: model)) ?? []
   }
 }
 

@@ -52,30 +52,40 @@ public struct StateSpaceShedding: StructuralMethod {
     guard model.description.parameters.contains(where: { $0.role.part == .stateSpaceDecay }) else {
       throw Problem(.restructuring, "a \(model.family.name) has no state spaces")
     }
-    if target == .blocks { _ = try BlockDropping.blocks(of: model) } else { _ = try groups(of: model) }
+    // In which order units leave does not change how many numbers are left.
+    let queues = try queues(of: model) { [Double](repeating: 0, count: $0.count) }
+    let least = try model.leastNumbers(after: queues, until: parameters)
+    guard least <= parameters else { throw unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
     try check(subject, to: parameters)
     var removal = try GreedyRemoval(subject, isLazy: isLazy)
-    guard try removal.remove(try queues(subject), until: parameters) else {
-      throw Problem(
-        .restructuring,
-        "\(parameters) numbers cannot be reached by \(target.rawValue) alone: \(removal.parameters) can")
+    let files = FilePool()
+    let queues = try queues(of: subject) { (group) throws(Problem) in
+      try MagnitudeScore().scores(of: group, in: subject, files: files)
+    }
+    guard try removal.remove(queues, until: parameters) else {
+      throw unreachable(parameters, removal.parameters)
     }
     return Restructured(removal.checkpoint, steps: removal.steps)
   }
 
-  private func queues(_ subject: any StructuralSubject) throws(Problem) -> [[Removal]] {
-    if target == .blocks { return try BlockDropping.blocks(of: subject) }
-    let files = FilePool()
+  private func queues(
+    of model: any StructuralModel, scores: (UnitGroup) throws(Problem) -> [Double]
+  ) throws(Problem) -> [[Removal]] {
+    if target == .blocks { return try BlockDropping.blocks(of: model) }
     var queues: [[Removal]] = []
-    for group in try groups(of: subject) {
-      let scores = try MagnitudeScore().scores(of: group, in: subject, files: files)
+    for group in try groups(of: model) {
       queues.append(
-        group.removals(scores, steps: target == .heads ? group.count : groups, left: StructuralChange()))
+        group.removals(
+          try scores(group), steps: target == .heads ? group.count : groups, left: StructuralChange()))
     }
     return queues
+  }
+
+  private func unreachable(_ wanted: Int, _ least: Int) -> Problem {
+    Problem(.restructuring, "\(wanted) numbers cannot be reached by \(target.rawValue) alone: \(least) can")
   }
 
   private func groups(of model: any StructuralModel) throws(Problem) -> [UnitGroup] {

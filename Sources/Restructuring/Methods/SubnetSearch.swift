@@ -18,6 +18,9 @@ public struct SubnetSearch: StructuralMethod {
         "score", .choice(UnitScores.channelNames), default: .word("output"),
         "Tells which units of a layer stay, and with which widths to begin."),
       ParameterCard(
+        "measured", .flag, default: .flag(true),
+        "Begin also with widths by what each layer was measured to lose, one run of the model a layer."),
+      ParameterCard(
         "masks", .flag, default: .flag(true),
         "Every layer's units may be chosen by activation, wanda or lorap instead, whichever serves it best."),
       ParameterCard(
@@ -28,8 +31,8 @@ public struct SubnetSearch: StructuralMethod {
       ParameterCard("seed", .integer(0...Int(Int32.max)), default: .number(0), "Of variation."),
     ],
     notes:
-      "Begins with the same share of every layer, where the score allows with one order of all units, and with what lies "
-      + "between the two. A turn makes as many new subnets as there are, half of them from the best, the others from the "
+      "Begins with the same share of every layer, with widths by measured losses, where the score allows with one order of "
+      + "all units and what lies between that and the same share. A turn makes as many new subnets as there are, half of them from the best, the others from the "
       + "better half, and the best of all stay, so that none is lost for a worse one. Steps begin at a factor of 1.3 in a "
       + "width and shrink by 0.7 after each turn that found nothing better. All subnets are judged on the same windows: "
       + "give enough of them, or what is found is of that text. The source judges by perplexity and varies masks unit by "
@@ -40,6 +43,7 @@ public struct SubnetSearch: StructuralMethod {
 
   private let population: Int
   private let generations: Int
+  private let measures: Bool
   private let masks: [any UnitScore]
   private let usesPerplexity: Bool
   private let floor: Double
@@ -49,6 +53,7 @@ public struct SubnetSearch: StructuralMethod {
   public init(_ parameters: StructuralParameters) throws(Problem) {
     population = parameters.integer("population") ?? 8
     generations = parameters.integer("generations") ?? 20
+    measures = parameters.flag("measured") ?? true
     let score = parameters.word("score") ?? "output"
     let others = parameters.flag("masks") ?? true ? ["output", "activation", "wanda", "lorap"] : []
     var masks: [any UnitScore] = []
@@ -64,8 +69,12 @@ public struct SubnetSearch: StructuralMethod {
   public var gathersStatistics: Bool { reforms || masks.contains { type(of: $0).gathersStatistics } }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    _ = try model.layeredTower()
-    _ = try UniformWidth.groups("both", of: model)
+    let least = try SubnetSpace.leastNumbers(of: model, floor: floor)
+    guard least <= parameters else {
+      throw Problem(
+        .restructuring, "no subnet of \(parameters) numbers would be found: \(least) are the fewest to begin with",
+        remedy: "Ask for more, or a lower --set floor.")
+    }
   }
 
   public func bytes(for model: any StructuralModel, _ network: Network, lengths: [Int]) throws(Problem) -> Int {
@@ -80,13 +89,17 @@ public struct SubnetSearch: StructuralMethod {
     var steps: [Restructured.Step] = []
     let figure = usesPerplexity ? "perplexity" : "divergence"
 
-    for (text, subnet) in space.starts where known.count < population && known.insert(subnet).inserted {
+    var starts = space.starts
+    if measures, let subnet = try space.measuredStart(in: subject) {
+      starts.insert(("by what every layer was measured to lose", subnet), at: min(1, starts.count))
+    }
+    for (text, subnet) in starts where known.count < population && known.insert(subnet).inserted {
       let value = try judged(subnet, in: space, subject)
       best.append((subnet, value))
       steps.append(.init(text, figures: [(figure, value)]))
     }
     var reach = Self.firstReach
-    let first = try begun(in: space, known: &known, &draws, wanted: parameters)
+    let first = try begun(from: starts.map(\.subnet), in: space, known: &known, &draws, wanted: parameters)
     for subnet in first { best.append((subnet, try judged(subnet, in: space, subject))) }
     for generation in 0...generations {
       let before = best[0].figure
@@ -123,11 +136,10 @@ public struct SubnetSearch: StructuralMethod {
 
   /// The first subnets beside those of the space.
   private func begun(
-    in space: SubnetSpace, known: inout Set<Subnet>, _ draws: inout Draws, wanted: Int
+    from starts: [Subnet], in space: SubnetSpace, known: inout Set<Subnet>, _ draws: inout Draws, wanted: Int
   ) throws(Problem) -> [Subnet] {
     let count = population - known.count
-    let starts = space.starts.map(\.subnet) + [space.whole]
-    let found = varied(starts, count, by: Self.firstReach, in: space, known: &known, &draws)
+    let found = varied(starts + [space.whole], count, by: Self.firstReach, in: space, known: &known, &draws)
     guard found.count == count else {
       throw Problem(
         .restructuring,

@@ -108,7 +108,9 @@ public struct UniformWidth: StructuralMethod {
       var costs = scores.map { $0.sorted() }
       if isMeasured {
         for index in groups.indices {
-          costs[index] = try measured(costs[index], of: groups[index], scores[index], allocation.share, in: subject)
+          costs[index] = try groups[index].measuredCosts(costs[index], share: allocation.share, in: subject) {
+            choice(scores[index], $0)
+          }
         }
       }
       kept = try allocation.global(costs: costs, floor: floor)
@@ -123,22 +125,6 @@ public struct UniformWidth: StructuralMethod {
 
   private func choice(_ scores: [Double], _ kept: Int) -> AxisChoice {
     AxisChoice(scores.highest(kept, withLowest: Int(least * Double(scores.count))))
-  }
-
-  /// Costs of a group's units, in the order in which they leave, in nats a token: together those of a share cost what the
-  /// model loses without that share of the group.
-  private func measured(
-    _ costs: [Double], of group: UnitGroup, _ scores: [Double], _ share: Double, in subject: any StructuralSubject
-  ) throws(Problem) -> [Double] {
-    let kept = min(group.count - 1, max(1, Int((share * Double(group.count)).rounded())))
-    guard kept > 0 else { return costs }
-    let change = StructuralChange(choices: [group.axis.instance: choice(scores, kept)])
-    let name = "\(kept) of \(group.count) of \(group.axis.instance)"
-    let loss = try subject.divergence(of: try subject.changed(change), named: name)
-    subject.progress("\(name): \(loss) nats")
-    let sum = costs.prefix(group.count - kept).reduce(0, +)
-    // Where units that score nothing lose something, all cost alike.
-    return sum > 0 ? costs.map { $0 * loss / sum } : costs.map { _ in loss / Double(group.count - kept) }
   }
 
   static func steps(_ groups: [UnitGroup], keeping kept: [Int]) -> [Restructured.Step] {
