@@ -140,11 +140,6 @@ extension [Plan.Section] {
   }
 }
 
-extension Plan.Section {
-  /// Whether each row of the output comes from one row of the input.
-  var keepsRows: Bool { !steps.contains { $0.operation is SelectOperation } }
-}
-
 extension Checkpoint {
   /// The longest sequence that the config says the model was made for.
   public var contextLength: Int? { config?.contextLength }

@@ -68,7 +68,7 @@ public struct SequenceEncoder: EncoderModel {
 extension Network {
   /// Classes of a head that looks at whole sequences; nil if there is no such head.
   fileprivate var classCount: Int? {
-    guard let logits = plan.layout(of: "logits", after: plan.sections), !heads.allSatisfy(\.keepsRows) else {
+    guard let logits = plan.layout(of: "logits", after: plan.sections), case .sequences = logits.rows else {
       return nil
     }
     return logits.width

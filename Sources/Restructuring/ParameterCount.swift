@@ -16,3 +16,17 @@ public enum ParameterCount {
     parameter.role.part != .buffer && parameter.tiedTo == nil
   }
 }
+
+extension StructuralModel {
+  /// Numbers of every layer of a tower.
+  func layerSizes(of tower: ModelDescription.Tower) -> [Int] {
+    var sizes = [Int](repeating: 0, count: tower.layerCount)
+    for parameter in checkpoint.parameters {
+      guard let described = description.parameter(named: parameter.name), described.tower == tower.name,
+        let layer = described.layer, ParameterCount.isCounted(described)
+      else { continue }
+      sizes[layer] += parameter.elementCount
+    }
+    return sizes
+  }
+}

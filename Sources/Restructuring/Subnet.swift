@@ -43,7 +43,7 @@ struct SubnetSpace {
     isComparable = masks.first.map { type(of: $0).isComparable } ?? false
     names = masks.map { type(of: $0).card.name }
     now = ParameterCount.of(subject.checkpoint, described: subject.description)
-    layerSizes = Self.layerSizes(of: tower, in: subject)
+    layerSizes = subject.layerSizes(of: tower)
     least = groups.map { $0.least(floor: floor) }
     let finest = groups.max { $0.count < $1.count }?.axis.name
     fine = groups.indices.filter { groups[$0].axis.name == finest }
@@ -64,23 +64,11 @@ struct SubnetSpace {
     try UniformWidth.groups("both", of: model).filter { $0.tower == tower.name && $0.layer != nil }
   }
 
-  /// Numbers of every layer.
-  private static func layerSizes(of tower: ModelDescription.Tower, in model: any StructuralModel) -> [Int] {
-    var sizes = [Int](repeating: 0, count: tower.layerCount)
-    for parameter in model.checkpoint.parameters {
-      guard let described = model.description.parameter(named: parameter.name), described.tower == tower.name,
-        let layer = described.layer, ParameterCount.isCounted(described)
-      else { continue }
-      sizes[layer] += parameter.elementCount
-    }
-    return sizes
-  }
-
   /// The fewest numbers of a subnet to begin with: all layers at their floor, but for as many as one variation takes out.
   static func leastNumbers(of model: any StructuralModel, floor: Double) throws(Problem) -> Int {
     let tower = try model.layeredTower()
     let groups = try groups(of: tower, in: model)
-    var sizes = layerSizes(of: tower, in: model)
+    var sizes = model.layerSizes(of: tower)
     let rest = ParameterCount.of(model.checkpoint, described: model.description) - sizes.reduce(0, +)
     for group in groups {
       sizes[group.layer ?? 0] -= (group.count - group.least(floor: floor)) * group.parametersPerUnit

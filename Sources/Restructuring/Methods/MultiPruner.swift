@@ -49,13 +49,12 @@ public struct MultiPruner: StructuralMethod {
   public var gathersStatistics: Bool { type(of: score).gathersStatistics }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    let whole = ParameterCount.of(model.checkpoint, described: model.description)
-    var gone = 0
-    if blocks > 0 {
-      gone = whole - (try model.leastNumbers(after: try BlockDropping.blocks(of: model), until: 0))
-      // A share is passed by less than one step; that all of it can be blocks is the most that can be hoped for.
-      gone = min(gone, Int(blocks * Double(whole - parameters)) + whole / max(1, try model.layeredTower().layerCount))
-    }
+    let least = try leastNumbers(of: model, to: parameters)
+    guard least <= parameters else { throw unreachable(parameters, least) }
+  }
+
+  /// Fewer numbers cannot be left, as headers tell.
+  private func leastNumbers(of model: any StructuralModel, to parameters: Int) throws(Problem) -> Int {
     func queues(_ units: [UnitGroup], steps: Int?) -> [[Removal]] {
       units.map {
         $0.removals([Double](repeating: 0, count: $0.count), steps: steps ?? $0.count, left: StructuralChange())
@@ -63,8 +62,14 @@ public struct MultiPruner: StructuralMethod {
     }
     let units =
       queues(try UniformWidth.groups("inner", of: model), steps: groups) + queues(heads(of: model), steps: nil)
-    let least = try model.leastNumbers(after: units, until: parameters) - gone
-    guard least <= parameters else { throw unreachable(parameters, least) }
+    let byUnits = try model.leastNumbers(after: units, until: parameters)
+    guard blocks > 0 else { return byUnits }
+    _ = try BlockDropping.blocks(of: model)
+    let whole = ParameterCount.of(model.checkpoint, described: model.description)
+    let layers = model.layerSizes(of: try model.layeredTower())
+    // Blocks pass their share by at most one; which they are, so how many units with them, is not known here.
+    let share = Int(blocks * Double(whole - parameters)) + (layers.max() ?? 0)
+    return max(byUnits - share, whole - layers.reduce(0, +))
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
@@ -96,7 +101,7 @@ public struct MultiPruner: StructuralMethod {
 
   private func unreachable(_ wanted: Int, _ least: Int) -> Problem {
     Problem(
-      .restructuring, "\(wanted) numbers cannot be reached: \(least) can",
+      .restructuring, "\(wanted) numbers cannot be reached: at least \(least) are left",
       remedy: "Let a larger share leave as blocks, or have more groups.")
   }
 

@@ -40,8 +40,11 @@ public struct ExpertNormScore: UnitScore {
 /// `‖r_e - r_e⁰‖`: how far tuning moved the router's row of the expert.
 public struct RouterChangeScore: UnitScore {
   public static let card = MethodCard(
-    name: "router-change", summary: "of experts: how far tuning moved their rows of the router",
-    source: "chowdhury2024experts", notes: "Needs the model before tuning, `--base`.")
+    name: "router-change", summary: "of experts: by how much tuning lengthened their rows of the router",
+    source: "chowdhury2024experts",
+    notes:
+      "The Euclidean norm after tuning less that before, with its sign, as the authors' program has it. Needs the model "
+      + "before tuning, `--base`.")
   public static let needs = StructuralNeed.nothing
   public static let isOfExperts = true
 
@@ -64,11 +67,9 @@ public struct RouterChangeScore: UnitScore {
     }
     let (a, b) = (try router.values(files: files), try before.values(files: files))
     let width = a.count / max(1, layer.count)
-    return (0..<layer.count).map { expert in
-      (expert * width..<(expert + 1) * width).reduce(0.0) { sum, place in
-        let difference = Double(a[place]) - Double(b[place])
-        return sum + difference * difference
-      }.squareRoot()
+    func norm(_ values: [Float], _ expert: Int) -> Double {
+      values[expert * width..<(expert + 1) * width].reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
     }
+    return (0..<layer.count).map { norm(a, $0) - norm(b, $0) }
   }
 }
