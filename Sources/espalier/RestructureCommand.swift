@@ -64,6 +64,14 @@ struct Restructure: ParsableCommand {
       valueName: "file"), completion: .file())
   var pairs: String?
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Measure what a change does to predictions on so many windows of each text (default: as many as statistics are
+      gathered from).
+      """, valueName: "windows"))
+  var effectLimit: Int?
+
   @OptionGroup var testing: TestingOptions
 
   @Flag(help: "Say what would be done, touch nothing.")
@@ -87,6 +95,10 @@ struct Restructure: ParsableCommand {
     if let damp, !repair || !(0...1e6).contains(damp) {
       throw ValidationError(repair ? "--damp \(damp) is not 0 or more." : "--damp goes with --repair.")
     }
+    if let effectLimit {
+      if effectLimit < 1 { throw ValidationError("--effect-limit must be at least 1.") }
+      if calibrating.text.text.isEmpty { throw ValidationError("--effect-limit goes with --text.") }
+    }
     let takesPairs = StructuralMethods.all.contains { $0.card.name == method && $0.needsPairs }
     if takesPairs != (pairs != nil) {
       throw ValidationError(
@@ -108,6 +120,7 @@ struct Restructure: ParsableCommand {
       var request = RestructuringRequest(
         method: method, goal: RestructuringRequest.Goal(parameters) ?? .share(1), source: source)
       if repair { request.repair = damp ?? LeastSquaresRepair.standardDamp }
+      request.effectLimit = effectLimit
       if let pairs { request.pairs = try PromptPairs(pairs, for: checkpoint) }
       if let base { request.base = (base, try lookup.open(base)) }
       do throws(Problem) {

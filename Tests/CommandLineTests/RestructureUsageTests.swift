@@ -58,6 +58,8 @@ import Testing
     arguments: [
       (["--parameters", "all"], 2, "neither a share"),
       (["--parameters", "0.5", "--set", "metric"], 2, "not name=value"),
+      (["--parameters", "0.5", "--effect-limit", "2"], 2, "--effect-limit goes with --text"),
+      (["--parameters", "0.5", "--effect-limit", "0", "--text", text], 2, "must be at least 1"),
       (["--parameters", "0.5", "--max-kl", "1"], 2, "Gates need --test"),
       (["--parameters", "0.5", "--method", "widht"], 2, "is none of"),
       (["--parameters", "0.5", "--set", "metric=age"], 1, "metric"),
@@ -70,6 +72,24 @@ import Testing
       let outcome = try Program.run(Self.shallow + options + ["-o", "\(folder)/out"])
       #expect(outcome.code == code && outcome.errors.contains(message), "\(outcome)")
       #expect(!FileSystem.isFolder("\(folder)/out"))
+    }
+  }
+
+  /// What a change does is measured on the first windows alone, whatever statistics are gathered from.
+  @Test func effectsAreMeasuredOnLessText() throws {
+    try withTemporaryFolder { folder in
+      func report(_ name: String, _ options: [String]) throws -> JSON {
+        let run = try Program.run(
+          Self.shallow + ["--set", "order=once", "--parameters", "0.8", "--text", Self.text, "--length", "64"] + options
+            + ["-o", "\(folder)/\(name)", "--json"])
+        #expect(run.code == 0, "\(run)")
+        return try #require(try run.events.last)
+      }
+      let one = try report("one", ["--sequences", "1"])
+      let limited = try report("limited", ["--sequences", "4", "--effect-limit", "1"])
+      #expect(limited["request"]?.string?.contains("changes measured on 1 windows of each text") == true)
+      #expect(limited["steps"] == one["steps"])
+      #expect(try report("four", ["--sequences", "4"])["steps"] != one["steps"])
     }
   }
 

@@ -49,7 +49,7 @@ import Testing
       model: base
       steps:
         - restructure: {method: drop-layers, share: 0.75, parameters: {metric: divergence, order: one-by-one},
-                        text: [a.txt], sequences: 8, length: 256, seed: 2, base: other/model}
+                        text: [a.txt], sequences: 8, length: 256, seed: 2, effect_limit: 3, base: other/model}
         - restructure: {method: width, count: 100M, statistics: s.safetensors}
       """)
     guard case .restructure(let step) = recipe.steps[0].action, case .restructure(let other) = recipe.steps[1].action
@@ -60,6 +60,7 @@ import Testing
     #expect(step.method == "drop-layers" && step.goal == .share(0.75) && step.text.map(\.path) == ["a.txt"])
     #expect(step.parameters == ["metric": .word("divergence"), "order": .word("one-by-one")])
     #expect(step.sequences == 8 && step.length == 256 && step.seed == 2 && step.base?.path == "other/model")
+    #expect(step.effectLimit == 3 && other.effectLimit == nil)
     #expect(other.goal == .count(100_000_000) && other.statistics?.path == "s.safetensors" && other.text.isEmpty)
     #expect(recipe.steps.map(\.verb) == ["restructure", "restructure"])
   }
@@ -79,6 +80,7 @@ import Testing
       "{method: drop-layers, share: 0.5, parameters: {metrik: random}}",
       "drop-layers has no parameter \"metrik\"; did you mean metric?"
     ),
+    ("{method: width, share: 0.5, statistics: s, effect_limit: 3}", "effect_limit goes with text"),
     ("{method: width, share: 0.5, sparsity: 0.5}", "restructure has no key \"sparsity\""),
   ])
   func restructuringRefusesOnce(step: String, message: String) {

@@ -108,7 +108,8 @@ final class PlannedSubject: StructuralSubject {
     }
     // Windows as long as those of calibration, as many of each text.
     let length = text.windows.sequences.first?.count ?? 512
-    let cut = TextProtocol(.windows(length: length), limit: text.windows.sequences.count)
+    let cut = TextProtocol(
+      .windows(length: length), limit: plan.request.effectLimit ?? text.windows.sequences.count)
     return try DivergenceProbe(
       from: checkpoint,
       ModelEvaluation(data: EvaluationData(sets: text.sets), cut: cut, run: plan.run, listener: SilentListener()))

@@ -41,6 +41,9 @@ public struct RestructuringRequest: Sendable {
   public var goal: Goal
   public var parameters: [String: ParameterValue] = [:]
   public var source: Source
+  /// Windows of each text on which the model runs to tell what a change does, the first; nil: as many as there are to
+  /// gather statistics from.
+  public var effectLimit: Int?
   /// What is left of maps makes up for inputs that left them, with this damping; nil: it stays as it is.
   public var repair: Double?
   /// What the model was tuned from, with the name that the user gave it; nil if the method does not ask.
@@ -70,6 +73,8 @@ public struct RestructuringRequest: Sendable {
     let pairs = pairs.map { ["\($0.pairs.count) pairs of \($0.name) \($0.digest)"] } ?? []
     let settings = parameters.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
     let repair = repair.map { ["repaired with damp=\($0)"] } ?? []
-    return "restructure: " + ([method, goal] + settings + repair + base + pairs + [source]).joined(separator: ", ")
+    let effects = effectLimit.map { ["changes measured on \($0) windows of each text"] } ?? []
+    return "restructure: "
+      + ([method, goal] + settings + repair + base + pairs + effects + [source]).joined(separator: ", ")
   }
 }

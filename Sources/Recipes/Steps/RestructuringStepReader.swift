@@ -4,7 +4,7 @@ internal import EspalierRestructuring
 extension RecipeReader {
   private static let restructuringKeys = [
     "method", "parameters", "share", "count", "text", "sequences", "length", "seed", "statistics", "base",
-    "repair", "damp",
+    "effect_limit", "repair", "damp",
   ]
 
   /// What `restructure:` takes.
@@ -23,6 +23,10 @@ extension RecipeReader {
     step.sequences = natural(node, "sequences", from: 1)
     step.length = natural(node, "length", from: 1)
     step.seed = natural(node, "seed").map { UInt64($0) }
+    step.effectLimit = natural(node, "effect_limit", from: 1)
+    if let limit = node["effect_limit"], step.text.isEmpty {
+      complain(.recipeValue, "effect_limit goes with text", line: limit.line)
+    }
     if flag(node, "repair") ?? false { step.repair = number(node, "damp") ?? LeastSquaresRepair.standardDamp }
     if step.repair == nil, let damp = node["damp"] {
       complain(.recipeValue, "damp goes with repair: true", line: damp.line)

@@ -20,6 +20,7 @@ extension StepsPlanner {
     var request = RestructuringRequest(method: step.method, goal: step.goal, source: source)
     request.parameters = step.parameters
     request.repair = step.repair
+    request.effectLimit = step.effectLimit
     if let base = step.base { request.base = (base.key, try locator.open(base, families: run.families)) }
     // Of a model that a step before changes, sizes and memory are known once it is made.
     return try RestructuringPlan(

@@ -93,6 +93,8 @@ struct RestructuringStep: Sendable {
   var sequences: Int?
   var length: Int?
   var seed: UInt64?
+  /// Windows of each text on which changes are measured; nil: all.
+  var effectLimit: Int?
   var statistics: StepFile?
   /// What the model was tuned from.
   var base: ModelReference?
