@@ -52,6 +52,9 @@ struct Barrier: ParsableCommand {
     if let maxBarrier, !(maxBarrier >= 0 && maxBarrier.isFinite) {
       throw ValidationError("--max-barrier must be a number from 0.")
     }
+    if let plot, !FileSystem.isFolder(FileSystem.parent(of: plot)) {
+      throw ValidationError("--plot \(plot): there is no such folder.")
+    }
     if strict, maxBarrier == nil { throw ValidationError("--strict is of the gate: give --max-barrier.") }
   }
 

@@ -27,6 +27,10 @@ struct CalibrationTextOptions: ParsableArguments {
   func validate() throws {
     if let sequences, sequences < 1 { throw ValidationError("--sequences must be at least 1.") }
     if let length, length < 1 { throw ValidationError("--length must be at least 1.") }
+    let cuts = [("--sequences", sequences != nil), ("--length", length != nil), ("--seed", seed != nil)]
+    if text.isEmpty, let given = cuts.first(where: \.1) {
+      throw ValidationError("\(given.0) is of calibration text: give --text.")
+    }
   }
 
   func read(for checkpoint: any Checkpoint) throws(Problems) -> CalibrationText {

@@ -18,7 +18,7 @@ struct Renormalize: ParsableCommand {
 
       EXAMPLES
         espalier renormalize merged --like a --like b-aligned --text book.txt -o repaired
-        espalier renormalize pruned --like original --mode rescale --text book.txt --test novel.txt -o repaired
+        espalier renormalize pruned --like original --correct rescale --text book.txt --test novel.txt -o repaired
       """)
 
   @Argument(help: "The model that is corrected: a folder, a GGUF file, or model+adapter.", completion: .directory)
@@ -30,8 +30,8 @@ struct Renormalize: ParsableCommand {
   @Option(help: ArgumentHelp("The share of each --like, e.g. 0.5,0.5 (default: equal).", valueName: "shares"))
   var weights: String?
 
-  @Option(help: "rescale: deviations; reshift: means; both.")
-  var mode = Renormalization.Mode.both
+  @Option(help: "What is corrected. rescale: deviations; reshift: means; both.")
+  var correct = Renormalization.Mode.both
 
   @OptionGroup(title: "Calibration") var calibrating: CalibrationTextOptions
   @OptionGroup var testing: TestingOptions
@@ -67,7 +67,7 @@ struct Renormalize: ParsableCommand {
       var models: [(name: String, checkpoint: any Checkpoint, share: Double)] = []
       for (name, share) in zip(like, shares) { models.append((name, try lookup.open(name), share)) }
       let run = try running.options(work, lookup, default: .exact)
-      let request = RenormalizationRequest(like: models, mode: mode, text: try calibrating.read(for: checkpoint))
+      let request = RenormalizationRequest(like: models, mode: correct, text: try calibrating.read(for: checkpoint))
       let plan = try RenormalizationPlan(
         request, of: model, checkpoint: checkpoint, run: run, writing: writing.options(work, lookup))
       let listener = style.listener()

@@ -95,6 +95,9 @@ struct Restructure: ParsableCommand {
     if let damp, !repair || !(0...1e6).contains(damp) {
       throw ValidationError(repair ? "--damp \(damp) is not 0 or more." : "--damp goes with --repair.")
     }
+    if calibrating.momentWidth != nil {
+      throw ValidationError("--moment-width has no use here: second moments are kept whole.")
+    }
     if let effectLimit {
       if effectLimit < 1 { throw ValidationError("--effect-limit must be at least 1.") }
       if calibrating.text.text.isEmpty { throw ValidationError("--effect-limit goes with --text.") }

@@ -150,6 +150,7 @@ import Testing
     arguments: [
       ([], "Give --text"), (["--text", text, "--points", "2"], "--points must be from 3"),
       (["--text", text, "--strict"], "give --max-barrier"),
+      (["--text", text, "--plot", "nowhere/b.svg"], "there is no such folder"),
       (["--text", text, "--max-barrier=-1"], "--max-barrier must be a number from 0"),
       (["--text", text, "--stride", "4"], "--stride needs --protocol sliding"),
     ] as [([String], String)])
@@ -184,6 +185,21 @@ import Testing
       #expect(verified.code == 0 && verified.output.contains("all as written"), "\(verified)")
       let wrong = try Program.run(arguments + ["--weights", "1"])
       #expect(wrong.code == 2 && wrong.errors.contains("a share from 0 for each --like"), "\(wrong)")
+    }
+  }
+
+  /// Sites have the numbers of their layers: of other layers they would be others.
+  @Test func otherLayersAreNoMeasure() throws {
+    try withTemporaryFolder { folder in
+      let shallow = try Program.run(
+        "restructure", Self.base, "--method", "drop-layers", "--set", "metric=last", "--parameters", "0.9", "-o",
+        "\(folder)/shallow")
+      #expect(shallow.code == 0, "\(shallow)")
+      let outcome = try Program.run(
+        "renormalize", "\(folder)/shallow", "--like", Self.base, "--text", Self.text, "--sequences", "1", "--length",
+        "32", "--correct", "rescale", "--mode", "fast", "-o", "\(folder)/out")
+      #expect(outcome.code == 1 && outcome.errors.contains("has other layers or blocks than"), "\(outcome)")
+      #expect(try FileSystem.list(folder) == ["shallow"])
     }
   }
 

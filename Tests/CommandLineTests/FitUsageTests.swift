@@ -54,6 +54,7 @@ import Testing
       (["--size", "small"], "is not a size"), (["--knobs", "bits,width"], "width is none of"),
       (["--effect-window", "1"], "at least 2"), (["--against-single-knobs"], "needs --test"),
       (["--max-kl", "1"], "Gates need --test"), (["--size", "20MB"], "no more than"),
+      (["--size", "1kB"], "no choice takes less than"), (["--save-table", "nowhere/t.json"], "there is no folder"),
     ] as [([String], String)])
   func badUsage(_ options: [String], _ message: String) throws {
     try withTemporaryFolder { folder in

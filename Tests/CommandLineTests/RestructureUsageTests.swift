@@ -58,6 +58,10 @@ import Testing
     arguments: [
       (["--parameters", "all"], 2, "neither a share"),
       (["--parameters", "0.5", "--set", "metric"], 2, "not name=value"),
+      (["--parameters", "0.5", "--sequences", "2"], 2, "--sequences is of calibration text"),
+      (["--parameters", "0.5", "--moment-width", "2"], 2, "--moment-width has no use here"),
+      (["--parameters", "0.5", "--set", "metric=last", "--base", model], 1, "has no use for a base"),
+      (["--parameters", "0.5", "--text", text, "--length", "600"], 1, "longer than the model's context of 512"),
       (["--parameters", "0.5", "--effect-limit", "2"], 2, "--effect-limit goes with --text"),
       (["--parameters", "0.5", "--effect-limit", "0", "--text", text], 2, "must be at least 1"),
       (["--parameters", "0.5", "--max-kl", "1"], 2, "Gates need --test"),

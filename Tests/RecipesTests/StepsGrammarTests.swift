@@ -51,6 +51,7 @@ import Testing
         - restructure: {method: drop-layers, share: 0.75, parameters: {metric: divergence, order: one-by-one},
                         text: [a.txt], sequences: 8, length: 256, seed: 2, effect_limit: 3, base: other/model}
         - restructure: {method: width, count: 100M, statistics: s.safetensors}
+        - restructure: {method: fairness, share: 0.9, text: a.txt, pairs: p.jsonl}
       """)
     guard case .restructure(let step) = recipe.steps[0].action, case .restructure(let other) = recipe.steps[1].action
     else {
@@ -62,7 +63,8 @@ import Testing
     #expect(step.sequences == 8 && step.length == 256 && step.seed == 2 && step.base?.path == "other/model")
     #expect(step.effectLimit == 3 && other.effectLimit == nil)
     #expect(other.goal == .count(100_000_000) && other.statistics?.path == "s.safetensors" && other.text.isEmpty)
-    #expect(recipe.steps.map(\.verb) == ["restructure", "restructure"])
+    #expect(recipe.steps.map(\.verb) == ["restructure", "restructure", "restructure"])
+    if case .restructure(let fair) = recipe.steps[2].action { #expect(fair.pairs?.path == "p.jsonl") }
   }
 
   @Test(arguments: [
@@ -80,6 +82,8 @@ import Testing
       "{method: drop-layers, share: 0.5, parameters: {metrik: random}}",
       "drop-layers has no parameter \"metrik\"; did you mean metric?"
     ),
+    ("{method: fairness, share: 0.5, text: t}", "fairness takes pairs"),
+    ("{method: width, share: 0.5, text: t, pairs: p}", "width has no use for pairs"),
     ("{method: width, share: 0.5, statistics: s, effect_limit: 3}", "effect_limit goes with text"),
     ("{method: width, share: 0.5, sparsity: 0.5}", "restructure has no key \"sparsity\""),
   ])

@@ -31,13 +31,20 @@ import Testing
 
   /// Three layers into one, by hand: θ0 + (θ1 - θ0) + (θ2 - θ0); and what came of it with a fourth.
   @Test func differencesAddUp() {
-    let four = CollapsedLayers(count: 4)
+    let four = CollapsedLayers(kinds: [[], [], [], []])
     let tower = four.folded(2, into: 0)
     #expect(tower.count == 2)
     #expect(tower.name(0, 1) == "0" && tower.name(1, 1) == "3")
     let all = tower.folded(1, into: 0)
     // One layer that follows takes the place: A + (θ3 - A).
     #expect(all.count == 1)
+  }
+
+  /// Only layers of one kind are one sum.
+  @Test func kindsOfLayers() {
+    let layers = CollapsedLayers(kinds: [["a"], ["a"], ["b"], ["a"]])
+    #expect(layers.kinds(0...1).count == 1 && layers.kinds(0...2).count == 2)
+    #expect(layers.folded(1, into: 0).kinds(0...1).count == 2)
   }
 
   /// Experts that are alike can be merged in any proportion, whatever is chosen.

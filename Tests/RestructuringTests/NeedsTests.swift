@@ -62,7 +62,7 @@ import Testing
       ("fairness", "1 numbers cannot be reached by `keyValueHeads` alone"),
       ("drop-blocks", "1 numbers cannot be reached by blocks alone: "),
       ("multipruner", "1 numbers cannot be reached: "),
-      ("search", "no subnet of 1 numbers would be found: "),
+      ("laco", "1 numbers cannot be reached: "), ("search", "no subnet of 1 numbers would be found: "),
     ])
   func whatCannotBeDoneIsToldFromHeaders(name: String, message: String) throws {
     let model = try GoldenModel(Golden("llama_gqa_untied"))

@@ -107,6 +107,21 @@ import Testing
     #expect(made > 10)
   }
 
+  /// One number of heads for the encoder, the decoder and what the one sees of the other.
+  @Test func headsOfEncodersAndDecodersLeaveTogether() throws {
+    let model = try GoldenModel(Golden("t5_gated_untied"))
+    let subject = try TokenSubject(model.checkpoint, of: model.family, sequences: [])
+    let whole = try parameterCount(model.checkpoint, of: model.family)
+    let method = try UniformWidth(
+      StructuralParameters(["axis": .word("heads"), "score": .word("magnitude")], for: UniformWidth.card))
+    try method.check(subject, to: whole * 95 / 100)
+    let result = try method.restructure(subject, to: whole * 95 / 100)
+    let (before, after) = (model.checkpoint.config?["num_heads"], result.checkpoint.config?["num_heads"])
+    #expect(try #require(after?.integer) < #require(before?.integer))
+    let numbers = Set(result.steps.map { $0.text.split(separator: ": ")[1] })
+    #expect(numbers.count == 1)
+  }
+
   /// Channels of a layer whose output is silent cost nothing, so they leave first, down to the floor.
   @Test(
     arguments: [

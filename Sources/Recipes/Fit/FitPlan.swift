@@ -73,7 +73,28 @@ public struct FitPlan: Sendable {
           remedy: "Ask for a smaller --size.")
       ])
     }
+    let least = leastBytes
+    guard request.bytes >= least else {
+      throw Problems([
+        Problem(
+          .reduction,
+          "no choice takes less than \(ByteCount.text(least)), \(ByteCount.text(request.bytes)) least of all",
+          remedy: "Ask for a larger --size.")
+      ])
+    }
+    if let path = request.savedTable, !FileSystem.isFolder(FileSystem.parent(of: path)) {
+      throw Problems([Problem(.reduction, "there is no folder for the table that is to be kept", file: path)])
+    }
     do throws(Problem) { table = try keptTable() } catch { throw Problems([error]) }
+  }
+
+  /// What every choice takes at the least: two bits for a number of a matrix, and as few layers as may be left.
+  private var leastBytes: Int {
+    let coded = reductions.targets.reduce(0) { $0 + $1.denseBytes - $1.parameter.elementCount / 4 }
+    guard request.knobs.contains(.depth), let structure else { return bytesBefore - coded }
+    let layers = DepthOrder.layerCount(structure.description)
+    guard request.knobs == [.depth] else { return (bytesBefore - coded) / 4 * 3 }
+    return bytesBefore / max(1, layers)
   }
 
   /// - Throws: `sensitivity.format` for a file that is no table, or whose rows or layers are not those of the model and

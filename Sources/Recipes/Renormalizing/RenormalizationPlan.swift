@@ -59,6 +59,7 @@ public struct RenormalizationPlan: Sendable {
       problems.collect { () throws(Problem) in
         try SharedTokens.check(checkpoint, other.checkpoint, on: request.text)
       }
+      problems.collect { () throws(Problem) in try Self.checkLayers(of: checkpoint, like: other, run) }
       for difference in SharedFamily.differences(checkpoint, other.checkpoint, run) {
         problems.add(
           Problem(
@@ -86,6 +87,26 @@ public struct RenormalizationPlan: Sendable {
     (self.request, self.checkpoint, self.model, self.run) = (request, checkpoint, model, run)
     (self.conversion, self.family, self.description) = (conversion, family, description)
     warnings = (conversion.warnings + problems.warnings).uniqued()
+  }
+
+  /// Sites are compared by the numbers of their layers, which mean the same only where none has left.
+  private static func checkLayers(
+    of checkpoint: any Checkpoint, like other: (name: String, checkpoint: any Checkpoint, share: Double),
+    _ run: RunOptions
+  ) throws(Problem) {
+    func layers(_ checkpoint: any Checkpoint) throws(Problem) -> [[Set<String>]]? {
+      guard let config = checkpoint.config, let family = Architecture.recognise(config: config, among: run.families)
+      else { return nil }
+      return try family.describe(config: config).towers.map { tower in
+        (0..<tower.layerCount).map { tower.missingBlocks.indices.contains($0) ? Set(tower.missingBlocks[$0]) : [] }
+      }
+    }
+    guard let own = try layers(checkpoint), let others = try layers(other.checkpoint), own != others else { return }
+    throw Problem(
+      .restructuring,
+      "the model has other layers or blocks than \(other.name): its sites would be compared with others",
+      remedy: "Renormalize before layers and blocks leave, or give --like a model without the same ones.",
+      file: checkpoint.location)
   }
 
   /// A block's weights in two versions, its widest matrix as numbers, and what goes from block to block.

@@ -16,11 +16,16 @@ public enum RenormalizationRun {
   ) throws(Problem) -> RenormalizationReport {
     let began = Machine.monotonicSeconds
     let identity = try ModelIdentity(of: plan.checkpoint, workers: plan.run.pool)
+    var others: [JSON] = []
+    for model in plan.request.models {
+      others.append(.string(try ModelIdentity(of: model.checkpoint, workers: plan.run.pool).weights.description))
+    }
     let pieces = try ReductionPieces(
       beside: plan.conversion.options.output,
       fingerprint: [
         "request": .string(plan.request.line), "weights": .string(identity.weights.description),
-        "config": .string(identity.config.description), "mode": .string(plan.run.mode.rawValue),
+        "config": .string(identity.config.description), "like": .array(others),
+        "text": .string(plan.request.text.digest), "mode": .string(plan.run.mode.rawValue),
         "version": .string(MergeRun.version),
       ], policy: plan.conversion.options.policy)
     listener.receive(.began(stage: "renormalize", totalBytes: 0))

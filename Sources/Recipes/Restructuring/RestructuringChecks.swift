@@ -15,7 +15,9 @@ struct PlannedModel: StructuralModel {
 
 /// What a request lacks or has too much of, for the method with its parameters.
 extension RestructuringPlan {
-  static func missing(_ method: any StructuralMethod, _ request: RestructuringRequest) -> [Problem] {
+  static func missing(
+    _ method: any StructuralMethod, _ request: RestructuringRequest, of checkpoint: any Checkpoint
+  ) -> [Problem] {
     let type = type(of: method)
     var problems = Problems()
     switch (method.needs, request.source) {
@@ -41,6 +43,19 @@ extension RestructuringPlan {
         Problem(
           .restructuring, "\(request.method) goes by what tuning changed, which the model before it tells",
           remedy: "Give --base."))
+    }
+    if method.needs == .text, case .text(let text) = request.source, let context = checkpoint.contextLength,
+      let length = text.windows.sequences.map(\.count).max(), length > context
+    {
+      problems.add(
+        Problem(
+          .restructuring, "windows of \(length) tokens are longer than the model's context of \(context)",
+          remedy: "Give a --length of at most \(context)."))
+    }
+    if !method.needsBase, request.base != nil {
+      problems.add(
+        Problem(
+          .restructuring, "\(request.method) has no use for a base with these parameters", remedy: "Leave it out."))
     }
     problems.collect { () throws(Problem) in try checkRepair(type, request) }
     return problems.all

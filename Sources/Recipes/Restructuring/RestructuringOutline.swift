@@ -8,8 +8,12 @@ extension RestructuringPlan {
   /// One line before the work.
   public var summary: String {
     let speed = predictedSpeed.map { ", about \(Decimals.text($0, 2)) times as fast a token" } ?? ""
-    return "\(request.text): \(parametersBefore) parameters, at most \(parametersWanted) stay\(speed)"
+    return "\(request.text): \(parametersBefore) parameters, at most \(parametersWanted) stay, "
+      + "\(ByteCount.text(bytesBefore)) become about \(ByteCount.text(bytesExpected))\(speed)"
   }
+
+  /// Bytes of the result's tensors if all numbers take as many.
+  var bytesExpected: Int { Int(Double(bytesBefore) * Double(parametersWanted) / Double(max(1, parametersBefore))) }
 
   /// How many times as fast a token is if as many leave as are to leave, and all of them from matrices it is multiplied with.
   public var predictedSpeed: Double? {
@@ -26,6 +30,7 @@ extension RestructuringPlan {
     [
       "request": .string(request.text), "parameters_before": .number(parametersBefore),
       "parameters_wanted": .number(parametersWanted), "bytes_before": .number(bytesBefore),
+      "bytes_expected": .number(bytesExpected),
       "predicted_speed": predictedSpeed.map { .number($0) } ?? .null,
     ]
   }

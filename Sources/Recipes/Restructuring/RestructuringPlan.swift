@@ -39,7 +39,7 @@ public struct RestructuringPlan: Sendable {
       let type = try StructuralMethods.method(named: request.method)
       return try type.init(try StructuralParameters(request.parameters, for: type.card))
     }
-    if let method { problems.all += Self.missing(method, request) }
+    if let method { problems.all += Self.missing(method, request, of: checkpoint) }
     let family = problems.collect { () throws(Problem) in
       guard let config = checkpoint.config,
         let family = Architecture.recognise(config: config, among: run.families)
@@ -66,6 +66,12 @@ public struct RestructuringPlan: Sendable {
         problems.collect { () throws(Problem) in try Self.checkMemory(method, request, planned, network, run) }
       }
     }
+    if let base = request.base {
+      do throws(Problems) { _ = try SharedFamily.of(checkpoint, base.checkpoint, among: run.families) } catch {
+        problems.all += error.all
+      }
+    }
+    if let conversion, let growth = Self.growth(of: checkpoint, to: conversion.tensorBytes) { problems.add(growth) }
     guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network,
       let before, let wanted = wanted ?? nil
     else { throw Problems(problems.errors.uniqued()) }
@@ -73,6 +79,17 @@ public struct RestructuringPlan: Sendable {
     (self.conversion, self.method, self.family, self.description) = (conversion, method, family, description)
     (self.network, parametersBefore, parametersWanted) = (network, before, wanted)
     warnings = (conversion.warnings + network.warnings + problems.warnings).uniqued()
+  }
+
+  /// A warning that what is stored in codes is written without them.
+  private static func growth(of checkpoint: any Checkpoint, to bytes: Int) -> Problem? {
+    let stored = checkpoint.weightFiles.reduce(0) { $0 + ((try? WeightFile.identity($1).size) ?? 0) }
+    guard stored > 0, bytes > stored / 10 * 11 else { return nil }
+    return Problem(
+      .restructuring,
+      "the model's weights are stored in \(ByteCount.text(stored)) and are written as plain numbers, which takes "
+        + "\(ByteCount.text(bytes)) of all of them",
+      remedy: "Quantize or pack the result.", file: checkpoint.location, severity: .warning)
   }
 
   private static func wanted(_ goal: RestructuringRequest.Goal, of count: Int) throws(Problem) -> Int {

@@ -4,7 +4,7 @@ internal import EspalierRestructuring
 extension RecipeReader {
   private static let restructuringKeys = [
     "method", "parameters", "share", "count", "text", "sequences", "length", "seed", "statistics", "base",
-    "effect_limit", "repair", "damp",
+    "effect_limit", "pairs", "repair", "damp",
   ]
 
   /// What `restructure:` takes.
@@ -33,6 +33,14 @@ extension RecipeReader {
     }
     if let damp = step.repair, !(0...1e6).contains(damp) {
       complain(.recipeValue, "damp must be 0 or more", line: node["damp"]?.line ?? line)
+    }
+    step.pairs = file(node, "pairs")
+    if let card, let type = StructuralMethods.all.first(where: { $0.card.name == card.name }),
+      type.needsPairs != (step.pairs != nil)
+    {
+      complain(
+        .recipeValue, type.needsPairs ? "\(card.name) takes pairs" : "\(card.name) has no use for pairs",
+        line: node["pairs"]?.line ?? line)
     }
     step.base = node["base"].flatMap { reference($0) }
     return problems.errors.count == before ? step : nil

@@ -9,6 +9,7 @@ extension StepsPlanner {
     var problems = Problems()
     let text = locate(step.text, &problems)
     let statistics = locate([step.statistics].compactMap { $0 }, &problems).first
+    let pairs = locate([step.pairs].compactMap { $0 }, &problems).first
     guard problems.all.isEmpty else { throw problems }
     var source = RestructuringRequest.Source.nothing
     if let statistics { source = .statistics(statistics) }
@@ -21,6 +22,7 @@ extension StepsPlanner {
     request.parameters = step.parameters
     request.repair = step.repair
     request.effectLimit = step.effectLimit
+    if let pairs { request.pairs = try PromptPairs(pairs, for: current.checkpoint) }
     if let base = step.base { request.base = (base.key, try locator.open(base, families: run.families)) }
     // Of a model that a step before changes, sizes and memory are known once it is made.
     return try RestructuringPlan(

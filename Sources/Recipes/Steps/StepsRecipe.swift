@@ -96,6 +96,8 @@ struct RestructuringStep: Sendable {
   /// Windows of each text on which changes are measured; nil: all.
   var effectLimit: Int?
   var statistics: StepFile?
+  /// Prompts that differ in a group of people alone.
+  var pairs: StepFile?
   /// What the model was tuned from.
   var base: ModelReference?
 }

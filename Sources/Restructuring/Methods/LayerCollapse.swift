@@ -43,7 +43,11 @@ public struct LayerCollapse: StructuralMethod {
   public var needs: StructuralNeed { .text }
 
   public func check(_ model: any StructuralModel, to parameters: Int) throws(Problem) {
-    _ = try model.layeredTower()
+    let tower = try model.layeredTower()
+    // Layers fold into those before them, so what stays at the least are the first, up to the lowest that takes any.
+    let first = Array(0..<min(tower.layerCount, lowest + 1))
+    let least = count(try model.changed(StructuralChange(layers: [tower.name: first])))
+    guard least <= parameters else { throw unreachable(parameters, least) }
   }
 
   public func restructure(_ subject: any StructuralSubject, to parameters: Int) throws(Problem) -> Restructured {
@@ -52,7 +56,7 @@ public struct LayerCollapse: StructuralMethod {
       throw Problem(.restructuring, "similarity is measured on text", remedy: "Give --text.")
     }
     let original = try CausalLanguageModel(subject.network).finalStates(of: subject.sequences)
-    var layers = CollapsedLayers(count: tower.layerCount)
+    var layers = CollapsedLayers(kinds: subject.layerKinds(of: tower))
     var current = try subject.changed(StructuralChange())
     var steps: [Restructured.Step] = []
     var threshold = threshold
@@ -80,9 +84,7 @@ public struct LayerCollapse: StructuralMethod {
       }
       guard count(current) > parameters else { return Restructured(current, steps: steps) }
       guard threshold > -1 || layers.count < before else {
-        throw Problem(
-          .restructuring, "\(parameters) numbers cannot be reached: \(count(current)) can",
-          remedy: "Give a smaller `lowest` or `merge`.")
+        throw unreachable(parameters, count(current))
       }
       threshold = max(-1, threshold - relax)
     }
@@ -96,13 +98,19 @@ public struct LayerCollapse: StructuralMethod {
     let most = min(merged - 1, layers.count - layer - 1)
     var found = (layers, try subject.changed(layers.change(of: tower)), 0)
     for taken in stride(from: 1, through: most, by: 1) {
-      guard layers.kinds(layer...(layer + taken), in: tower).count == 1 else { break }
+      guard layers.kinds(layer...(layer + taken)).count == 1 else { break }
       let folded = layers.folded(taken, into: layer)
       let model = try subject.changed(folded.change(of: tower))
       found = (folded, model, taken)
       if count(model) <= parameters { break }
     }
     return found
+  }
+
+  private func unreachable(_ wanted: Int, _ least: Int) -> Problem {
+    Problem(
+      .restructuring, "\(wanted) numbers cannot be reached: \(least) can",
+      remedy: "Give a smaller `lowest` or `merge`.")
   }
 
   private func count(_ model: RestructuredCheckpoint) -> Int {
@@ -134,7 +142,13 @@ struct CollapsedLayers {
   /// For each layer that is left, its place in the original and the weights of the original's layers in it.
   private var layers: [(first: Int, last: Int, weights: [Int: Double])]
 
-  init(count: Int) { layers = (0..<count).map { ($0, $0, [$0: 1]) } }
+  /// Of the original's layers; only those of one kind can be summed.
+  private let kinds: [[String]]
+
+  init(kinds: [[String]]) {
+    self.kinds = kinds
+    layers = kinds.indices.map { ($0, $0, [$0: 1]) }
+  }
 
   var count: Int { layers.count }
 
@@ -143,15 +157,7 @@ struct CollapsedLayers {
     return first == last ? "\(first)" : "\(first) to \(last)"
   }
 
-  func kinds(_ range: ClosedRange<Int>, in tower: ModelDescription.Tower) -> Set<String> {
-    Set(
-      range.map { layer in
-        let original = layers[layer].first
-        let kind = tower.layerKinds.indices.contains(original) ? tower.layerKinds[original] : ""
-        let missing = tower.missingBlocks.indices.contains(original) ? tower.missingBlocks[original] : []
-        return ([kind] + missing.sorted()).joined(separator: " ")
-      })
-  }
+  func kinds(_ range: ClosedRange<Int>) -> Set<[String]> { Set(range.map { kinds[layers[$0].first] }) }
 
   /// `θ_l + Σ (θ_{l+k} - θ_l) = (1 - m) θ_l + Σ θ_{l+k}` over the m layers that follow.
   func folded(_ taken: Int, into layer: Int) -> CollapsedLayers {
@@ -172,5 +178,19 @@ struct CollapsedLayers {
       }
     }
     return change
+  }
+}
+
+extension StructuralModel {
+  /// What the parameters of every layer of a tower are, with their shapes.
+  fileprivate func layerKinds(of tower: ModelDescription.Tower) -> [[String]] {
+    var kinds = (0..<tower.layerCount).map { tower.layerKinds.indices.contains($0) ? [tower.layerKinds[$0]] : [] }
+    for parameter in checkpoint.parameters {
+      guard let described = description.parameter(named: parameter.name), described.tower == tower.name,
+        let layer = described.layer
+      else { continue }
+      kinds[layer].append("\(described.role) \(described.expert ?? 0) \(parameter.shape)")
+    }
+    return kinds.map { $0.sorted() }
   }
 }

@@ -84,7 +84,12 @@ public struct UniformWidth: StructuralMethod {
     // Not every config can say every size: which units stay does not matter for that.
     var change = StructuralChange()
     for (group, count) in zip(groups, kept) { change.choices[group.axis.instance] = AxisChoice(Array(0..<count)) }
-    let changed = try model.changed(change)
+    let changed: RestructuredCheckpoint
+    do throws(Problem) { changed = try model.changed(change) } catch {
+      throw Problem(
+        .restructuring, "a \(model.family.name) cannot have these sizes along `\(axis)`: \(error.message)",
+        remedy: error.remedy ?? "Other axes may go: `espalier groups MODEL` lists them.")
+    }
     // What carries an axis twice has fewer numbers than were counted.
     let left = ParameterCount.of(changed, described: changed.description)
     guard left <= parameters else {
@@ -133,7 +138,7 @@ public struct UniformWidth: StructuralMethod {
 
   /// The groups of units that an axis of the user's means in this family.
   static func groups(_ axis: String, of subject: any StructuralModel) throws(Problem) -> [UnitGroup] {
-    let heads = ["keyValueHeads", "heads"]
+    let heads = ["keyValueHeads", "heads", "crossHeads"]
     let names = axis == "heads" ? heads : axis == "both" ? ["inner"] + heads : [axis]
     let all = UnitGroup.all(of: subject.description, in: subject.checkpoint, hasStream: axis == "hidden")
     let groups = all.filter { group in

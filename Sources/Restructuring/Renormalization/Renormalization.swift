@@ -54,9 +54,19 @@ public struct Renormalization {
     guard !sequences.isEmpty else {
       throw Problem(.restructuring, "activations are measured on text", remedy: "Give --text.")
     }
+    let network = try makeNetwork(checkpoint)
+    let blocks = try network.blocks()
+    var places: [[CorrectionPlace]] = []
+    for index in blocks.indices {
+      places.append(try CorrectionPlace.all(ofBlock: index, of: network, checkpoint, description))
+    }
+    guard mode != .reshift || places.contains(where: { $0.contains(where: \.canShift) }) else {
+      throw Problem(
+        .restructuring, "the model has no biases that could take a shift, so its means stay as they are",
+        remedy: "Rescale it, or correct both.", file: checkpoint.location)
+    }
     var wanted: [[String: ChannelMoments]] = []
     for model in models { wanted.append(try ChannelMoments.all(of: model.network, on: sequences)) }
-    let network = try makeNetwork(checkpoint)
     let before = try ChannelMoments.all(of: network, on: sequences)
     let run = try BlockRun(network, sequences: sequences)
     let files = FilePool()
@@ -64,8 +74,7 @@ public struct Renormalization {
     var (sites, left): ([Site], [String]) = ([], [])
     var targets: [String: (wanted: ChannelMoments, unseen: ChannelCorrection)] = [:]
     var corrected = network
-    for (index, block) in try network.blocks().enumerated() {
-      let places = try CorrectionPlace.all(ofBlock: index, of: network, checkpoint, description)
+    for (block, places) in zip(blocks, places) {
       var seen = Set<String>()
       for site in block.sites where !site.isExpert && seen.insert(site.name).inserted {
         let moments = wanted.compactMap { $0[site.name] }
