@@ -89,7 +89,7 @@ public struct FitPlan: Sendable {
   }
 
   /// What every choice takes at the least: two bits for a number of a matrix, and as few layers as may be left.
-  private var leastBytes: Int {
+  var leastBytes: Int {
     let coded = reductions.targets.reduce(0) { $0 + $1.denseBytes - $1.parameter.elementCount / 4 }
     guard request.knobs.contains(.depth), let structure else { return bytesBefore - coded }
     let layers = DepthOrder.layerCount(structure.description)
