@@ -1,4 +1,4 @@
-internal import EspalierArchitectures
+public import EspalierArchitectures
 internal import EspalierBasics
 internal import EspalierCheckpoints
 
@@ -130,5 +130,5 @@ extension StructuralModel {
 
 extension ModelDescription {
   /// The first tower whose layers can leave; nil without one.
-  var layeredTower: Tower? { towers.first { $0.layerCount > 1 && $0.layerCountKey != nil } }
+  public var layeredTower: Tower? { towers.first { $0.layerCount > 1 && $0.layerCountKey != nil } }
 }

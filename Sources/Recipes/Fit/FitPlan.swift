@@ -4,6 +4,7 @@ public import EspalierCheckpoints
 internal import EspalierExecution
 internal import EspalierLinearMaps
 internal import EspalierNetworks
+internal import EspalierNumerics
 internal import EspalierReduction
 internal import EspalierRestructuring
 
@@ -78,7 +79,7 @@ public struct FitPlan: Sendable {
       throw Problems([
         Problem(
           .reduction,
-          "no choice takes less than \(ByteCount.text(least)), \(ByteCount.text(request.bytes)) least of all",
+          "\(ByteCount.text(request.bytes)) cannot be reached: no choice takes less than \(ByteCount.text(least))",
           remedy: "Ask for a larger --size.")
       ])
     }
@@ -88,13 +89,33 @@ public struct FitPlan: Sendable {
     do throws(Problem) { table = try keptTable() } catch { throw Problems([error]) }
   }
 
-  /// What every choice takes at the least: two bits for a number of a matrix, and as few layers as may be left.
+  /// What every choice takes at the least: two bits for a number of a matrix, if codes or factors are asked for, and as
+  /// few layers as may be left.
   var leastBytes: Int {
-    let coded = reductions.targets.reduce(0) { $0 + $1.denseBytes - $1.parameter.elementCount / 4 }
-    guard request.knobs.contains(.depth), let structure else { return bytesBefore - coded }
-    let layers = DepthOrder.layerCount(structure.description)
-    guard request.knobs == [.depth] else { return (bytesBefore - coded) / 4 * 3 }
-    return bytesBefore / max(1, layers)
+    let saved: [ExactString: Int] =
+      request.knobs == [.depth]
+      ? [:]
+      : Dictionary(
+        reductions.targets.map { (ExactString($0.parameter.name), $0.denseBytes - $0.parameter.elementCount / 4) },
+        uniquingKeysWith: max)
+    let least = bytesBefore - saved.values.reduce(0, +)
+    guard mostLayers > 0, let structure, let tower = structure.description.layeredTower else { return least }
+    var layers = [Int](repeating: 0, count: tower.layerCount)
+    for parameter in checkpoint.parameters {
+      guard let described = structure.description.parameter(named: parameter.name), described.tower == tower.name,
+        let layer = described.layer
+      else { continue }
+      let dense = parameter.elementCount * parameter.elementType.byteWidth
+      layers[layer] += dense - (saved[ExactString(parameter.name)] ?? 0)
+    }
+    return least - layers.sorted(by: >).prefix(mostLayers).reduce(0, +)
+  }
+
+  /// How many layers may leave beside other forms: a quarter; alone all but one.
+  var mostLayers: Int {
+    guard request.knobs.contains(.depth), let structure else { return 0 }
+    let all = DepthOrder.layerCount(structure.description)
+    return all > 1 ? request.knobs == [.depth] ? all - 1 : max(1, all / 4) : 0
   }
 
   /// - Throws: `sensitivity.format` for a file that is no table, or whose rows or layers are not those of the model and

@@ -125,7 +125,7 @@ public struct FitRun {
     guard plan.request.knobs.contains(.depth), let structure = plan.structure else { return 0 }
     let all = DepthOrder.layerCount(structure.description)
     guard all > 1 else { return 0 }
-    guard comparesKnobs || plan.request.knobs == [.depth] else { return max(1, all / 4) }
+    guard comparesKnobs || plan.request.knobs == [.depth] else { return plan.mostLayers }
     let share = max(1, plan.bytesBefore - (try bytes(without: [all - 1])))
     return min(all - 1, max(1, all / 4, (plan.bytesBefore - plan.request.bytes + share - 1) / share))
   }

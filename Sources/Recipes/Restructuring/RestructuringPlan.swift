@@ -71,7 +71,9 @@ public struct RestructuringPlan: Sendable {
         problems.all += error.all
       }
     }
-    if let conversion, let growth = Self.growth(of: checkpoint, to: conversion.tensorBytes) { problems.add(growth) }
+    if isExecuted, let conversion, let growth = Self.growth(of: checkpoint, to: conversion.tensorBytes) {
+      problems.add(growth)
+    }
     guard problems.errors.isEmpty, let conversion, let method, let (family, description) = family, let network,
       let before, let wanted = wanted ?? nil
     else { throw Problems(problems.errors.uniqued()) }

@@ -31,9 +31,10 @@ public struct SubnetSearch: StructuralMethod {
       ParameterCard("seed", .integer(0...Int(Int32.max)), default: .number(0), "Of variation."),
     ],
     notes:
-      "Begins with the same share of every layer, with widths by measured losses, where the score allows with one order of "
-      + "all units and what lies between that and the same share. A turn makes as many new subnets as there are, half of them from the best, the others from the "
-      + "better half, and the best of all stay, so that none is lost for a worse one. Steps begin at a factor of 1.3 in a "
+      "Begins with the same share of every layer, with widths by measured losses, where the score allows with one order "
+      + "of all units and what lies between that and the same share. A turn makes as many new subnets as there are, half of "
+      + "them from the best, the others from the better half, and the best of all stay, so that none is lost for a worse "
+      + "one. Steps begin at a factor of 1.3 in a "
       + "width and shrink by 0.7 after each turn that found nothing better. All subnets are judged on the same windows: "
       + "give enough of them, or what is found is of that text. The source judges by perplexity and varies masks unit by "
       + "unit; its reformation of the weights is one least-squares problem a map, which is solved in closed form. Every "
